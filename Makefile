@@ -1,0 +1,49 @@
+# bootprof: `make help` lists what there is to make.
+#
+# Every target installs what it needs on a fresh Debian 12 as root (apt and a virtual
+# environment) and is safe to repeat.
+
+SHELL := /bin/bash
+PYTHON ?= /usr/bin/python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# What the host needs, by the name of its Debian package.
+APT_PACKAGES := ca-certificates clang cpio dosfstools file gcc git grub-common \
+	grub-efi-amd64-bin grub-pc-bin kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev llvm make mmdebstrap \
+	mtools nbdkit ovmf perl python3 python3-dev python3-venv qemu-system-x86 sparse \
+	squashfs-tools squashfs-tools-ng xorriso xz-utils zlib1g-dev zstd bpftool
+
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+packages: ## Install the Debian packages that are missing (needs root)
+	@missing=$$(dpkg-query -W -f='$${Package} $${Status}\n' $(APT_PACKAGES) 2>/dev/null \
+	  | awk '/ok installed/ {print $$1}' | sort | comm -13 - <(printf '%s\n' $(APT_PACKAGES) | sort)); \
+	if [ -n "$$missing" ]; then \
+	  echo "installing:" $$missing; \
+	  apt-get update -q=2 && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
+	fi
+
+$(BIN)/.installed: pyproject.toml | packages
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+venv: $(BIN)/.installed ## Make the virtual environment
+
+lint: venv ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: venv ## Run the tests, one real boot in QEMU among them
+	$(BIN)/pytest
+
+clean: ## Remove what was built (not the download and bootstrap cache)
+	rm -rf out build
+
+.PHONY: help packages venv lint test clean

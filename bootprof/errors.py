@@ -1,0 +1,15 @@
+"""Errors of the use cases, in the family of :mod:`optimizer.errors`."""
+
+from __future__ import annotations
+
+from optimizer.errors import BootprofError, FormatError, InputError
+
+__all__ = ["BootprofError", "UnsupportedError", "FormatError", "InputError", "ToolError"]
+
+
+class ToolError(BootprofError):
+    """An external program failed or is not installed."""
+
+
+class UnsupportedError(BootprofError):
+    """This machine, kernel or set of privileges cannot do what was asked."""

@@ -1,0 +1,5 @@
+"""Pure computations over boot profiles and image layouts.
+
+Nothing here starts a process, opens a socket or imports :mod:`bootprof`; functions read only
+the files and streams that they are handed.
+"""

@@ -1,0 +1,34 @@
+"""The one family of exceptions that bootprof raises on purpose.
+
+``bootprof.cli.main`` is the only place that catches it and prints it, as one line that says what
+went wrong and where, then a hint that says how to mend it.
+"""
+
+from __future__ import annotations
+
+
+class BootprofError(Exception):
+    """Something failed that the user can understand.
+
+    Attributes:
+        message: One line: what failed and where (file, line, offset in bytes).
+        hint: How to mend it, or an empty string.
+        exit_status: Process exit status that the command line ends with.
+    """
+
+    exit_status = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InputError(BootprofError):
+    """The command line, a configuration or an input file is wrong; exit status 2."""
+
+    exit_status = 2
+
+
+class FormatError(InputError):
+    """An image or a log is truncated, corrupt or of a kind that is not supported."""
