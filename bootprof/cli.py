@@ -6,6 +6,7 @@ import argparse
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ from bootprof import __version__
 from bootprof.errors import BootprofError
 
 # Modules of bootprof.commands, in the order in which a person needs them.
-COMMANDS = ("build", "profile", "sort", "compare", "layout", "doctor")
+COMMANDS = ("build",)
 
 DESCRIPTION = """\
 Find out which files a boot reads, and rebuild the live image so that it reads them in one pass.
@@ -53,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=logging.DEBUG if options.debug else logging.WARNING,
         format="bootprof: %(levelname)s: %(message)s",
     )
+    # Ends like Ctrl-C, so that every `finally` and context manager on the way out cleans up.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         status = int(options.run(options))
         sys.stdout.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from optimizer.errors import BootprofError, FormatError, InputError
 
-__all__ = ["BootprofError", "UnsupportedError", "FormatError", "InputError", "ToolError"]
+__all__ = ["BootprofError", "FormatError", "InputError", "ToolError", "UnsupportedError"]
 
 
 class ToolError(BootprofError):

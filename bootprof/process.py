@@ -7,12 +7,13 @@ holds it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bootprof.errors import ToolError
@@ -56,8 +57,9 @@ def run(
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    stdin: bytes | None = None,
+    stdin: bytes = b"",
     log_file: Path | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> bytes:
     """Run a program to its end and return what it wrote to standard output.
 
@@ -65,40 +67,72 @@ def run(
         command: Program and arguments; the program is looked up with :func:`program`.
         cwd: Working directory.
         env: Variables that are set on top of this process's environment.
-        stdin: Bytes for standard input; nothing if None.
-        log_file: If given, standard output and standard error go to this file instead, and the
-            return value is empty.
+        stdin: Bytes for standard input.
+        log_file: If given, standard output and standard error are appended to this file instead,
+            and the return value is empty.
+        progress: Called about twice a second with the last line of ``log_file``.
 
     Raises:
         ToolError: The program is missing or ended with a status other than 0.
     """
     words = [str(word) for word in command]
+    shown = shlex.join(words)
     words[0] = program(words[0])
-    log.info("running: %s", shlex.join(words))
+    log.info("running: %s", shown)
     environment = {**os.environ, **(env or {})}
-    if log_file is not None:
-        with log_file.open("ab") as sink:
-            done = subprocess.run(
-                words, cwd=cwd, env=environment, input=stdin, stdout=sink, stderr=sink, check=False
-            )
-        if done.returncode:
-            raise ToolError(
-                f"command failed with status {done.returncode}: {shlex.join(words)}",
-                hint=f"see the end of {log_file}: {last_line(log_file.read_bytes())}",
-            )
-        return b""
-    finished = subprocess.run(
-        words, cwd=cwd, env=environment, input=stdin, capture_output=True, check=False
-    )
-    if finished.returncode:
-        raise ToolError(
-            f"command failed with status {finished.returncode}: {shlex.join(words)}",
-            hint=last_line(finished.stderr or finished.stdout),
+    with contextlib.ExitStack() as stack:
+        standard_output = standard_error = subprocess.PIPE
+        if log_file is not None:
+            sink = stack.enter_context(log_file.open("ab"))
+            standard_output = standard_error = sink.fileno()
+        child = subprocess.Popen(
+            words,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=standard_output,
+            stderr=standard_error,
         )
-    return finished.stdout
+        stack.callback(stop, child)
+        pending: bytes | None = stdin
+        while True:
+            try:
+                output, errors = child.communicate(pending, timeout=0.5)
+                break
+            except subprocess.TimeoutExpired:
+                pending = None
+                if progress is not None and log_file is not None:
+                    progress(last_line(tail(log_file)))
+    if child.returncode:
+        printed = tail(log_file) if log_file is not None else errors or output
+        where = f"; all it printed is in {log_file}" if log_file is not None else ""
+        raise ToolError(
+            f"command failed with status {child.returncode}: {shown}",
+            hint=last_line(printed) + where,
+        )
+    return output or b""
+
+
+def stop(child: subprocess.Popen[bytes], patience_seconds: float = 10) -> None:
+    """End a child process, if it still runs: ask first, insist later."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(patience_seconds)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def tail(path: Path, size_bytes: int = 2000) -> bytes:
+    """Return the end of a file."""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - size_bytes))
+        return stream.read()
 
 
 def last_line(output: bytes) -> str:
     """Return the last line of a program's output that is not blank, for use in a hint."""
-    lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
+    text = output.decode(errors="replace").replace("\r", "\n")
+    lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "it printed nothing"

@@ -1,0 +1,220 @@
+"""Building a live image from its configuration, step by step, reusing what has not changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootprof import progress
+from bootprof.builder import iso, profiler, store
+from bootprof.builder.config import LiveConfig
+from bootprof.builder.kernelmodule import build_module
+from bootprof.builder.root import Kernel, find_kernel, make_root, source_date_epoch
+from bootprof.builder.squashfs import make_squashfs, mksquashfs_version
+from bootprof.errors import InputError
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What to build.
+
+    Attributes:
+        config: The configuration.
+        base: Folder that paths in the configuration are relative to.
+        output: Folder for everything that is made.
+        image: ISO image to write, or None for ``<output>/<name>.iso``.
+        profiling: Add the profiler archive and start it.
+        sort: Use the configured sort file if it is there.
+    """
+
+    config: LiveConfig
+    base: Path
+    output: Path
+    image: Path | None = None
+    profiling: bool = False
+    sort: bool = True
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What was built.
+
+    Attributes:
+        image: The ISO image.
+        squashfs: The squashfs in it.
+        root: Root file system that it was packed from.
+        sort: Sort file that ordered it, or None.
+    """
+
+    image: Path
+    squashfs: Path
+    root: Path
+    sort: Path | None
+
+
+def build(request: BuildRequest) -> BuildResult:
+    """Build a live image.
+
+    Raises:
+        BootprofError: A step failed, or the configuration names something that is not there.
+    """
+    config = request.config
+    sort = find_sort_file(request)
+    additional = [request.base / name for name in config.system.additional_modules]
+    for module in additional:
+        profiler.module_version_magic(module)
+    version = mksquashfs_version()
+    cache = request.output / "cache"
+    with store.locked(cache):
+        root = obtain_root(request, cache)
+        kernel = find_kernel(root)
+        epoch = source_date_epoch(root)
+        squashfs = obtain_squashfs(request, cache, root, sort, epoch, version)
+        initrds = [copy_initrd(cache, kernel)]
+        boot_options = config.media.boot_options
+        if request.profiling:
+            initrds.append(obtain_profiler(request, cache, kernel, additional, epoch))
+            boot_options = f"{boot_options} {profiler.BOOT_OPTIONS}"
+        boot = iso.BootFiles(kernel.image, tuple(initrds), boot_options)
+        image = request.image or request.output / f"{config.name}.iso"
+        with progress.step(f"ISO image {image}") as update, store.replacing(image) as temporary:
+            iso.make_iso(config.media, boot, squashfs, temporary, epoch=epoch)
+            update(f"{temporary.stat().st_size / 1e6:.1f} MB")
+    result = BuildResult(image, squashfs, root, sort)
+    link(request.output / "root", root)
+    write_manifest(request, result, kernel, version)
+    return result
+
+
+def find_sort_file(request: BuildRequest) -> Path | None:
+    """Return the configured sort file if it is wanted and there."""
+    path = request.base / request.config.squashfs.sort
+    if not request.sort or not path.is_file():
+        return None
+    return path
+
+
+def obtain_root(request: BuildRequest, cache: Path) -> Path:
+    """Bootstrap the root file system, or find the one made before from the same settings."""
+    system = request.config.system
+    files = request.base / system.files if system.files else None
+    if files is not None and not files.is_dir():
+        raise InputError(f"{files}: no such folder", hint="system.files names it")
+    log_file = cache / "root.log"
+    listing = sorted((str(p.relative_to(files)), p) for p in files.rglob("*")) if files else []
+
+    def make(target: Path) -> None:
+        log_file.unlink(missing_ok=True)
+        make_root(system, target, files=files, log_file=log_file, progress=update)
+
+    with progress.step(f"root file system ({system.suite}, {system.arch})") as update:
+        digest = store.digest_of(system, *(part for entry in listing for part in entry))
+        root, reused = store.obtain(cache, "root", digest, make)
+        update("unchanged, reused" if reused else "bootstrapped")
+    return root
+
+
+def obtain_squashfs(
+    request: BuildRequest,
+    cache: Path,
+    root: Path,
+    sort: Path | None,
+    epoch: int,
+    version: tuple[int, int, int],
+) -> Path:
+    """Pack the root file system, or find the squashfs packed before from the same."""
+    options = request.config.squashfs
+    log_file = cache / "mksquashfs.log"
+    complaints: list[str] = []
+
+    def make(target: Path) -> None:
+        log_file.unlink(missing_ok=True)
+        update("packing")
+        complaints.extend(
+            make_squashfs(
+                options,
+                root,
+                target,
+                sort=sort,
+                epoch=epoch,
+                log_file=log_file,
+                progress=lambda _: update(f"{target.stat().st_size / 1e6:.0f} MB packed"),
+            )
+        )
+        os.utime(target, (epoch, epoch))
+
+    how = f"sorted by {sort}" if sort else "not sorted"
+    with progress.step(f"squashfs ({options.compressor}, {how})") as update:
+        digest = store.digest_of(options, root.name, sort, epoch, version)
+        squashfs, reused = store.obtain(cache, "filesystem", digest, make, ".squashfs")
+        size = f"{squashfs.stat().st_size / 1e6:.1f} MB"
+        update(f"{size}, unchanged, reused" if reused else size)
+    if complaints:
+        progress.note(
+            f"bootprof: warning: mksquashfs left out {len(complaints)} entries of {sort}: "
+            f"{complaints[0].strip()}"
+        )
+    return squashfs
+
+
+def obtain_profiler(
+    request: BuildRequest, cache: Path, kernel: Kernel, additional: list[Path], epoch: int
+) -> Path:
+    """Build the kernel module for the image's kernel, and the archive that brings it in."""
+    system = request.config.system
+    with progress.step(f"kernel module for {kernel.release}") as update:
+        module = build_module(
+            system.suite,
+            cache,
+            architecture=system.arch,
+            kernel_release=kernel.release,
+            progress=update,
+        ).module
+    modules = [profiler.GuestModule(module), *(profiler.GuestModule(path) for path in additional)]
+
+    def make(target: Path) -> None:
+        profiler.make_profiler(modules, kernel.release, system.arch, target, epoch=epoch)
+
+    with progress.step("profiler archive"):
+        digest = store.digest_of(profiler.AGENT_SOURCE, modules, *(m.path for m in modules), epoch)
+        return store.obtain(cache, "profiler", digest, make, ".cpio")[0]
+
+
+def copy_initrd(cache: Path, kernel: Kernel) -> Path:
+    """Give the initrd a file name that fits every boot loader."""
+
+    def make(target: Path) -> None:
+        shutil.copyfile(kernel.initrd, target)
+
+    return store.obtain(cache, "initrd", store.digest_of(kernel.initrd), make, ".img")[0]
+
+
+def link(name: Path, target: Path) -> None:
+    """Let a symbolic link with a fixed name point to a thing with a digest in its name."""
+    with store.replacing(name) as temporary:
+        temporary.symlink_to(target.relative_to(name.parent))
+
+
+def write_manifest(
+    request: BuildRequest, result: BuildResult, kernel: Kernel, version: tuple[int, int, int]
+) -> None:
+    """Write what an image was made from, beside it, as JSON."""
+    sort = result.sort
+    manifest = {
+        "image": result.image.name,
+        "image_bytes": result.image.stat().st_size,
+        "image_sha256": store.file_digest(result.image),
+        "squashfs": str(result.squashfs.relative_to(request.output)),
+        "squashfs_bytes": result.squashfs.stat().st_size,
+        "root": str(result.root.relative_to(request.output)),
+        "kernel": kernel.release,
+        "sort": str(sort) if sort else None,
+        "sort_sha256": store.file_digest(sort) if sort else None,
+        "mksquashfs": ".".join(str(number) for number in version),
+        "profiling": request.profiling,
+    }
+    with store.replacing(result.image.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n")

@@ -1,0 +1,114 @@
+"""The profiler as an initrd archive of its own.
+
+The kernel unpacks several archives one over the other, so the profiler is added to an image
+without a change to its root file system or to its initrd: a profiling image and a release image
+hold the same squashfs, to the byte. See ``bootprof/guest/agent.c`` for what happens at boot.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootprof.errors import InputError
+from bootprof.process import run
+
+AGENT_SOURCE = Path(__file__).parent.parent / "guest/agent.c"
+
+# First program of the boot, and the backend that it starts unless the host says otherwise.
+BOOT_OPTIONS = "rdinit=/bootprof/agent"
+
+
+@dataclass(frozen=True)
+class GuestModule:
+    """A kernel module for the profiler archive.
+
+    Attributes:
+        path: The .ko file.
+        parameters: Its parameters, as insmod takes them.
+    """
+
+    path: Path
+    parameters: str = ""
+
+
+def module_version_magic(module: Path) -> str:
+    """Return the vermagic of a kernel module, which starts with the release of its kernel.
+
+    Raises:
+        InputError: The file is not a kernel module.
+    """
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        with module.open("rb") as stream:
+            section = ELFFile(stream).get_section_by_name(".modinfo")
+            fields = section.data().split(b"\0") if section is not None else []
+    except FileNotFoundError:
+        raise InputError(f"{module}: no such kernel module") from None
+    except ELFError:
+        fields = []
+    for field in fields:
+        if field.startswith(b"vermagic="):
+            return bytes(field).removeprefix(b"vermagic=").decode(errors="replace").strip()
+    raise InputError(f"{module}: not a kernel module", hint="name a .ko file, not compressed")
+
+
+def check_module(module: Path, kernel_release: str) -> None:
+    """Make sure that a kernel will take a module.
+
+    Raises:
+        InputError: It was built for another kernel.
+    """
+    magic = module_version_magic(module)
+    if magic.split()[0] != kernel_release:
+        raise InputError(
+            f"{module}: built for kernel {magic.split()[0]}, and the image has {kernel_release}",
+            hint="build it against the headers of the image's kernel",
+        )
+
+
+def make_profiler(
+    modules: Sequence[GuestModule], kernel_release: str, arch: str, target: Path, *, epoch: int
+) -> None:
+    """Write the profiler archive.
+
+    Args:
+        modules: Kernel modules in the order in which the agent loads them.
+        kernel_release: Release of the image's kernel.
+        arch: Debian architecture of the image.
+        target: Archive to write (cpio, newc).
+        epoch: Time stamp of everything in it (seconds since 1970).
+    """
+    staging = target.parent / f"{target.name}.staging"
+    try:
+        folder = staging / "bootprof"
+        folder.mkdir(parents=True)
+        compile_static(AGENT_SOURCE, folder / "agent", arch)
+        lines = []
+        for module in modules:
+            check_module(module.path, kernel_release)
+            shutil.copyfile(module.path, folder / module.path.name)
+            lines.append(f"{module.path.name} {module.parameters}".rstrip() + "\n")
+        (folder / "modules").write_text("".join(lines))
+        names = [Path("bootprof"), *sorted(p.relative_to(staging) for p in folder.iterdir())]
+        for name in names:
+            os.utime(staging / name, (epoch, epoch))
+        archive = run(
+            ["cpio", "--create", "--format=newc", "--reproducible", "--owner=+0:+0", "--quiet"],
+            cwd=staging,
+            stdin="".join(f"{name}\n" for name in names).encode(),
+        )
+        target.write_bytes(archive)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def compile_static(source: Path, target: Path, arch: str) -> None:
+    """Compile a C program that needs nothing of the system that it runs on."""
+    machine = ["-m32"] if arch == "i386" else []
+    run(["gcc", *machine, "-static", "-Os", "-s", "-Wall", "-Werror", "-o", target, source])

@@ -1,0 +1,86 @@
+"""Packing a root file system with mksquashfs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from bootprof.builder.config import Squashfs
+from bootprof.errors import ToolError
+from bootprof.process import run
+
+# What mksquashfs says when it leaves out a sort file entry and carries on.
+SORT_COMPLAINT = re.compile(
+    r"^.*(?:[Cc]annot stat sortlist entry|Bad entry|exceeds range).*$", re.M
+)
+
+
+def mksquashfs_version() -> tuple[int, int, int]:
+    """Return the version of mksquashfs, for example (4, 5, 1).
+
+    Raises:
+        ToolError: It is not installed, or is one whose order of files cannot be relied on: 4.7
+            brought parallel readers and, until 4.7.5, races between them.
+    """
+    found = re.search(
+        rb"mksquashfs version (\d+)\.(\d+)(?:\.(\d+))?", run(["mksquashfs", "-version"])
+    )
+    if found is None:
+        raise ToolError("mksquashfs -version: prints no version that can be understood")
+    version = (int(found[1]), int(found[2]), int(found[3] or 0))
+    if (4, 7, 0) <= version < (4, 7, 5):
+        raise ToolError(
+            "mksquashfs {}.{}.{} does not keep the order of files".format(*version),
+            hint="install squashfs-tools 4.7.5 or newer, or one older than 4.7",
+        )
+    return version
+
+
+def make_squashfs(
+    options: Squashfs,
+    root: Path,
+    target: Path,
+    *,
+    sort: Path | None,
+    epoch: int,
+    log_file: Path,
+    progress: Callable[[str], None],
+) -> list[str]:
+    """Pack a root file system.
+
+    Args:
+        options: Compressor, block size and the rest.
+        root: Root file system.
+        target: Image to write.
+        sort: Sort file (path and priority a line, paths relative to the root), or None.
+        epoch: Newest time stamp in the image (seconds since 1970).
+        log_file: Where the words of mksquashfs go.
+        progress: Called with the last of these words.
+
+    Returns:
+        The complaints of mksquashfs about entries of the sort file, which it leaves out.
+    """
+    words: list[str | Path] = [
+        "mksquashfs",
+        root,
+        target,
+        "-noappend",
+        "-no-progress",
+        "-comp",
+        options.compressor,
+        "-b",
+        str(options.block_size),
+        *options.options,
+    ]
+    if sort is not None:
+        words += ["-sort", sort]
+    if options.exclude:
+        words += ["-wildcards", "-e", *options.exclude]
+    run(
+        words,
+        env={"SOURCE_DATE_EPOCH": str(epoch)},
+        log_file=log_file,
+        progress=progress,
+    )
+    return SORT_COMPLAINT.findall(log_file.read_text(errors="replace"))

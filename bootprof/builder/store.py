@@ -1,0 +1,123 @@
+"""Built things on disk, found again by the digest of what they were built from.
+
+A thing is made under a temporary name and renamed when it is whole, so what carries its final
+name is never half-written, whatever interrupted the run that made it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bootprof.errors import BootprofError
+
+TEMPORARY_PREFIX = ".unfinished-"
+
+
+def digest_of(*parts: object) -> str:
+    """Return a short hexadecimal digest over the representations of some values.
+
+    Paths to regular files count with their content, everything else with its ``repr``.
+    """
+    state = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path) and part.is_file():
+            state.update(part.read_bytes())
+        else:
+            state.update(repr(part).encode())
+        state.update(b"\0")
+    return state.hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 digest of a file in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process, so that two builds do not meet in it.
+
+    Things that an interrupted run left half-made are removed.
+
+    Raises:
+        BootprofError: Another process holds the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BootprofError(
+                f"{folder}: another bootprof is at work here",
+                hint="wait for it, or name another folder with --output",
+            ) from None
+        for leftover in folder.glob(TEMPORARY_PREFIX + "*"):
+            remove(leftover)
+        yield
+
+
+def obtain(
+    folder: Path, name: str, digest: str, make: Callable[[Path], None], suffix: str = ""
+) -> tuple[Path, bool]:
+    """Return the thing of this name and digest, made now if it is not there yet.
+
+    Args:
+        folder: Where things are kept.
+        name: What it is, for the people who look into the folder.
+        digest: Of everything that it is made from.
+        make: Makes the thing (a file or a folder) at the path that it is given.
+        suffix: File name suffix with its dot.
+
+    Returns:
+        Its path, and whether it was there already.
+    """
+    final = folder / f"{name}-{digest}{suffix}"
+    if final.exists():
+        return final, True
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"{TEMPORARY_PREFIX}{name}-{os.getpid()}{suffix}"
+    try:
+        make(temporary)
+        temporary.rename(final)
+    finally:
+        remove(temporary)
+    return final, False
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a whole folder; nothing if it is not there.
+
+    Raises:
+        BootprofError: Something is mounted below it, which must not be emptied.
+    """
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.is_dir():
+        absolute = str(path.resolve()).encode() + b"/"
+        for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+            mount_point = line.split()[4]
+            if (mount_point + b"/").startswith(absolute):
+                raise BootprofError(
+                    f"{path}: not removed, because {os.fsdecode(mount_point)} is mounted there",
+                    hint="unmount it first",
+                )
+        shutil.rmtree(path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that takes its place if the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}"
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        remove(temporary)

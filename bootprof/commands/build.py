@@ -1,0 +1,90 @@
+"""``bootprof build``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+EPILOG = """\
+The sort file that the configuration names (squashfs.sort, by default distrib.sort beside the
+configuration) is used if it is there.
+
+examples:
+  bootprof build                          config/live.cfg to out/<name>.iso
+  bootprof build --profiling -i out/profiling.iso
+                                          the same with the profiler in a second initrd
+  bootprof build --define system.arch=i386 --define 'system.packages=["live-boot"]'
+
+What has not changed since an earlier run (the bootstrapped root, the kernel module, the
+squashfs) is reused from <output>/cache. An interrupted run leaves nothing there that a later
+one would take for whole. Needs root, for the bootstrap.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the options of ``bootprof build``."""
+    parser = subparsers.add_parser(
+        "build",
+        help="build a live image",
+        description="Build a Debian live image that boots with BIOS and UEFI, from CD and USB.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        default=Path("config/live.cfg"),
+        metavar="FILE",
+        help="configuration (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-D",
+        "--define",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a setting, for example system.arch=i386 (can be repeated)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("out"),
+        metavar="DIR",
+        help="folder for everything that is made (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-i",
+        "--image",
+        type=Path,
+        metavar="FILE",
+        help="ISO image to write (default: <output>/<name>.iso)",
+    )
+    parser.add_argument(
+        "-p", "--profiling", action="store_true", help="make a profiling image: add the profiler"
+    )
+    parser.add_argument(
+        "--no-sort", action="store_true", help="leave the sort file alone, even if it is there"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Build, and print the path of the image."""
+    from bootprof.builder.build import BuildRequest, build
+    from bootprof.builder.config import load_config
+
+    result = build(
+        BuildRequest(
+            config=load_config(options.config, options.define),
+            base=options.config.parent,
+            output=options.output,
+            image=options.image,
+            profiling=options.profiling,
+            sort=not options.no_sort,
+        )
+    )
+    print(result.image)
+    return 0
