@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import logging
 import os
 import signal
@@ -14,7 +15,7 @@ from bootprof import __version__
 from bootprof.errors import BootprofError
 
 # Modules of bootprof.commands, in the order in which a person needs them.
-COMMANDS = ("build",)
+COMMANDS = ("build", "profile", "sort", "compare", "layout")
 
 DESCRIPTION = """\
 Find out which files a boot reads, and rebuild the live image so that it reads them in one pass.
@@ -39,7 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        importlib.import_module(f"bootprof.commands.{name}").add_parser(subparsers)
+        if importlib.util.find_spec(f"bootprof.commands.{name}"):
+            importlib.import_module(f"bootprof.commands.{name}").add_parser(subparsers)
     return parser
 
 

@@ -227,12 +227,12 @@ def qemu_command(
     else:
         command += ["-device", "virtio-blk-pci,drive=medium,bootindex=0"]
     command += ["-drive", f"{drive},format=raw,if=none,id=medium,readonly=on"]
-    if backend != "none":
-        command += [
-            *("-device", "virtio-serial-pci"),
-            *("-chardev", f"socket,id=harvest,path={harvest_socket},server=on,wait=off"),
-            *("-device", f"virtserialport,chardev=harvest,name={PORT_NAME}"),
-        ]
+    # There for every backend, so that two profiled boots find the same hardware.
+    command += [
+        *("-device", "virtio-serial-pci"),
+        *("-chardev", f"socket,id=harvest,path={harvest_socket},server=on,wait=off"),
+        *("-device", f"virtserialport,chardev=harvest,name={PORT_NAME}"),
+    ]
     return command
 
 

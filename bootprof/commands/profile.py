@@ -1,0 +1,119 @@
+"""``bootprof profile``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+EPILOG = """\
+backends:
+  kmod    the kernel module, loaded in the initrd before the root is mounted, and the block
+          trace; the image must be a profiling image (bootprof build --profiling)
+  block   the block trace alone; any image that boots, with no change to it
+  auto    kmod if the image brings the profiler, block if it does not
+
+The boot runs until its boot target: console:REGEX (found in what the guest prints on its serial
+port) or seconds:N. The profile is a folder:
+  bootlog.list     distinct paths in order of first access: feed it to bootprof sort
+  bootlog.events   every event, with time, pid, command, operation, device, inode
+  blocktrace.tsv   every read of the medium: feed it to bootprof compare
+  console.log, nbdkit.log, stats, profile.json
+
+examples:
+  bootprof profile out/profiling.iso -o out/unsorted
+  bootprof profile foreign.iso --backend block --until seconds:90 --medium cdrom
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the options of ``bootprof profile``."""
+    parser = subparsers.add_parser(
+        "profile",
+        help="boot an image in QEMU and record what it reads",
+        description="Boot an image in QEMU; harvest the bootlog and the block trace.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="ISO or disk image")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder of the profile (default: IMAGE without its suffix, plus .profile)",
+    )
+    parser.add_argument(
+        "-b",
+        "--backend",
+        choices=("auto", "kmod", "block"),
+        default="auto",
+        help="how to record (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-u",
+        "--until",
+        default="console:login:",
+        metavar="TARGET",
+        help="boot target (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-t",
+        "--timeout",
+        type=float,
+        default=600,
+        metavar="SECONDS",
+        help="give up after this time (default: %(default)s)",
+    )
+    parser.add_argument("--arch", choices=("amd64", "i386"), default="amd64")
+    parser.add_argument(
+        "--memory", type=int, default=1024, metavar="MIB", help="default: %(default)s MiB"
+    )
+    parser.add_argument("--processors", type=int, default=2, metavar="N", help="default: 2")
+    parser.add_argument(
+        "--accelerator",
+        choices=("auto", "kvm", "tcg"),
+        default="auto",
+        help="auto: KVM where it runs guest code, or else emulation",
+    )
+    parser.add_argument("--firmware", choices=("bios", "uefi"), default="bios")
+    parser.add_argument(
+        "--medium",
+        choices=("disk", "cdrom"),
+        default="disk",
+        help="attach the image as a disk (USB stick) or as a CD-ROM (default: %(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Profile, and print the folder of the profile."""
+    from bootprof import vm
+    from bootprof.profile import choose_backend, profile
+    from bootprof.progress import note, step
+
+    backend, reason = choose_backend(options.image, options.backend)
+    note(f"backend {backend}: {reason}")
+    folder = options.output or options.image.with_suffix(".profile")
+    with step(f"boot of {options.image}") as update:
+        done = profile(
+            options.image,
+            folder,
+            backend=backend,
+            machine=vm.Machine(
+                arch=options.arch,
+                memory_mib=options.memory,
+                processors=options.processors,
+                accelerator=options.accelerator,
+                firmware=options.firmware,
+                medium=options.medium,
+            ),
+            target=vm.parse_target(options.until),
+            timeout_seconds=options.timeout,
+            progress=update,
+        )
+        update(f"boot target after {done.target_ns / 1e9:.1f} s")
+    traced = f", {done.events} events, {done.paths} paths, {done.lost} lost" if done.paths else ""
+    note(f"{folder}: {done.reads} reads of the medium{traced}")
+    print(folder)
+    return 0

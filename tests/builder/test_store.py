@@ -1,0 +1,90 @@
+import multiprocessing
+import time
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+
+from bootprof.builder import store
+from bootprof.errors import BootprofError
+
+
+def test_a_thing_is_made_once_and_then_reused(tmp_path: Path) -> None:
+    made = []
+
+    def make(target: Path) -> None:
+        made.append(target)
+        target.write_text("whole")
+
+    first, reused_first = store.obtain(tmp_path, "thing", "0123", make, ".txt")
+    second, reused_second = store.obtain(tmp_path, "thing", "0123", make, ".txt")
+    assert first == second == tmp_path / "thing-0123.txt"
+    assert (reused_first, reused_second, len(made)) == (False, True, 1)
+    assert made[0] != first
+
+
+def test_an_interrupted_step_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
+    def make(target: Path) -> None:
+        target.mkdir()
+        (target / "half").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.obtain(tmp_path, "thing", "0123", make)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_a_killed_run_are_removed_by_the_next(tmp_path: Path) -> None:
+    leftover = tmp_path / f"{store.TEMPORARY_PREFIX}root-1"
+    leftover.mkdir()
+    with store.locked(tmp_path):
+        assert not leftover.exists()
+
+
+def hold(folder: Path, held: Event) -> None:
+    with store.locked(folder):
+        held.set()
+        time.sleep(60)
+
+
+def test_two_builds_do_not_meet_in_one_folder(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    held = context.Event()
+    other = context.Process(target=hold, args=(tmp_path, held))
+    other.start()
+    try:
+        assert held.wait(10)
+        with pytest.raises(BootprofError, match="another bootprof"), store.locked(tmp_path):
+            pass
+    finally:
+        other.terminate()
+        other.join()
+
+
+def test_replacing_keeps_the_old_content_when_the_block_fails(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="oops"), store.replacing(path) as temporary:
+        temporary.write_text("new")
+        raise ValueError("oops")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_digest_depends_on_content_of_files_and_not_on_their_place(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_text("same")
+    two.write_text("same")
+    assert store.digest_of(1, one) == store.digest_of(1, two)
+    two.write_text("other")
+    assert store.digest_of(1, one) != store.digest_of(1, two)
+
+
+def test_remove_follows_no_symbolic_link(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(kept)
+    store.remove(link)
+    assert kept.is_dir()
+    assert not link.is_symlink()
