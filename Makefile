@@ -43,7 +43,28 @@ lint: venv ## Check style and types
 test: venv ## Run the tests, one real boot in QEMU among them
 	$(BIN)/pytest
 
+OUT ?= out
+
+demo: venv ## Build, profile, sort, rebuild, boot again and compare: the main job on Debian 12
+	$(BIN)/bootprof build --profiling --no-sort --output $(OUT) --image $(OUT)/unsorted.iso
+	$(BIN)/bootprof profile $(OUT)/unsorted.iso --backend kmod --output $(OUT)/unsorted
+	$(BIN)/bootprof sort --root $(OUT)/root $(OUT)/unsorted/bootlog.list > config/distrib.sort \
+	  || { rm -f config/distrib.sort; exit 1; }
+	$(BIN)/bootprof build --profiling --output $(OUT) --image $(OUT)/sorted.iso
+	$(BIN)/bootprof profile $(OUT)/sorted.iso --backend block --output $(OUT)/sorted
+	$(BIN)/bootprof compare $(OUT)/unsorted $(OUT)/sorted --output $(OUT)
+
+docs: venv ## Man pages and shell completion from the command line's own options, in build/
+	mkdir -p build/man build/completion
+	PYTHONPATH=. $(BIN)/argparse-manpage --module bootprof.cli --function build_parser \
+	  --project-name bootprof --prog bootprof --manual-title "bootprof manual" \
+	  --output build/man/bootprof.1
+	for shell in bash zsh tcsh; do \
+	  $(BIN)/shtab --shell=$$shell --error-unimportable bootprof.cli.build_parser \
+	    > build/completion/bootprof.$$shell || exit 1; \
+	done
+
 clean: ## Remove what was built (not the download and bootstrap cache)
 	rm -rf out build
 
-.PHONY: help packages venv lint test clean
+.PHONY: help packages venv lint test demo docs clean
