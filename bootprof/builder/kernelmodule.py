@@ -1,0 +1,190 @@
+"""Building the kernel module for the kernels of a Debian suite, whatever the host runs.
+
+Each suite's headers want the compiler and the libc of that suite, so the module is built in a
+small chroot of it, which is made once and kept.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootprof.builder import store
+from bootprof.errors import UnsupportedError
+from bootprof.process import run
+
+SOURCES = Path(__file__).parents[2] / "kmod"
+# Debian's name of the kernel flavour for each architecture that the module is built for.
+FLAVOURS = {"amd64": "amd64", "i386": "686"}
+
+
+@dataclass(frozen=True)
+class ModuleBuild:
+    """A built module.
+
+    Attributes:
+        module: bootprof.ko.
+        kernel_release: The kernel that it is for.
+        log_file: What the compiler said.
+    """
+
+    module: Path
+    kernel_release: str
+    log_file: Path
+
+
+@dataclass(frozen=True)
+class GuestKernel:
+    """A kernel for a virtual machine, unpacked and not installed.
+
+    Attributes:
+        release: As ``uname -r`` says it.
+        image: The kernel.
+        modules: Its folder of modules (``lib/modules/<release>``).
+    """
+
+    release: str
+    image: Path
+    modules: Path
+
+
+def build_module(
+    suite: str,
+    cache: Path,
+    *,
+    architecture: str = "amd64",
+    kernel_release: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> ModuleBuild:
+    """Build bootprof.ko, or find what was built before from the same sources.
+
+    Args:
+        suite: Debian suite that the kernel is from.
+        cache: Folder for the chroot and the module.
+        architecture: Debian architecture.
+        kernel_release: Kernel to build for; None for the newest that the suite has.
+        progress: Called with what is being done.
+
+    Raises:
+        UnsupportedError: The suite has no headers for this kernel.
+        ToolError: The compiler refused the sources.
+    """
+    tell = progress or (lambda _: None)
+    chroot = build_chroot(suite, cache, architecture, kernel_release, tell)
+    releases = header_releases(chroot)
+    release = kernel_release or releases[-1]
+    if release not in releases:
+        raise UnsupportedError(
+            f"{suite} has headers for {', '.join(releases)}, and the image's kernel is {release}",
+            hint="remove the root file system from the cache, so that it gets the newest kernel",
+        )
+    sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".c", ".h"))
+    sources.append(SOURCES / "Kbuild")
+    log_file = cache / f"module-{release}.log"
+
+    def make(target: Path) -> None:
+        tell("compiling")
+        compile_module(chroot, release, sources, target, log_file)
+
+    digest = store.digest_of(release, *sources, *(path.name for path in sources))
+    module, reused = store.obtain(cache, f"module-{release}", digest, make)
+    tell("unchanged, reused" if reused else "compiled")
+    return ModuleBuild(module / "bootprof.ko", release, log_file)
+
+
+def build_chroot(
+    suite: str,
+    cache: Path,
+    architecture: str,
+    kernel_release: str | None,
+    tell: Callable[[str], None],
+) -> Path:
+    """Bootstrap a system with compiler and kernel headers, or find the one made before."""
+    log_file = cache / f"build-chroot-{suite}.log"
+    # By the release where it is known: a new kernel of the suite then makes a new chroot.
+    headers = f"linux-headers-{kernel_release or FLAVOURS[architecture]}"
+
+    def make(target: Path) -> None:
+        log_file.unlink(missing_ok=True)
+        run(
+            [
+                "mmdebstrap",
+                "--variant=minbase",
+                f"--architectures={architecture}",
+                f"--include=gcc,make,{headers}",
+                # The archive's copy of a moving suite can be older than its Release file allows.
+                *(['--aptopt=Acquire::Check-Valid-Until "false"'] if suite == "sid" else []),
+                suite,
+                target,
+            ],
+            log_file=log_file,
+            progress=tell,
+        )
+
+    tell("build chroot")
+    digest = store.digest_of(suite, architecture, headers)
+    return store.obtain(cache, f"build-{suite}", digest, make)[0]
+
+
+def header_releases(chroot: Path) -> list[str]:
+    """Return the kernel releases that a chroot has headers for, the newest last."""
+    return sorted(
+        path.name for path in (chroot / "lib/modules").glob("*") if (path / "build").is_symlink()
+    )
+
+
+def compile_module(
+    chroot: Path, release: str, sources: list[Path], target: Path, log_file: Path
+) -> None:
+    """Compile the module in a chroot, with all warnings of W=1 as errors."""
+    log_file.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bootprof-", dir=chroot / "tmp") as name:
+        folder = Path(name)
+        for source in sources:
+            shutil.copy(source, folder)
+        inside = f"/{folder.relative_to(chroot)}"
+        run(
+            [
+                *("chroot", chroot, "make", f"-j{os.cpu_count() or 1}"),
+                *("-C", f"/lib/modules/{release}/build", f"M={inside}"),
+                *("W=1", "KCFLAGS=-Werror", "modules"),
+            ],
+            log_file=log_file,
+        )
+        target.mkdir()
+        shutil.copy(folder / "bootprof.ko", target)
+
+
+def fetch_kernel(
+    suite: str, cache: Path, *, architecture: str = "amd64", kernel_release: str | None = None
+) -> GuestKernel:
+    """Get a kernel image and its modules from a suite; nothing is installed on the host.
+
+    Args:
+        suite: Debian suite.
+        cache: Folder to unpack into.
+        architecture: Debian architecture.
+        kernel_release: Kernel to get; None for the newest that the suite has.
+    """
+    chroot = build_chroot(suite, cache, architecture, kernel_release, lambda _: None)
+    release = kernel_release or header_releases(chroot)[-1]
+
+    def make(target: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="bootprof-", dir=chroot / "tmp") as name:
+            folder = Path(name)
+            # As root and not as _apt: the folder is in a chroot that only root can enter.
+            apt = ["apt-get", "-o", "APT::Sandbox::User=root", "-q"]
+            shell = f"cd /{folder.relative_to(chroot)} && {' '.join(apt)} update"
+            shell += f" && {' '.join(apt)} download linux-image-{release}"
+            run(["chroot", chroot, "sh", "-c", shell])
+            run(["dpkg-deb", "-x", next(folder.glob("*.deb")), target])
+
+    unpacked = store.obtain(cache, f"kernel-{release}", architecture, make)[0]
+    modules = next(
+        path for path in (unpacked / "lib/modules", unpacked / "usr/lib/modules") if path.is_dir()
+    )
+    return GuestKernel(release, unpacked / f"boot/vmlinuz-{release}", modules / release)
