@@ -274,15 +274,19 @@ static void release_held(const void *program, bool succeeded)
 
 static void saw_fd_install(struct pt_regs *regs, unsigned long parent_ip)
 {
+	struct file *file = (struct file *)regs_get_kernel_argument(regs, 1);
 	struct event *event;
 	size_t i;
 
+	/* A handle of a place (O_PATH), through which nothing can be read. */
+	if (file->f_mode & FMODE_PATH)
+		return;
 	for (i = 0; i < ARRAY_SIZE(openers); i++)
 		if (parent_ip - openers[i].start < openers[i].size)
 			break;
 	if (i == ARRAY_SIZE(openers))
 		return;
-	event = make_event((struct file *)regs_get_kernel_argument(regs, 1), OPERATION_OPEN);
+	event = make_event(file, OPERATION_OPEN);
 	if (event)
 		publish(event);
 }

@@ -16,8 +16,23 @@ from bootprof.builder.config import Media
 from bootprof.process import run
 
 GRUB_FOLDER = Path("/usr/lib/grub")
-GRUB_MODULES = """configfile echo fat gzio iso9660 linux minicmd normal part_gpt part_msdos
-    search search_label serial terminal test""".split()
+GRUB_MODULES = [
+    "configfile",
+    "echo",
+    "fat",
+    "gzio",
+    "iso9660",
+    "linux",
+    "minicmd",
+    "normal",
+    "part_gpt",
+    "part_msdos",
+    "search",
+    "search_label",
+    "serial",
+    "terminal",
+    "test",
+]
 EFI_IMAGE_KIB = 4096
 
 

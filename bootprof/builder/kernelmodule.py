@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootprof.builder import store
-from bootprof.errors import UnsupportedError
+from bootprof.errors import ToolError, UnsupportedError
 from bootprof.process import run
 
 SOURCES = Path(__file__).parents[2] / "kmod"
@@ -74,14 +74,7 @@ def build_module(
         ToolError: The compiler refused the sources.
     """
     tell = progress or (lambda _: None)
-    chroot = build_chroot(suite, cache, architecture, kernel_release, tell)
-    releases = header_releases(chroot)
-    release = kernel_release or releases[-1]
-    if release not in releases:
-        raise UnsupportedError(
-            f"{suite} has headers for {', '.join(releases)}, and the image's kernel is {release}",
-            hint="remove the root file system from the cache, so that it gets the newest kernel",
-        )
+    chroot, release = find_headers(suite, cache, architecture, kernel_release, tell)
     sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".c", ".h"))
     sources.append(SOURCES / "Kbuild")
     log_file = cache / f"module-{release}.log"
@@ -96,38 +89,62 @@ def build_module(
     return ModuleBuild(module / "bootprof.ko", release, log_file)
 
 
-def build_chroot(
+def find_headers(
     suite: str,
     cache: Path,
     architecture: str,
     kernel_release: str | None,
     tell: Callable[[str], None],
+) -> tuple[Path, str]:
+    """Return a chroot with the headers of a kernel, and the release of that kernel.
+
+    Raises:
+        UnsupportedError: The suite has no headers for this kernel.
+    """
+    chroot = build_chroot(suite, cache, architecture, FLAVOURS[architecture], tell)
+    releases = header_releases(chroot)
+    if kernel_release is None:
+        return chroot, releases[-1]
+    if kernel_release in releases:
+        return chroot, kernel_release
+    try:
+        return build_chroot(suite, cache, architecture, kernel_release, tell), kernel_release
+    except ToolError as error:
+        raise UnsupportedError(
+            f"{suite} has no headers for the image's kernel {kernel_release}: {error.hint}",
+            hint="remove the root file system from the cache, so that it gets the newest kernel",
+        ) from None
+
+
+def build_chroot(
+    suite: str, cache: Path, architecture: str, headers: str, tell: Callable[[str], None]
 ) -> Path:
-    """Bootstrap a system with compiler and kernel headers, or find the one made before."""
+    """Bootstrap a system with compiler and kernel headers, or find the one made before.
+
+    Args:
+        suite: Debian suite.
+        cache: Folder for it.
+        architecture: Debian architecture.
+        headers: Kernel release or flavour whose headers to install.
+        tell: Called with what is being done.
+    """
     log_file = cache / f"build-chroot-{suite}.log"
-    # By the release where it is known: a new kernel of the suite then makes a new chroot.
-    headers = f"linux-headers-{kernel_release or FLAVOURS[architecture]}"
+    words = [
+        "mmdebstrap",
+        "--variant=minbase",
+        f"--architectures={architecture}",
+        f"--include=gcc,make,sparse,linux-headers-{headers}",
+        # The archive's copy of a moving suite can be older than its Release file allows.
+        *(['--aptopt=Acquire::Check-Valid-Until "false"'] if suite == "sid" else []),
+        suite,
+    ]
 
     def make(target: Path) -> None:
         log_file.unlink(missing_ok=True)
-        run(
-            [
-                "mmdebstrap",
-                "--variant=minbase",
-                f"--architectures={architecture}",
-                f"--include=gcc,make,{headers}",
-                # The archive's copy of a moving suite can be older than its Release file allows.
-                *(['--aptopt=Acquire::Check-Valid-Until "false"'] if suite == "sid" else []),
-                suite,
-                target,
-            ],
-            log_file=log_file,
-            progress=tell,
-        )
+        run([*words, target], log_file=log_file, progress=tell)
 
     tell("build chroot")
-    digest = store.digest_of(suite, architecture, headers)
-    return store.obtain(cache, f"build-{suite}", digest, make)[0]
+    return store.obtain(cache, f"build-{suite}-{headers}", store.digest_of(words), make)[0]
 
 
 def header_releases(chroot: Path) -> list[str]:
@@ -140,7 +157,7 @@ def header_releases(chroot: Path) -> list[str]:
 def compile_module(
     chroot: Path, release: str, sources: list[Path], target: Path, log_file: Path
 ) -> None:
-    """Compile the module in a chroot, with all warnings of W=1 as errors."""
+    """Compile the module in a chroot, W=1 and warnings being errors; sparse checks it too."""
     log_file.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="bootprof-", dir=chroot / "tmp") as name:
         folder = Path(name)
@@ -151,7 +168,7 @@ def compile_module(
             [
                 *("chroot", chroot, "make", f"-j{os.cpu_count() or 1}"),
                 *("-C", f"/lib/modules/{release}/build", f"M={inside}"),
-                *("W=1", "KCFLAGS=-Werror", "modules"),
+                *("W=1", "C=1", "KCFLAGS=-Werror", "modules"),
             ],
             log_file=log_file,
         )
@@ -170,8 +187,7 @@ def fetch_kernel(
         architecture: Debian architecture.
         kernel_release: Kernel to get; None for the newest that the suite has.
     """
-    chroot = build_chroot(suite, cache, architecture, kernel_release, lambda _: None)
-    release = kernel_release or header_releases(chroot)[-1]
+    chroot, release = find_headers(suite, cache, architecture, kernel_release, lambda _: None)
 
     def make(target: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="bootprof-", dir=chroot / "tmp") as name:
