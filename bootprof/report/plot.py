@@ -1,0 +1,360 @@
+"""The seek plot: where the head goes during the boot, for several builds side by side.
+
+Above, a panel for each build: a dot for each read (time and offset), and a stroke for each jump,
+from the end of one read to the start of the next. The ink of the strokes is the seek distance.
+Below, the sum of those strokes over time, and what the reads cost on the modelled drives.
+
+Colours are those of M. Okabe and K. Ito (Color Universal Design, 2002), which people with any kind
+of colour vision can tell apart; lines differ in their dashes too.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bootprof.builder.store import replacing
+from bootprof.report.comparison import Build, Comparison
+from bootprof.report.units import factor, quantity
+from optimizer.seek import previous_ends, seek_distances
+
+MIB = 1024 * 1024
+DOTS_PER_INCH = 150
+PANELS_IN_A_ROW = 4
+# More points than pixels make a line slow and its file large, and no better to look at.
+LINE_POINTS = 2000
+LABEL_CHARACTERS = 28
+# Height of a bar that leaves room for its label.
+BAR_INCHES = 0.22
+DASHES = ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a plot.
+
+    Attributes:
+        suffix: What is put behind the prefix of the file name.
+        paper: Background.
+        ink: Text and the line of the boot target.
+        faint: Secondary text.
+        grid: Grid lines.
+        builds: Colours of the builds, in their order; used again when they run out.
+    """
+
+    suffix: str
+    paper: str
+    ink: str
+    faint: str
+    grid: str
+    builds: tuple[str, ...]
+
+
+VERMILLION, BLUE, GREEN, ORANGE = "#D55E00", "#0072B2", "#009E73", "#E69F00"
+PURPLE, SKY = "#CC79A7", "#56B4E9"
+THEMES = {
+    "light": Theme(
+        suffix="",
+        paper="#ffffff",
+        ink="#1f2328",
+        faint="#59636e",
+        grid="#dfe3e8",
+        builds=(VERMILLION, BLUE, GREEN, PURPLE, ORANGE, SKY),
+    ),
+    "dark": Theme(
+        suffix="-dark",
+        paper="#0d1117",
+        ink="#f0f6fc",
+        faint="#9198a1",
+        grid="#2a313c",
+        # Blue is too dark on this paper; sky blue stands in for it.
+        builds=(VERMILLION, SKY, GREEN, PURPLE, ORANGE, BLUE),
+    ),
+}
+
+
+def write_plots(comparison: Comparison, prefix: Path, themes: Sequence[str]) -> list[Path]:
+    """Write the seek plot as PNG and SVG.
+
+    Equal input gives equal bytes. A file appears under its name when it is whole.
+
+    Args:
+        comparison: What is drawn.
+        prefix: Path and beginning of the file names; a suffix ``.png`` or ``.svg`` is cut.
+        themes: Names in :data:`THEMES`.
+
+    Returns:
+        The files that were written.
+    """
+    if prefix.suffix in (".png", ".svg"):
+        prefix = prefix.with_suffix("")
+    written = []
+    for theme in (THEMES[name] for name in themes):
+        settings: Any = {
+            "svg.hashsalt": "bootprof",
+            "svg.fonttype": "path",
+            # A label may have a dollar sign.
+            "text.parse_math": False,
+            "font.family": "DejaVu Sans",
+            "font.size": 10,
+            "text.color": theme.ink,
+            "axes.labelcolor": theme.ink,
+            "axes.edgecolor": theme.grid,
+            "axes.facecolor": theme.paper,
+            "figure.facecolor": theme.paper,
+            "figure.constrained_layout.h_pad": 0.12,
+            "figure.constrained_layout.w_pad": 0.12,
+            "savefig.facecolor": theme.paper,
+            "legend.edgecolor": theme.grid,
+            "legend.facecolor": theme.paper,
+            "xtick.color": theme.faint,
+            "ytick.color": theme.faint,
+            "grid.color": theme.grid,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+        }
+        with mpl.rc_context(settings), warnings.catch_warnings():
+            # A label in a script that the font lacks is drawn as boxes.
+            warnings.filterwarnings("ignore", message="Glyph .* missing")
+            figure = draw(comparison, theme)
+            for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+                path = prefix.with_name(f"{prefix.name}{theme.suffix}.{kind}")
+                with replacing(path) as temporary:
+                    figure.savefig(temporary, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
+                written.append(path)
+    return written
+
+
+def draw(comparison: Comparison, theme: Theme) -> Figure:
+    """Draw the whole picture."""
+    builds = comparison.builds
+    columns = min(len(builds), PANELS_IN_A_ROW)
+    rows = math.ceil(len(builds) / columns)
+    heights = (
+        0.7,
+        3.9 * rows,
+        max(3.2, 1.4 + BAR_INCHES * len(builds) * len(comparison.drives)),
+    )
+    figure = Figure(figsize=(6.0 + 3.0 * columns, sum(heights)), layout="constrained")
+    FigureCanvasAgg(figure)
+    parts: Any = figure.subfigures(3, 1, height_ratios=heights, hspace=0.0)
+    head, upper, lower = parts
+    draw_title(head, comparison, theme)
+    panels = upper.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for number, axes in enumerate(panels.flat):
+        if number < len(builds):
+            draw_seeks(axes, builds[number], theme, colour_of(theme, number))
+            axes.set_title(
+                panel_title(comparison, number), loc="left", fontsize=10.5, fontweight="bold"
+            )
+        else:
+            axes.set_visible(False)
+    last_second = max(horizon_seconds(build) for build in builds)
+    top_mib = max(build.trace.image_bytes for build in builds) / MIB
+    panels[0, 0].set_xlim(0, last_second * 1.02)
+    panels[0, 0].set_ylim(-0.02 * top_mib, 1.02 * top_mib)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("offset on the image (MiB)")
+    for axes in panels.flat[max(len(builds) - columns, 0) : len(builds)]:
+        axes.set_xlabel("time since power-on (s)")
+        axes.tick_params(labelbottom=True)
+    sums, times = lower.subplots(1, 2, width_ratios=(1.15, 1.0))
+    draw_sums(sums, comparison, theme, last_second)
+    draw_times(times, comparison, theme)
+    return figure
+
+
+def colour_of(theme: Theme, number: int) -> str:
+    """Return the colour of a build."""
+    return theme.builds[number % len(theme.builds)]
+
+
+def short(label: str) -> str:
+    """Return a label that fits above a panel."""
+    if len(label) <= LABEL_CHARACTERS:
+        return label
+    half = LABEL_CHARACTERS // 2
+    return f"{label[: half - 1]}…{label[-half:]}"
+
+
+def horizon_seconds(build: Build) -> float:
+    """Return the time that a panel has to reach to."""
+    last_ns = int(build.trace.reads["time_ns"][-1]) if len(build.trace.reads) else 0
+    return max(build.trace.target_ns, last_ns, 1) / 1e9
+
+
+def headline(comparison: Comparison) -> tuple[str, str]:
+    """Return title and subtitle: how much less the best build seeks than the first one."""
+    distances = [
+        comparison.value(number, "seek-distance") or 0.0 for number in range(len(comparison.builds))
+    ]
+    others = range(1, len(distances))
+    best = min(others, key=lambda number: distances[number])
+    first, other = (short(comparison.builds[number].label) for number in (0, best))
+    before, after = distances[0], distances[best]
+    amounts = f"{quantity(after, 'bytes')} instead of {quantity(before, 'bytes')}"
+    if before == after:
+        title = f"{other} and {first}: the same seek distance, {quantity(after, 'bytes')}"
+    elif after == 0:
+        title = f"{other}: no seek at all, {amounts} with {first}"
+    elif after < before:
+        title = f"{other}: {factor(before / after)} less seek distance than {first}"
+    elif before == 0:
+        title = f"{other}: {quantity(after, 'bytes')} of seek distance, none with {first}"
+    else:
+        title = f"{other}: {factor(after / before)} the seek distance of {first}"
+
+    def both(metric: str, unit: str) -> str:
+        values = (comparison.value(number, metric) or 0.0 for number in (0, best))
+        return " → ".join(quantity(value, unit) for value in values)
+
+    subtitle = (
+        f"seek distance {both('seek-distance', 'bytes')}     "
+        f"non-contiguous reads {both('non-contiguous', 'reads')} "
+        f"(of {both('reads', 'reads')})     "
+        f"read {both('bytes', 'bytes')}"
+    )
+    return title, subtitle
+
+
+def panel_title(comparison: Comparison, number: int) -> str:
+    """Return the title of the panel of a build."""
+    distance = comparison.value(number, "seek-distance") or 0.0
+    return f"{short(comparison.builds[number].label)}: {quantity(distance, 'bytes')} of seeks"
+
+
+def draw_title(figure: Any, comparison: Comparison, theme: Theme) -> None:
+    """Write title and subtitle into a figure of their own, so that nothing overlaps them."""
+    title, subtitle = headline(comparison)
+    figure.text(0.012, 0.64, title, fontsize=16, fontweight="bold", va="center")
+    figure.text(0.012, 0.20, subtitle, fontsize=10.5, color=theme.faint, va="center")
+
+
+def draw_seeks(axes: Axes, build: Build, theme: Theme, colour: str) -> None:
+    """Draw the reads of one build as dots, its jumps as strokes, and its boot target."""
+    reads = build.trace.reads
+    seconds = reads["time_ns"] / 1e9
+    jumps = seek_distances(reads) > 0
+    # A few hundred strokes can be told apart; of a hundred thousand only their density shows.
+    crowd = max(len(reads), 1)
+    axes.vlines(
+        seconds[jumps],
+        previous_ends(reads)[jumps] / MIB,
+        reads["offset_bytes"][jumps] / MIB,
+        colors=colour,
+        linewidth=0.8 if crowd < 10_000 else 0.4,
+        alpha=float(np.clip(300 / crowd, 0.02, 0.5)),
+        label="seek",
+        rasterized=True,
+    )
+    axes.plot(
+        seconds,
+        (reads["offset_bytes"] + reads["length_bytes"] / 2) / MIB,
+        linestyle="none",
+        marker="o",
+        markersize=3.2 if crowd < 3_000 else 1.8 if crowd < 30_000 else 0.8,
+        markeredgewidth=0,
+        alpha=0.9 if crowd < 30_000 else 0.5,
+        color=colour,
+        label="read",
+        rasterized=True,
+    )
+    axes.axvline(
+        build.trace.target_ns / 1e9,
+        color=theme.ink,
+        linewidth=1,
+        linestyle=(0, (4, 3)),
+        label=f"boot target, {quantity(build.trace.target_ns / 1e9, 'seconds')}",
+    )
+    legend = axes.legend(loc="upper left", fontsize=8.5, framealpha=0.85)
+    # What is faint or tiny among many must still be seen in the legend.
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set_alpha(1.0)
+        if isinstance(handle, Line2D):
+            handle.set_markersize(5)
+
+
+def draw_sums(axes: Axes, comparison: Comparison, theme: Theme, last_second: float) -> None:
+    """Draw the seek distance so far over time, for all builds."""
+    moments = np.linspace(0, last_second, LINE_POINTS)
+    totals = [
+        comparison.value(number, "seek-distance") or 0.0 for number in range(len(comparison.builds))
+    ]
+    scale_bytes, unit = next(
+        (known for known in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")) if max(totals) >= known[0]),
+        (1e3, "kB"),
+    )
+    for number, build in enumerate(comparison.builds):
+        reads = build.trace.reads
+        sums = np.concatenate(([0], np.cumsum(seek_distances(reads)))) / scale_bytes
+        moment = moments[moments <= horizon_seconds(build)]
+        so_far = sums[np.searchsorted(reads["time_ns"] / 1e9, moment, side="right")]
+        axes.plot(
+            moment,
+            so_far,
+            color=colour_of(theme, number),
+            linewidth=2,
+            linestyle=DASHES[number % len(DASHES)],
+            drawstyle="steps-post",
+            label=f"{short(build.label)}, {quantity(totals[number], 'bytes')}",
+        )
+    axes.set_title("Seek distance so far", loc="left", fontsize=10.5, fontweight="bold")
+    axes.set_xlabel("time since power-on (s)")
+    axes.set_ylabel(f"seek distance ({unit})")
+    axes.set_xlim(0, last_second * 1.02)
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="upper left", fontsize=9, framealpha=0.85)
+
+
+def draw_times(axes: Axes, comparison: Comparison, theme: Theme) -> None:
+    """Draw the modelled time on each drive as bars, in percent of the first build's."""
+    count = len(comparison.builds)
+    thickness = 0.78 / count
+    widest = 100.0
+    for row, drive in enumerate(comparison.drives):
+        first = comparison.value(0, drive.name)
+        for number in range(count):
+            value = comparison.value(number, drive.name)
+            place = row + (number - (count - 1) / 2) * thickness
+            percent = 100.0 * value / first if value is not None and first else 0.0
+            widest = max(widest, percent)
+            axes.barh(
+                place,
+                percent,
+                height=thickness * 0.88,
+                color=colour_of(theme, number),
+                label=short(comparison.builds[number].label) if row == 0 else None,
+            )
+            text = "does not fit" if value is None else quantity(value, "seconds")
+            axes.annotate(
+                text,
+                (percent, place),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8.5,
+            )
+    axes.set_yticks(
+        range(len(comparison.drives)), [drive.title for drive in comparison.drives], color=theme.ink
+    )
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlim(0, widest * 1.18)
+    axes.set_title("Modelled I/O time", loc="left", fontsize=10.5, fontweight="bold")
+    axes.set_xlabel(f"% of {short(comparison.builds[0].label)}")
+    # Above the bars: no place among them is free of labels for certain.
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=2, fontsize=9, frameon=False)
