@@ -5,12 +5,13 @@ import logging
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootprof.bootlog import (
     OPERATIONS,
     decode_plain,
+    distinct_paths,
     encode_plain,
     iterate_events,
     iterate_paths,
@@ -71,6 +72,15 @@ def test_plain_bootlog_comes_back_as_written(paths: list[bytes]) -> None:
     assert stream.getvalue().count(b"\n") == len(paths)
 
 
+@given(st.lists(PATHS))
+def test_distinct_paths_are_those_of_first_access(paths: list[bytes]) -> None:
+    for text in (
+        b"".join(encode_plain(path) + b"\n" for path in paths),
+        rich(*(event(path) for path in paths)),
+    ):
+        assert list(distinct_paths(io.BytesIO(text), "log")) == list(dict.fromkeys(paths))
+
+
 @given(TRICKY)
 def test_plain_encoding_changes_only_what_it_must(text: bytes) -> None:
     assert decode_plain(encode_plain(text)) == text
@@ -78,6 +88,7 @@ def test_plain_encoding_changes_only_what_it_must(text: bytes) -> None:
         assert encode_plain(text) == text
 
 
+@settings(deadline=None)
 @given(HEADERS, st.lists(EVENTS, max_size=8), st.integers(0, 2**40))
 def test_rich_bootlog_comes_back_as_written(
     header: dict[str, str], events: list[Event], lost: int

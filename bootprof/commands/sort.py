@@ -1,0 +1,230 @@
+"""``bootprof sort``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from optimizer.order import Arrangement
+
+EPILOG = """\
+The bootlog may be plain (bootlog.list) or rich (bootlog.events); its first line tells. Lines that
+are no absolute path (pipe:[4711]) are left out and counted.
+
+With --root, the paths are looked up in the directory that the image is made of: symbolic links are
+resolved inside it (/lib/x and /usr/lib/x are one file), and what is not there, or is no regular
+file, is left out. Without --root, paths are taken as they are, and mksquashfs warns about each one
+that it does not find.
+
+excludes:
+  Left out are /dev, /proc, /sys and /live/distrib and what lies below them, by whole components of
+  the path (/sysroot stays), and, in a rich bootlog, files on file systems that no image holds
+  (proc, sysfs, tmpfs, rootfs of the initramfs, ...). A PATTERN adds to that:
+    /usr/share/doc     this path and everything below
+    /var/lib/*/cache   * and ? match anything but a slash, [a-z] one character, ** anything
+    *.pyc              without a slash at the start: at every depth
+
+formats:
+  mksquashfs    PATH PRIORITY for mksquashfs -sort FILE; at most 32767 priorities: beyond that many
+                files, neighbours share one, and mksquashfs puts equal ones in an order of its own
+  gensquashfs   PRIORITY PATH for gensquashfs --sort-file FILE
+  list          the ordered paths by themselves: again a plain bootlog
+
+examples:
+  bootprof sort bootlog.list > config/distrib.sort
+  bootprof sort bootlog.events --root out/root -o config/distrib.sort
+  grep -v '^/home/' bootlog.list | bootprof sort --exclude '*.pyc' --place end > hot-at-end.sort
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the options of ``bootprof sort``."""
+    parser = subparsers.add_parser(
+        "sort",
+        help="turn a bootlog into a sort file",
+        description="Turn a bootlog into a sort file: files in the order of first access.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "bootlog",
+        nargs="?",
+        default="-",
+        metavar="BOOTLOG",
+        help="plain or rich bootlog; - or nothing: standard input",
+    )
+    parser.add_argument(
+        "-r",
+        "--root",
+        type=Path,
+        metavar="DIR",
+        help="directory that the image is made of: resolve links, leave out what is not there",
+    )
+    parser.add_argument(
+        "-x",
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out matching paths and all below (can be repeated)",
+    )
+    parser.add_argument(
+        "--no-default-filter",
+        action="store_true",
+        help="do not leave out /dev, /proc, /sys, /live/distrib",
+    )
+    parser.add_argument(
+        "--all-file-systems",
+        action="store_true",
+        help="do not leave out proc, sysfs, tmpfs and the like (rich bootlogs tell)",
+    )
+    parser.add_argument(
+        "-f",
+        "--format",
+        choices=("mksquashfs", "gensquashfs", "list"),
+        default="mksquashfs",
+        help="what to write (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-p",
+        "--place",
+        choices=("start", "end"),
+        default="start",
+        help="the files go before all others, or behind them, beside the tables of the image "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--hard-links",
+        choices=("once", "all"),
+        help="with --root, list one name of a file, or all that were accessed (default: once for "
+        "mksquashfs, where the last name would count, all for the others, which go by name)",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="file to write (default: standard output)"
+    )
+    parser.add_argument(
+        "--allow-empty", action="store_true", help="no error if no path is left to write"
+    )
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="do not say how many paths were left out"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Sort, and say on standard error what was left out."""
+    from bootprof.bootlog import distinct_paths
+    from bootprof.errors import InputError
+    from optimizer.order import (
+        DEFAULT_EXCLUDES,
+        PSEUDO_FILE_SYSTEMS,
+        arrange,
+        compile_excludes,
+    )
+    from optimizer.sortfile import split_expressible
+
+    patterns = [os.fsencode(pattern) for pattern in options.exclude]
+    excluded = compile_excludes(
+        patterns if options.no_default_filter else [*DEFAULT_EXCLUDES, *patterns]
+    )
+    hard_links = options.hard_links or ("once" if options.format == "mksquashfs" else "all")
+    skipped: set[bytes] = set()
+    name, stream = open_bootlog(options.bootlog)
+    with stream:
+        arrangement = arrange(
+            distinct_paths(
+                stream,
+                name,
+                skip=() if options.all_file_systems else PSEUDO_FILE_SYSTEMS,
+                skipped=skipped,
+            ),
+            excluded=excluded,
+            root=options.root,
+            hard_links_once=hard_links == "once",
+        )
+    paths: list[bytes] = arrangement.paths
+    others: list[bytes] = []
+    if options.format != "list":
+        paths, others = split_expressible(paths)
+    summary = describe(arrangement, len(paths), len(others), len(skipped), options.root)
+    if not paths and not options.allow_empty:
+        raise InputError(
+            f"{name}: nothing to sort: {summary}",
+            hint="give a bootlog with absolute paths of files on the image, or --allow-empty",
+        )
+    write(paths, options)
+    if not options.quiet:
+        print(f"bootprof: {summary}", file=sys.stderr)
+    return 0
+
+
+def open_bootlog(argument: str) -> tuple[str, BinaryIO]:
+    """Open a bootlog; return what to call it in messages, and the stream.
+
+    Raises:
+        InputError: Standard input was asked for and is a terminal, or the file cannot be opened.
+    """
+    from bootprof.errors import InputError
+
+    if argument == "-":
+        if sys.stdin.isatty():
+            raise InputError(
+                "standard input is a terminal: no bootlog to read",
+                hint="name a bootlog, or pipe one in: bootprof sort bootlog.list",
+            )
+        return "standard input", sys.stdin.buffer
+    try:
+        return argument, Path(argument).open("rb")
+    except OSError as error:
+        raise InputError(
+            f"{argument}: {error.strerror}", hint="give a bootlog.list or bootlog.events"
+        ) from None
+
+
+def write(paths: Sequence[bytes], options: argparse.Namespace) -> None:
+    """Write the ordered paths in the format that was asked for."""
+    from bootprof.bootlog import write_plain
+    from optimizer.sortfile import gensquashfs_lines, mksquashfs_lines
+
+    def write_to(stream: BinaryIO) -> None:
+        if options.format == "list":
+            write_plain(stream, paths)
+        elif options.format == "gensquashfs":
+            stream.write(b"".join(gensquashfs_lines(paths, options.place)))
+        else:
+            stream.write(b"".join(mksquashfs_lines(paths, options.place)))
+
+    if options.output is None:
+        write_to(sys.stdout.buffer)
+    elif options.output.exists() and not options.output.is_file():
+        # A device or a named pipe is written to; to put a file in its place would destroy it.
+        with options.output.open("wb") as stream:
+            write_to(stream)
+    else:
+        from bootprof.builder.store import replacing
+
+        with replacing(options.output.resolve()) as temporary, temporary.open("wb") as stream:
+            write_to(stream)
+
+
+def describe(
+    arrangement: Arrangement, written: int, not_expressible: int, pseudo: int, root: Path | None
+) -> str:
+    """Say in one line what became of the paths."""
+    counts = (
+        (pseudo, "on file systems that no image holds"),
+        (arrangement.excluded, "excluded"),
+        (arrangement.not_absolute, "not absolute"),
+        (arrangement.missing, f"not in {root}"),
+        (arrangement.unreadable, f"in closed directories of {root}"),
+        (arrangement.not_regular, "not regular files"),
+        (arrangement.repeated, "further names of a file"),
+        (not_expressible, "with a newline, which a sort file cannot hold"),
+    )
+    left_out = ", ".join(f"{count} {why}" for count, why in counts if count)
+    return f"{written} files" + (f"; left out: {left_out}" if left_out else "")
