@@ -22,6 +22,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from bootprof.builder.store import replacing
@@ -35,8 +36,11 @@ PANELS_IN_A_ROW = 4
 # More points than pixels make a line slow and its file large, and no better to look at.
 LINE_POINTS = 2000
 LABEL_CHARACTERS = 28
-# Height of a bar that leaves room for its label.
-BAR_INCHES = 0.22
+TITLE_INCHES = 0.75
+PANEL_INCHES = 3.9
+# Heights of a bar, and of the name of a drive above its bars, that leave room for their text.
+BAR_INCHES = 0.19
+DRIVE_INCHES = 0.27
 DASHES = ("-", "--", "-.", ":")
 
 
@@ -113,8 +117,6 @@ def write_plots(comparison: Comparison, prefix: Path, themes: Sequence[str]) -> 
             "axes.edgecolor": theme.grid,
             "axes.facecolor": theme.paper,
             "figure.facecolor": theme.paper,
-            "figure.constrained_layout.h_pad": 0.12,
-            "figure.constrained_layout.w_pad": 0.12,
             "savefig.facecolor": theme.paper,
             "legend.edgecolor": theme.grid,
             "legend.facecolor": theme.paper,
@@ -143,37 +145,51 @@ def draw(comparison: Comparison, theme: Theme) -> Figure:
     builds = comparison.builds
     columns = min(len(builds), PANELS_IN_A_ROW)
     rows = math.ceil(len(builds) / columns)
-    heights = (
-        0.7,
-        3.9 * rows,
-        max(3.2, 1.4 + BAR_INCHES * len(builds) * len(comparison.drives)),
+    group_inches = DRIVE_INCHES + BAR_INCHES * len(builds)
+    lower_inches = max(3.2, 1.2 + group_inches * len(comparison.drives))
+    height_inches = TITLE_INCHES + PANEL_INCHES * rows + lower_inches
+    below_title = (0, 0, 1, 1 - TITLE_INCHES / height_inches)
+    figure = Figure(
+        figsize=(6.0 + 3.0 * columns, height_inches),
+        layout=ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.12, rect=below_title),
     )
-    figure = Figure(figsize=(6.0 + 3.0 * columns, sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
-    parts: Any = figure.subfigures(3, 1, height_ratios=heights, hspace=0.0)
-    head, upper, lower = parts
-    draw_title(head, comparison, theme)
-    panels = upper.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for number, axes in enumerate(panels.flat):
-        if number < len(builds):
-            draw_seeks(axes, builds[number], theme, colour_of(theme, number))
-            axes.set_title(
-                panel_title(comparison, number), loc="left", fontsize=10.5, fontweight="bold"
-            )
+    draw_title(figure, comparison, theme)
+    # Two places below each panel, so that the lower row can be divided in two however many
+    # panels there are above it.
+    grid = figure.add_gridspec(
+        rows + 1, 2 * columns, height_ratios=[PANEL_INCHES] * rows + [lower_inches]
+    )
+    places = [
+        grid[row, 2 * column : 2 * column + 2] for row in range(rows) for column in range(columns)
+    ]
+    panels: list[Axes] = []
+    for number, place in enumerate(places[: len(builds)]):
+        shared = panels[0] if panels else None
+        axes = figure.add_subplot(place, sharex=shared, sharey=shared)
+        draw_seeks(axes, builds[number], theme, colour_of(theme, number))
+        axes.set_title(
+            panel_title(comparison, number), loc="left", fontsize=10.5, fontweight="bold"
+        )
+        axes.set_xlabel("time since power-on (s)")
+        if number % columns == 0:
+            axes.set_ylabel("offset on the image (MiB)")
         else:
-            axes.set_visible(False)
+            axes.tick_params(labelleft=False)
+        panels.append(axes)
     last_second = max(horizon_seconds(build) for build in builds)
     top_mib = max(build.trace.image_bytes for build in builds) / MIB
-    panels[0, 0].set_xlim(0, last_second * 1.02)
-    panels[0, 0].set_ylim(-0.02 * top_mib, 1.02 * top_mib)
-    for axes in panels[:, 0]:
-        axes.set_ylabel("offset on the image (MiB)")
-    for axes in panels.flat[max(len(builds) - columns, 0) : len(builds)]:
-        axes.set_xlabel("time since power-on (s)")
-        axes.tick_params(labelbottom=True)
-    sums, times = lower.subplots(1, 2, width_ratios=(1.15, 1.0))
+    panels[0].set_xlim(0, last_second * 1.02)
+    panels[0].set_ylim(-0.02 * top_mib, 1.02 * top_mib)
+    sums = figure.add_subplot(grid[rows, :columns])
+    times = figure.add_subplot(grid[rows, columns:])
     draw_sums(sums, comparison, theme, last_second)
     draw_times(times, comparison, theme)
+    # The solver behind the layout may end a last digit apart from run to run.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(tuple(round(side, 4) for side in axes.get_position().bounds))
     return figure
 
 
@@ -236,11 +252,17 @@ def panel_title(comparison: Comparison, number: int) -> str:
     return f"{short(comparison.builds[number].label)}: {quantity(distance, 'bytes')} of seeks"
 
 
-def draw_title(figure: Any, comparison: Comparison, theme: Theme) -> None:
-    """Write title and subtitle into a figure of their own, so that nothing overlaps them."""
+def draw_title(figure: Figure, comparison: Comparison, theme: Theme) -> None:
+    """Write title and subtitle at the top."""
     title, subtitle = headline(comparison)
-    figure.text(0.012, 0.64, title, fontsize=16, fontweight="bold", va="center")
-    figure.text(0.012, 0.20, subtitle, fontsize=10.5, color=theme.faint, va="center")
+    height_inches = float(figure.get_size_inches()[1])
+
+    def write(text: str, below_top_inches: float, **style: Any) -> None:
+        height = 1 - below_top_inches / height_inches
+        figure.text(0.012, height, text, va="center", in_layout=False, **style)
+
+    write(title, 0.3, fontsize=16, fontweight="bold")
+    write(subtitle, 0.63, fontsize=10.5, color=theme.faint)
 
 
 def draw_seeks(axes: Axes, build: Build, theme: Theme, colour: str) -> None:
@@ -323,13 +345,24 @@ def draw_sums(axes: Axes, comparison: Comparison, theme: Theme, last_second: flo
 def draw_times(axes: Axes, comparison: Comparison, theme: Theme) -> None:
     """Draw the modelled time on each drive as bars, in percent of the first build's."""
     count = len(comparison.builds)
-    thickness = 0.78 / count
+    # In units of a group: the name of the drive, then a bar for each build.
+    thickness = BAR_INCHES / (DRIVE_INCHES + BAR_INCHES * count)
     widest = 100.0
     for row, drive in enumerate(comparison.drives):
+        # Names stand above their bars: beside them they would push the panels apart.
+        name_place = row + (1 - thickness * count) * 0.55
+        axes.annotate(
+            drive.title,
+            (0, name_place),
+            xytext=(2, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
         first = comparison.value(0, drive.name)
         for number in range(count):
             value = comparison.value(number, drive.name)
-            place = row + (number - (count - 1) / 2) * thickness
+            place = row + 1 - thickness * (count - number - 0.5)
             percent = 100.0 * value / first if value is not None and first else 0.0
             widest = max(widest, percent)
             axes.barh(
@@ -339,21 +372,17 @@ def draw_times(axes: Axes, comparison: Comparison, theme: Theme) -> None:
                 color=colour_of(theme, number),
                 label=short(comparison.builds[number].label) if row == 0 else None,
             )
-            text = "does not fit" if value is None else quantity(value, "seconds")
             axes.annotate(
-                text,
+                "does not fit" if value is None else quantity(value, "seconds"),
                 (percent, place),
                 xytext=(4, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=8.5,
             )
-    axes.set_yticks(
-        range(len(comparison.drives)), [drive.title for drive in comparison.drives], color=theme.ink
-    )
-    axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
-    axes.set_xlim(0, widest * 1.18)
+    axes.set_yticks([])
+    axes.set_ylim(len(comparison.drives) + 0.1, 0)
+    axes.set_xlim(0, widest * 1.14)
     axes.set_title("Modelled I/O time", loc="left", fontsize=10.5, fontweight="bold")
     axes.set_xlabel(f"% of {short(comparison.builds[0].label)}")
     # Above the bars: no place among them is free of labels for certain.
