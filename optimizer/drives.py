@@ -19,7 +19,7 @@ The time of a sequential read from 0 to o is the integral of do / rate(o), which
 
 A transfer from o to o + n takes pass(o + n) - pass(o). Flash memory has first = last, and pass(o)
 is o / rate. (ECMA-130 and ECMA-267 fix the linear density and the pitch of CD and DVD. The rule
-gives 3.3x for the first byte on a DVD drive of 8x; test programs show 3.5x.)
+gives 3.3x for the first byte on a DVD drive of 8x; a test of one showed 3.5x, writing.)
 
 *Positioning.* It costs nothing to go on where the last read ended: the drive has read ahead into
 its buffer. Otherwise the arm moves, and then half a turn passes on average before the first sector

@@ -108,7 +108,7 @@ def test_random_reads_of_4_kib_come_at_the_rate_that_the_sources_give(
     assert 1 / seconds == pytest.approx(random_reads_a_second, rel=0.03)
 
 
-def test_a_dvd_drive_of_8x_starts_near_what_test_programs_show() -> None:
+def test_a_dvd_drive_of_8x_starts_near_what_a_test_of_one_showed() -> None:
     assert 3.2 < float(DVD_8X.rate(0)) / (1350 * KIB) < 3.6
 
 
