@@ -41,6 +41,7 @@ PANEL_INCHES = 3.9
 # Heights of a bar, and of the name of a drive above its bars, that leave room for their text.
 BAR_INCHES = 0.19
 DRIVE_INCHES = 0.27
+TARGET_DASHES = (0, (4, 3))
 DASHES = ("-", "--", "-.", ":")
 
 
@@ -169,7 +170,12 @@ def draw(comparison: Comparison, theme: Theme) -> Figure:
         axes = figure.add_subplot(place, sharex=shared, sharey=shared)
         draw_seeks(axes, builds[number], theme, colour_of(theme, number))
         axes.set_title(
-            panel_title(comparison, number), loc="left", fontsize=10.5, fontweight="bold"
+            panel_title(comparison, number),
+            loc="left",
+            fontsize=10.5,
+            fontweight="bold",
+            # Leaves a line for the label of the boot target.
+            pad=16,
         )
         axes.set_xlabel("time since power-on (s)")
         if number % columns == 0:
@@ -255,14 +261,31 @@ def panel_title(comparison: Comparison, number: int) -> str:
 def draw_title(figure: Figure, comparison: Comparison, theme: Theme) -> None:
     """Write title and subtitle at the top."""
     title, subtitle = headline(comparison)
-    height_inches = float(figure.get_size_inches()[1])
+    width_inches, height_inches = (float(side) for side in figure.get_size_inches())
 
     def write(text: str, below_top_inches: float, **style: Any) -> None:
         height = 1 - below_top_inches / height_inches
         figure.text(0.012, height, text, va="center", in_layout=False, **style)
 
-    write(title, 0.3, fontsize=16, fontweight="bold")
+    # A bold letter is about 0.0097 of its size wide, in inches; 3.2 inches are for the signs.
+    largest = (width_inches - 3.2) / (0.0097 * len(title))
+    write(title, 0.3, fontsize=min(16.0, largest), fontweight="bold")
     write(subtitle, 0.63, fontsize=10.5, color=theme.faint)
+    # Reads can be anywhere in a panel, so what the signs mean is said up here, once for all.
+    signs = [
+        Line2D([], [], color=theme.faint, marker="o", markersize=4, linestyle="none", label="read"),
+        Line2D([], [], color=theme.faint, linewidth=1, label="seek"),
+        Line2D([], [], color=theme.ink, linewidth=1, linestyle=TARGET_DASHES, label="boot target"),
+    ]
+    legend = figure.legend(
+        handles=signs,
+        loc="upper right",
+        bbox_to_anchor=(1.0, 1 - 0.1 / height_inches),
+        ncols=3,
+        fontsize=9,
+        frameon=False,
+    )
+    legend.set_in_layout(False)
 
 
 def draw_seeks(axes: Axes, build: Build, theme: Theme, colour: str) -> None:
@@ -270,16 +293,15 @@ def draw_seeks(axes: Axes, build: Build, theme: Theme, colour: str) -> None:
     reads = build.trace.reads
     seconds = reads["time_ns"] / 1e9
     jumps = seek_distances(reads) > 0
-    # A few hundred strokes can be told apart; of a hundred thousand only their density shows.
-    crowd = max(len(reads), 1)
+    crowd = len(reads)
     axes.vlines(
         seconds[jumps],
         previous_ends(reads)[jumps] / MIB,
         reads["offset_bytes"][jumps] / MIB,
         colors=colour,
         linewidth=0.8 if crowd < 10_000 else 0.4,
-        alpha=float(np.clip(300 / crowd, 0.02, 0.5)),
-        label="seek",
+        # A few hundred strokes can be told apart; of a hundred thousand only their density shows.
+        alpha=float(np.clip(250 / max(int(np.count_nonzero(jumps)), 1), 0.02, 0.5)),
         rasterized=True,
     )
     axes.plot(
@@ -287,27 +309,25 @@ def draw_seeks(axes: Axes, build: Build, theme: Theme, colour: str) -> None:
         (reads["offset_bytes"] + reads["length_bytes"] / 2) / MIB,
         linestyle="none",
         marker="o",
-        markersize=3.2 if crowd < 3_000 else 1.8 if crowd < 30_000 else 0.8,
+        markersize=3.2 if crowd < 3_000 else 2.2 if crowd < 30_000 else 0.8,
         markeredgewidth=0,
         alpha=0.9 if crowd < 30_000 else 0.5,
         color=colour,
-        label="read",
         rasterized=True,
     )
-    axes.axvline(
-        build.trace.target_ns / 1e9,
-        color=theme.ink,
-        linewidth=1,
-        linestyle=(0, (4, 3)),
-        label=f"boot target, {quantity(build.trace.target_ns / 1e9, 'seconds')}",
+    target_seconds = build.trace.target_ns / 1e9
+    axes.axvline(target_seconds, color=theme.ink, linewidth=1, linestyle=TARGET_DASHES)
+    axes.annotate(
+        f"boot target {quantity(target_seconds, 'seconds')}",
+        (target_seconds, 1.0),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8.5,
+        color=theme.faint,
+        annotation_clip=False,
     )
-    legend = axes.legend(loc="upper left", fontsize=8.5, framealpha=0.85)
-    # What is faint or tiny among many must still be seen in the legend.
-    for handle in legend.legend_handles:
-        if handle is not None:
-            handle.set_alpha(1.0)
-        if isinstance(handle, Line2D):
-            handle.set_markersize(5)
 
 
 def draw_sums(axes: Axes, comparison: Comparison, theme: Theme, last_second: float) -> None:
@@ -339,7 +359,7 @@ def draw_sums(axes: Axes, comparison: Comparison, theme: Theme, last_second: flo
     axes.set_ylabel(f"seek distance ({unit})")
     axes.set_xlim(0, last_second * 1.02)
     axes.set_ylim(bottom=0)
-    axes.legend(loc="upper left", fontsize=9, framealpha=0.85)
+    axes.legend(loc="best", fontsize=9, framealpha=0.85)
 
 
 def draw_times(axes: Axes, comparison: Comparison, theme: Theme) -> None:
@@ -385,5 +405,13 @@ def draw_times(axes: Axes, comparison: Comparison, theme: Theme) -> None:
     axes.set_xlim(0, widest * 1.14)
     axes.set_title("Modelled I/O time", loc="left", fontsize=10.5, fontweight="bold")
     axes.set_xlabel(f"% of {short(comparison.builds[0].label)}")
-    # Above the bars: no place among them is free of labels for certain.
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=2, fontsize=9, frameon=False)
+    # Above the bars: no place among them is free of labels for certain. Two long labels side by
+    # side would reach into the title.
+    longest = max(len(short(build.label)) for build in comparison.builds)
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.0, 0.99),
+        ncols=2 if longest <= 14 else 1,
+        fontsize=9,
+        frameon=False,
+    )
