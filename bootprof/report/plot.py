@@ -101,6 +101,9 @@ def write_plots(comparison: Comparison, prefix: Path, themes: Sequence[str]) -> 
 
     Returns:
         The files that were written.
+
+    Raises:
+        OSError: A file could not be written; the error has its name.
     """
     if prefix.suffix in (".png", ".svg"):
         prefix = prefix.with_suffix("")
@@ -135,8 +138,12 @@ def write_plots(comparison: Comparison, prefix: Path, themes: Sequence[str]) -> 
             figure = draw(comparison, theme)
             for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
                 path = prefix.with_name(f"{prefix.name}{theme.suffix}.{kind}")
-                with replacing(path) as temporary:
-                    figure.savefig(temporary, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
+                try:
+                    with replacing(path) as temporary:
+                        figure.savefig(temporary, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
+                except OSError as error:
+                    # A full disk is reported without the name of the file.
+                    raise OSError(error.errno, error.strerror, str(path)) from error
                 written.append(path)
     return written
 

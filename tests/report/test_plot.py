@@ -74,8 +74,9 @@ def test_missing_folders_are_made(tmp_path: Path) -> None:
 
 def test_what_could_not_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "seek.png" / "in-the-way").mkdir(parents=True)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError) as caught:
         write_plots(comparison_of(UNSORTED, SORTED), tmp_path / "seek", ("light",))
+    assert caught.value.filename == str(tmp_path / "seek.png")
     assert [path.name for path in tmp_path.iterdir()] == ["seek.png"]
 
 
