@@ -143,8 +143,8 @@ class Layout:
         order, first = self.paths_by_inode
         return [self.paths[index] for index in order[first[inode] : first[inode + 1]]]
 
-    def inode_of(self, path: bytes) -> int:
-        """Return the index in ``inodes`` of a path; symbolic links are not followed.
+    def index_of(self, path: bytes) -> int:
+        """Return the index in ``paths`` of a path; symbolic links are not followed.
 
         Raises:
             InputError: The image has no such path.
@@ -156,7 +156,15 @@ class Layout:
                 f"{self.name}: no file {printable(clean)} in the image",
                 hint="paths are absolute in the image; `bootprof layout IMAGE --tsv` lists them",
             )
-        return int(self.entries["inode"][index])
+        return index
+
+    def inode_of(self, path: bytes) -> int:
+        """Return the index in ``inodes`` of a path; symbolic links are not followed.
+
+        Raises:
+            InputError: The image has no such path.
+        """
+        return int(self.entries["inode"][self.index_of(path)])
 
     def inodes_by_number(self, numbers: ArrayLike) -> NDArray[np.int64]:
         """Return the indices in ``inodes`` of inode numbers as a kernel shows them; -1: none."""
