@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootprof import progress
-from bootprof.builder import iso, profiler, store
+from bootprof.builder import initrd, iso, store
 from bootprof.builder.config import LiveConfig
 from bootprof.builder.kernelmodule import build_module
 from bootprof.builder.root import Kernel, find_kernel, make_root, source_date_epoch
@@ -65,7 +65,7 @@ def build(request: BuildRequest) -> BuildResult:
     sort = find_sort_file(request)
     additional = [request.base / name for name in config.system.additional_modules]
     for module in additional:
-        profiler.module_version_magic(module)
+        initrd.module_version_magic(module)
     version = mksquashfs_version()
     cache = request.output / "cache"
     with store.locked(cache):
@@ -73,11 +73,11 @@ def build(request: BuildRequest) -> BuildResult:
         kernel = find_kernel(root)
         epoch = source_date_epoch(root)
         squashfs = obtain_squashfs(request, cache, root, sort, epoch, version)
-        initrds = [copy_initrd(cache, kernel)]
+        initrds = [copy_initrd(cache, kernel), obtain_additions(cache, epoch)]
         boot_options = config.media.boot_options
         if request.profiling:
             initrds.append(obtain_profiler(request, cache, kernel, additional, epoch))
-            boot_options = f"{boot_options} {profiler.BOOT_OPTIONS}"
+            boot_options = f"{boot_options} {initrd.BOOT_OPTIONS}"
         boot = iso.BootFiles(kernel.image, tuple(initrds), boot_options)
         image = request.image or request.output / f"{config.name}.iso"
         with progress.step(f"ISO image {image}") as update, store.replacing(image) as temporary:
@@ -108,10 +108,19 @@ def obtain_root(request: BuildRequest, cache: Path) -> Path:
 
     def make(target: Path) -> None:
         log_file.unlink(missing_ok=True)
-        make_root(system, target, files=files, log_file=log_file, progress=update)
+        make_root(
+            system,
+            target,
+            files=files,
+            udev_rules=initrd.UDEV_RULES,
+            log_file=log_file,
+            progress=update,
+        )
 
     with progress.step(f"root file system ({system.suite}, {system.arch})") as update:
-        digest = store.digest_of(system, *(part for entry in listing for part in entry))
+        digest = store.digest_of(
+            system, initrd.UDEV_RULES, *(part for entry in listing for part in entry)
+        )
         root, reused = store.obtain(cache, "root", digest, make)
         update("unchanged, reused" if reused else "bootstrapped")
     return root
@@ -173,14 +182,24 @@ def obtain_profiler(
             kernel_release=kernel.release,
             progress=update,
         ).module
-    modules = [profiler.GuestModule(module), *(profiler.GuestModule(path) for path in additional)]
+    modules = [initrd.GuestModule(module), *(initrd.GuestModule(path) for path in additional)]
 
     def make(target: Path) -> None:
-        profiler.make_profiler(modules, kernel.release, system.arch, target, epoch=epoch)
+        initrd.make_profiler(modules, kernel.release, system.arch, target, epoch=epoch)
 
     with progress.step("profiler archive"):
-        digest = store.digest_of(profiler.AGENT_SOURCE, modules, *(m.path for m in modules), epoch)
+        digest = store.digest_of(initrd.AGENT_SOURCE, modules, *(m.path for m in modules), epoch)
         return store.obtain(cache, "profiler", digest, make, ".cpio")[0]
+
+
+def obtain_additions(cache: Path, epoch: int) -> Path:
+    """Write the initrd archive that every image gets."""
+
+    def make(target: Path) -> None:
+        initrd.make_additions(target, epoch=epoch)
+
+    digest = store.digest_of(*initrd.ADDITIONS, epoch)
+    return store.obtain(cache, "additions", digest, make, ".cpio")[0]
 
 
 def copy_initrd(cache: Path, kernel: Kernel) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,15 @@ GRUB_MODULES = [
     "terminal",
     "test",
 ]
+EFI_IMAGE = "boot/grub/efi.img"
 EFI_IMAGE_KIB = 4096
+# In the order in which a boot reads them, so that it sweeps over the medium once.
+READING_ORDER = ("/boot", "/EFI", "/live/vmlinuz")
+
+SECTOR_BYTES = 512
+PARTITION_TABLE_OFFSET = 446
+PARTITION_ENTRY = struct.Struct("<B3sB3sII")
+EFI_SYSTEM_PARTITION = 0xEF
 
 
 @dataclass(frozen=True)
@@ -90,11 +99,12 @@ def make_iso(media: Media, boot: BootFiles, squashfs: Path, target: Path, *, epo
             shutil.copyfile(initrd, tree / "live" / initrd.name)
         (tree / "boot/grub/grub.cfg").write_text(grub_configuration(media, boot))
         make_bios_image(media, staging, tree / "boot/grub/bios.img")
-        make_efi_image(media, staging, tree / "EFI/BOOT/BOOTX64.EFI", epoch)
+        make_efi_image(media, staging, tree, epoch)
         for path in sorted(tree.rglob("*")):
             if path.name != "filesystem.squashfs":
                 os.utime(path, (epoch, epoch))
-        run_xorriso(media, staging, target, epoch)
+        run_xorriso(media, boot, tree, target, epoch)
+        add_efi_partition(target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -128,10 +138,11 @@ def make_bios_image(media: Media, staging: Path, target: Path) -> None:
     target.write_bytes((GRUB_FOLDER / "i386-pc/cdboot.img").read_bytes() + core.read_bytes())
 
 
-def make_efi_image(media: Media, staging: Path, program: Path, epoch: int) -> None:
-    """Write GRUB as an EFI program, and the FAT image that UEFI reads it from on a CD."""
+def make_efi_image(media: Media, staging: Path, tree: Path, epoch: int) -> None:
+    """Write GRUB as an EFI program, and the FAT image that UEFI reads it from."""
+    program = tree / "EFI/BOOT/BOOTX64.EFI"
     make_grub_image(media, staging, "x86_64-efi", program, ["efi_gop"])
-    image = staging / "efi.img"
+    image = tree / EFI_IMAGE
     # A fixed volume identifier: a random one would make each build different.
     run(
         [
@@ -151,40 +162,46 @@ def make_efi_image(media: Media, staging: Path, program: Path, epoch: int) -> No
     run(["mcopy", "-m", "-i", image, program, "::/EFI/BOOT/BOOTX64.EFI"], env=environment)
 
 
-def run_xorriso(media: Media, staging: Path, target: Path, epoch: int) -> None:
+def run_xorriso(media: Media, boot: BootFiles, tree: Path, target: Path, epoch: int) -> None:
     """Write the ISO image from the staged tree."""
+    order = [*READING_ORDER, *(f"/live/{path.name}" for path in boot.initrds)]
+    weights: list[str] = []
+    for number, path in enumerate(order):
+        weights += ["--sort-weight", str(1000 - number), path]
     run(
         [
-            "xorriso",
-            "-as",
-            "mkisofs",
-            "-quiet",
-            "-volid",
-            media.label,
-            "-iso-level",
-            "3",
-            "-rational-rock",
-            "-joliet",
-            "-eltorito-boot",
-            "boot/grub/bios.img",
-            "-no-emul-boot",
-            "-boot-load-size",
-            "4",
-            "-boot-info-table",
-            "--grub2-boot-info",
-            "--grub2-mbr",
-            GRUB_FOLDER / "i386-pc/boot_hybrid.img",
-            "-append_partition",
-            "2",
-            "0xef",
-            staging / "efi.img",
-            "-eltorito-alt-boot",
-            "-e",
-            "--interval:appended_partition_2:all::",
-            "-no-emul-boot",
-            "-o",
-            target,
-            staging / "tree",
+            *("xorriso", "-as", "mkisofs", "-quiet"),
+            *("-volid", media.label, "-iso-level", "3", "-rational-rock", "-joliet"),
+            *("-eltorito-boot", "boot/grub/bios.img", "-no-emul-boot", "-boot-load-size", "4"),
+            *("-boot-info-table", "--grub2-boot-info"),
+            *("--grub2-mbr", GRUB_FOLDER / "i386-pc/boot_hybrid.img"),
+            *("-eltorito-alt-boot", "-e", EFI_IMAGE, "-no-emul-boot"),
+            *weights,
+            *("-o", target, tree),
         ],
         env={"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"},
     )
+
+
+def add_efi_partition(image: Path) -> None:
+    """Enter the EFI image into the partition table, for UEFI booting from a USB stick.
+
+    The partition lies inside of the ISO file system. xorriso would rather append a copy behind
+    it, and each probe of the medium's partitions would then jump from one end to the other.
+    Format: the classic partition table of a master boot record, entry 2 of 4, with the cylinder,
+    head and sector fields at their limit, which means that only the sector numbers count.
+    """
+    from optimizer.iso9660 import read_iso
+
+    (region,) = read_iso(image).files()[b"/" + EFI_IMAGE.encode()]
+    entry = PARTITION_ENTRY.pack(
+        0,
+        b"\xfe\xff\xff",
+        EFI_SYSTEM_PARTITION,
+        b"\xfe\xff\xff",
+        region.offset_bytes // SECTOR_BYTES,
+        region.length_bytes // SECTOR_BYTES,
+    )
+    with image.open("r+b") as stream:
+        stream.seek(PARTITION_TABLE_OFFSET + PARTITION_ENTRY.size)
+        stream.write(entry)

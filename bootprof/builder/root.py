@@ -49,6 +49,7 @@ def make_root(
     target: Path,
     *,
     files: Path | None,
+    udev_rules: Path,
     log_file: Path,
     progress: Callable[[str], None],
 ) -> None:
@@ -59,6 +60,7 @@ def make_root(
         target: Folder to make; it is whole only when this function has returned.
         files: Folder whose content is copied over the root, after the cleaning, so that what it
             brings is never cleaned away.
+        udev_rules: File of udev rules to add.
         log_file: Where mmdebstrap's words go.
         progress: Called with the last of these words.
     """
@@ -81,6 +83,7 @@ def make_root(
     )
     clean(target)
     configure(system, target)
+    shutil.copy(udev_rules, target / "usr/lib/udev/rules.d")
     if files is not None:
         shutil.copytree(files, target, symlinks=True, dirs_exist_ok=True)
 

@@ -5,6 +5,7 @@ import pytest
 
 from bootprof.builder import iso
 from bootprof.builder.config import Media
+from optimizer.iso9660 import read_iso
 
 EPOCH = 1_700_000_000
 
@@ -33,7 +34,25 @@ def test_the_image_boots_with_bios_and_uefi_from_cd_and_disk(
     assert any(line.startswith("El Torito boot img : 1 BIOS y none") for line in lines)
     assert any(line.startswith("El Torito boot img : 2 UEFI y none") for line in lines)
     assert any("System area summary:" in line and "grub2-mbr" in line for line in lines)
-    assert any(line.startswith("MBR partition : 2") and " 0xef " in line for line in lines)
+    efi = next(line for line in lines if line.startswith("MBR partition : 2"))
+    assert " 0xef " in efi
+    start = int(efi.split()[-2]) * 512
+    fat = image.read_bytes()[start : start + 512]
+    assert fat[54:62] in (b"FAT12   ", b"FAT16   ")
+
+
+def test_files_lie_in_the_order_in_which_a_boot_reads_them(
+    parts: tuple[iso.BootFiles, Path], tmp_path: Path
+) -> None:
+    image = tmp_path / "live.iso"
+    iso.make_iso(Media(label="TEST"), *parts, image, epoch=EPOCH)
+    files = read_iso(image).files()
+    order = sorted(files, key=lambda name: files[name][0].offset_bytes)
+    live = [name for name in order if name.startswith(b"/live/")]
+    assert live == [
+        b"/live/" + n for n in (b"vmlinuz", b"one.img", b"two.cpio", b"filesystem.squashfs")
+    ]
+    assert order.index(b"/boot/grub/grub.cfg") < order.index(b"/live/vmlinuz")
 
 
 def test_the_same_inputs_give_the_same_bytes(

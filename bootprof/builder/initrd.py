@@ -1,4 +1,4 @@
-"""The profiler as an initrd archive of its own.
+"""Initrd archives that go beside an image's own initrd: the profiler, and small additions.
 
 The kernel unpacks several archives one over the other, so the profiler is added to an image
 without a change to its root file system or to its initrd: a profiling image and a release image
@@ -16,7 +16,15 @@ from pathlib import Path
 from bootprof.errors import InputError
 from bootprof.process import run
 
-AGENT_SOURCE = Path(__file__).parent.parent / "guest/agent.c"
+GUEST = Path(__file__).parent.parent / "guest"
+AGENT_SOURCE = GUEST / "agent.c"
+# What every image's initrd gets, and where.
+UDEV_RULES = GUEST / "rules/60-live-medium.rules"
+ADDITIONS = {
+    UDEV_RULES: "usr/lib/udev/rules.d",
+    GUEST / "rules/60-a-live-initramfs.rules": "usr/lib/udev/rules.d",
+    GUEST / "rules/9999-live-medium.sh": "usr/lib/live/boot",
+}
 
 # First program of the boot, and the backend that it starts unless the host says otherwise.
 BOOT_OPTIONS = "rdinit=/bootprof/agent"
@@ -95,17 +103,40 @@ def make_profiler(
             shutil.copyfile(module.path, folder / module.path.name)
             lines.append(f"{module.path.name} {module.parameters}".rstrip() + "\n")
         (folder / "modules").write_text("".join(lines))
-        names = [Path("bootprof"), *sorted(p.relative_to(staging) for p in folder.iterdir())]
-        for name in names:
-            os.utime(staging / name, (epoch, epoch))
-        archive = run(
+        archive(staging, target, epoch)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def make_additions(target: Path, *, epoch: int) -> None:
+    """Write the archive of what every image's initrd gets: no probes of the medium's end.
+
+    Args:
+        target: Archive to write (cpio, newc).
+        epoch: Time stamp of everything in it (seconds since 1970).
+    """
+    staging = target.parent / f"{target.name}.staging"
+    try:
+        for source, folder in ADDITIONS.items():
+            (staging / folder).mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, staging / folder)
+        archive(staging, target, epoch)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def archive(staging: Path, target: Path, epoch: int) -> None:
+    """Write a folder as an initrd archive; the same content gives the same bytes."""
+    names = sorted(path.relative_to(staging) for path in staging.rglob("*"))
+    for name in names:
+        os.utime(staging / name, (epoch, epoch))
+    target.write_bytes(
+        run(
             ["cpio", "--create", "--format=newc", "--reproducible", "--owner=+0:+0", "--quiet"],
             cwd=staging,
             stdin="".join(f"{name}\n" for name in names).encode(),
         )
-        target.write_bytes(archive)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    )
 
 
 def compile_static(source: Path, target: Path, arch: str) -> None:
