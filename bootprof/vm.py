@@ -27,6 +27,8 @@ PORT_NAME = "org.bootprof.0"
 UEFI_FIRMWARE = Path("/usr/share/ovmf/OVMF.fd")
 # Long enough for the reply to a harvest of tens of megabytes under emulation.
 HARVEST_PATIENCE_SECONDS = 120.0
+# The agent answers once the driver of its port is loaded, which udev does early in the boot.
+AGENT_PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -401,7 +403,8 @@ class Watch:
         Raises:
             UnsupportedError: No agent answers.
         """
-        deadline = self.elapsed_seconds() + HARVEST_PATIENCE_SECONDS
+        deadline = self.elapsed_seconds() + AGENT_PATIENCE_SECONDS
+        deadline = min(deadline, max(self.timeout_seconds, self.elapsed_seconds() + 5))
         while not self.agent and self.elapsed_seconds() < deadline and self.guest.poll() is None:
             self.progress("waiting for the agent in the guest")
             self.step()
@@ -411,6 +414,7 @@ class Watch:
                 hint="build the image with --profiling, or take --backend block",
             )
         self.port.sendall(b"harvest\n")
+        deadline = self.elapsed_seconds() + HARVEST_PATIENCE_SECONDS
         while (files := parse_harvest(self.received)) is None:
             if self.elapsed_seconds() > deadline or self.guest.poll() is not None:
                 raise BootprofError(f"the harvest was cut off after {len(self.received)} bytes")

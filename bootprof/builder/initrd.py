@@ -22,7 +22,6 @@ AGENT_SOURCE = GUEST / "agent.c"
 UDEV_RULES = GUEST / "rules/60-live-medium.rules"
 ADDITIONS = {
     UDEV_RULES: "usr/lib/udev/rules.d",
-    GUEST / "rules/60-a-live-initramfs.rules": "usr/lib/udev/rules.d",
     GUEST / "rules/9999-live-medium.sh": "usr/lib/live/boot",
 }
 

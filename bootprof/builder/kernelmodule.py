@@ -7,6 +7,7 @@ small chroot of it, which is made once and kept.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -194,13 +195,34 @@ def fetch_kernel(
             folder = Path(name)
             # As root and not as _apt: the folder is in a chroot that only root can enter.
             apt = ["apt-get", "-o", "APT::Sandbox::User=root", "-q"]
-            shell = f"cd /{folder.relative_to(chroot)} && {' '.join(apt)} update"
-            shell += f" && {' '.join(apt)} download linux-image-{release}"
+            # From 7.1 on, kernel and modules are packages of their own, which -image- depends on.
+            pattern = f"^linux-(image|binary|modules)-{re.escape(release)}$"
+            shell = (
+                f"cd /{folder.relative_to(chroot)} && {' '.join(apt)} update &&"
+                f" {' '.join(apt)} download $(apt-cache pkgnames linux- | grep -E '{pattern}')"
+            )
             run(["chroot", chroot, "sh", "-c", shell])
-            run(["dpkg-deb", "-x", next(folder.glob("*.deb")), target])
+            for package in sorted(folder.glob("*.deb")):
+                run(["dpkg-deb", "-x", package, target])
 
-    unpacked = store.obtain(cache, f"kernel-{release}", architecture, make)[0]
-    modules = next(
-        path for path in (unpacked / "lib/modules", unpacked / "usr/lib/modules") if path.is_dir()
+    unpacked = store.obtain(cache, f"kernel-{release}", architecture + "+modules", make)[0]
+    return GuestKernel(
+        release,
+        first_of(unpacked, f"boot/vmlinuz-{release}", f"usr/lib/modules/{release}/vmlinuz"),
+        first_of(unpacked, f"lib/modules/{release}", f"usr/lib/modules/{release}"),
     )
-    return GuestKernel(release, unpacked / f"boot/vmlinuz-{release}", modules / release)
+
+
+def first_of(folder: Path, *names: str) -> Path:
+    """Return the first of some paths that is there.
+
+    Raises:
+        UnsupportedError: None is.
+    """
+    for name in names:
+        if (folder / name).exists():
+            return folder / name
+    raise UnsupportedError(
+        f"{folder}: neither {' nor '.join(names)} in the kernel's package",
+        hint="Debian may have changed where a kernel package puts its files",
+    )
