@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import logging
 import os
 import signal
@@ -40,8 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        if importlib.util.find_spec(f"bootprof.commands.{name}"):
-            importlib.import_module(f"bootprof.commands.{name}").add_parser(subparsers)
+        importlib.import_module(f"bootprof.commands.{name}").add_parser(subparsers)
     return parser
 
 
@@ -74,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        return report(f"{where}{error.strerror or error}", "", 1)
+        missing = isinstance(error, FileNotFoundError)
+        return report(f"{where}{error.strerror or error}", "", 2 if missing else 1)
     except KeyboardInterrupt:
         return report("interrupted", "", 130)
     return status

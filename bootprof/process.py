@@ -20,6 +20,10 @@ from bootprof.errors import ToolError
 
 log = logging.getLogger(__name__)
 
+# In front of a command whose mounts and processes must be gone when it is, however it ends: the
+# kernel ends all processes of a PID namespace with its first, and unmounts with the last.
+ISOLATED = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+
 # Debian package of each program that bootprof runs, for the hint when one is missing.
 PACKAGES = {
     "clang": "clang",
@@ -34,6 +38,7 @@ PACKAGES = {
     "nbdkit": "nbdkit",
     "qemu-system-i386": "qemu-system-x86",
     "qemu-system-x86_64": "qemu-system-x86",
+    "unshare": "util-linux",
     "unsquashfs": "squashfs-tools",
     "xorriso": "xorriso",
 }
@@ -93,7 +98,8 @@ def run(
             stdout=standard_output,
             stderr=standard_error,
         )
-        stack.callback(stop, child)
+        # unshare does not pass a request to end on to what it runs: there is no use in waiting.
+        stack.callback(stop, child, 0.1 if command[0] == ISOLATED[0] else 10)
         pending: bytes | None = stdin
         while True:
             try:

@@ -53,7 +53,12 @@ def choose_backend(image: Path, wanted: str) -> tuple[str, str]:
 
     Returns:
         The backend, and why.
+
+    Raises:
+        InputError: There is no such image.
     """
+    if not image.is_file():
+        raise InputError(f"{image}: no such image", hint="make one with bootprof build")
     if wanted != "auto":
         return wanted, "as asked for"
     if brings_profiler(image):

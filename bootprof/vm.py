@@ -263,8 +263,6 @@ def boot(
         BootprofError: The machine ended or the time was up before the boot target, or the guest
             has no agent that answers.
     """
-    if not image.is_file():
-        raise InputError(f"{image}: no such image", hint="make one with bootprof build")
     accelerator = choose_accelerator(machine)
     log_file = folder / "nbdkit.log"
     log_file.unlink(missing_ok=True)

@@ -1,3 +1,7 @@
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -32,3 +36,32 @@ def test_output_goes_to_the_log_file_if_there_is_one(tmp_path: Path) -> None:
 def test_input_larger_than_a_pipe_is_passed_on_whole() -> None:
     data = b"x" * 3_000_000
     assert run(["cat"], stdin=data) == data
+
+
+INTERRUPTED = """
+import signal, sys
+from bootprof.process import ISOLATED, run
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+run([*ISOLATED, "sh", "-c", "mount -t tmpfs none $1 && touch $1/mounted $2; sleep 60 & wait", "sh",
+     *sys.argv[1:]])
+"""
+
+
+@pytest.mark.root
+def test_an_interrupted_isolated_command_leaves_no_mount_and_no_process(tmp_path: Path) -> None:
+    folder, ready = tmp_path / "mounted-here", tmp_path / "ready"
+    folder.mkdir()
+    child = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, folder, ready],
+        cwd=Path(__file__).parent.parent,
+        stderr=subprocess.DEVNULL,
+    )
+    while not ready.exists():
+        assert child.poll() is None
+        time.sleep(0.05)
+    assert not list(folder.iterdir()), "the mount is to be seen by the command alone"
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(20) != 0
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    assert str(folder) not in running.stdout
+    assert str(folder) not in Path("/proc/self/mountinfo").read_text()

@@ -14,7 +14,7 @@ from bootprof.builder.config import LiveConfig
 from bootprof.builder.kernelmodule import build_module
 from bootprof.builder.root import Kernel, find_kernel, make_root, source_date_epoch
 from bootprof.builder.squashfs import make_squashfs, mksquashfs_version
-from bootprof.errors import InputError
+from bootprof.errors import InputError, UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,11 @@ def build(request: BuildRequest) -> BuildResult:
     Raises:
         BootprofError: A step failed, or the configuration names something that is not there.
     """
+    if os.geteuid() != 0:
+        raise UnsupportedError(
+            "a build bootstraps a system with its devices and owners, which only root may",
+            hint="run it with sudo",
+        )
     config = request.config
     sort = find_sort_file(request)
     additional = [request.base / name for name in config.system.additional_modules]

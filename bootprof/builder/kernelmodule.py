@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bootprof.builder import store
 from bootprof.errors import ToolError, UnsupportedError
-from bootprof.process import run
+from bootprof.process import ISOLATED, program, run
 
 SOURCES = Path(__file__).parents[2] / "kmod"
 # Debian's name of the kernel flavour for each architecture that the module is built for.
@@ -131,7 +131,8 @@ def build_chroot(
     """
     log_file = cache / f"build-chroot-{suite}.log"
     words = [
-        "mmdebstrap",
+        *ISOLATED,
+        program("mmdebstrap"),
         "--variant=minbase",
         f"--architectures={architecture}",
         f"--include=gcc,make,sparse,linux-headers-{headers}",
@@ -167,7 +168,8 @@ def compile_module(
         inside = f"/{folder.relative_to(chroot)}"
         run(
             [
-                *("chroot", chroot, "make", f"-j{os.cpu_count() or 1}"),
+                # From 7.1 on, objtool wants to see /proc.
+                *(*ISOLATED, f"--root={chroot}", "make", f"-j{os.cpu_count() or 1}"),
                 *("-C", f"/lib/modules/{release}/build", f"M={inside}"),
                 *("W=1", "C=1", "KCFLAGS=-Werror", "modules"),
             ],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bootprof.builder.config import System
 from bootprof.errors import InputError
-from bootprof.process import run
+from bootprof.process import ISOLATED, program, run
 
 # What a build leaves behind that belongs to the build host or to one machine only.
 LEFTOVERS = (
@@ -66,7 +66,8 @@ def make_root(
     """
     run(
         [
-            "mmdebstrap",
+            *ISOLATED,
+            program("mmdebstrap"),
             "--variant=minbase",
             f"--architectures={system.arch}",
             f"--components={','.join(system.components)}",

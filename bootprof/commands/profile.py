@@ -92,6 +92,7 @@ def run(options: argparse.Namespace) -> int:
     from bootprof.profile import choose_backend, profile
     from bootprof.progress import note, step
 
+    target = vm.parse_target(options.until)
     backend, reason = choose_backend(options.image, options.backend)
     note(f"backend {backend}: {reason}")
     folder = options.output or options.image.with_suffix(".profile")
@@ -108,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
                 firmware=options.firmware,
                 medium=options.medium,
             ),
-            target=vm.parse_target(options.until),
+            target=target,
             timeout_seconds=options.timeout,
             progress=update,
         )
