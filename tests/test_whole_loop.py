@@ -78,9 +78,15 @@ def test_the_harvest_begins_with_the_first_program_and_loses_nothing(profiled: P
 
 
 def test_nothing_of_the_profiler_is_in_the_profile(profiled: Path) -> None:
-    for line in (profiled / "bootlog.list").read_bytes().splitlines():
-        # udev visits all modules and ports, and keeps what it knows of them in memory.
-        assert b"bootprof" not in line or line.startswith((b"/sys/", b"/run/udev/")), line
+    seen = set()
+    for line in (profiled / "bootlog.events").read_bytes().splitlines():
+        fields = line.split(b"\t")
+        # udev visits all modules and ports, and the harvest opens a file of debugfs to stop; but
+        # of what the medium holds, nothing may be read for the profiler's sake.
+        if len(fields) == 10 and fields[8] in (b"overlay", b"squashfs", b"iso9660"):
+            seen.add(fields[8])
+            assert b"bootprof" not in fields[9], line
+    assert b"overlay" in seen
 
 
 def test_the_release_image_holds_no_profiler(ordered: Path) -> None:
