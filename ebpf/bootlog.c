@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * bootlog.c - writes events as a rich bootlog (docs/architecture.md)
+ *
+ * Events come in the order of the buffers of the processors; they leave in the order of time.
+ *
+ * The page cache knows inodes, not names: an event of it carries one name of the file, within the
+ * file system that holds it. If the same device and inode were opened, the name that was used
+ * before (or, before the first open, the first that is used after) is written instead.
+ *
+ * "#lost" counts each event that is known to be missing, and each run of a program that the kernel
+ * skipped. What the latter would have seen is not known: where there are any, "#skipped" says how
+ * many, and "#lost" is the most that can be missing.
+ */
+#define _GNU_SOURCE
+#include "bootlog.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PATH_BUFFER_BYTES	(2 * (BOOTPROF_PATH_LIMIT + 2))
+#define MINOR_BITS		20
+
+static const char * const operation_names[BOOTPROF_OPERATIONS] = {
+	[BOOTPROF_OPEN] = "open",   [BOOTPROF_EXEC] = "exec",	[BOOTPROF_MAP] = "map",
+	[BOOTPROF_READ] = "read",   [BOOTPROF_FAULT] = "fault", [BOOTPROF_CACHE] = "cache",
+};
+
+/* What orders an event, and where it is in the store. */
+struct place {
+	uint64_t time_ns;
+	size_t offset;
+};
+
+/* Name of an inode: the event (offset in the store) that has it, 0 if the entry is free. */
+struct name {
+	uint64_t inode;
+	uint32_t device;
+	size_t offset;
+};
+
+struct name_table {
+	struct name *names;
+	size_t mask;
+};
+
+static int compare_places(const void *left, const void *right)
+{
+	const struct place *a = left, *b = right;
+
+	if (a->time_ns != b->time_ns)
+		return a->time_ns < b->time_ns ? -1 : 1;
+	return a->offset < b->offset ? -1 : a->offset > b->offset;
+}
+
+static bool names_inode(const struct bootprof_event *event)
+{
+	return !(event->flags & (BOOTPROF_PATH_IN_FILE_SYSTEM | BOOTPROF_NAME_GIVEN));
+}
+
+static struct name *find_name(const struct name_table *table, uint32_t device, uint64_t inode)
+{
+	/* Fibonacci hashing, the constant is 2^64 / golden ratio. */
+	size_t slot = ((inode ^ (uint64_t)device << 40) * 0x9e3779b97f4a7c15u) >> 20;
+
+	for (;; slot++) {
+		struct name *name = &table->names[slot & table->mask];
+
+		if (!name->offset || (name->inode == inode && name->device == device))
+			return name;
+	}
+}
+
+static void set_name(struct name *name, const struct bootprof_event *event, size_t offset)
+{
+	name->inode = event->inode;
+	name->device = event->device;
+	name->offset = offset;
+}
+
+/* Put components, last one first in @text, into order: /a/b/c. Returns the length. */
+static size_t compose(const char *text, size_t text_bytes, char *path)
+{
+	size_t length = 0;
+	size_t end = text_bytes;
+
+	while (end) {
+		size_t start = end - 1;
+
+		/* text[end - 1] is the NUL of this component. */
+		while (start && text[start - 1])
+			start--;
+		path[length++] = '/';
+		memcpy(path + length, text + start, end - 1 - start);
+		length += end - 1 - start;
+		end = start;
+	}
+	if (!length)
+		path[length++] = '/';
+	return length;
+}
+
+/* Take "//", "/./" and "/../" out of an absolute path, in place. Returns the length. */
+static size_t normalize(char *path, size_t length)
+{
+	size_t from = 0, to = 0;
+
+	while (from < length) {
+		size_t end;
+
+		while (from < length && path[from] == '/')
+			from++;
+		end = from;
+		while (end < length && path[end] != '/')
+			end++;
+		if (end - from == 2 && !memcmp(path + from, "..", 2)) {
+			while (to && path[--to] != '/')
+				;
+		} else if (end > from && !(end - from == 1 && path[from] == '.')) {
+			path[to++] = '/';
+			memmove(path + to, path + from, end - from);
+			to += end - from;
+		}
+		from = end;
+	}
+	if (!to)
+		path[to++] = '/';
+	return to;
+}
+
+/* The path of an event; @path has PATH_BUFFER_BYTES. Returns the length. */
+static size_t path_of(const struct bootprof_event *event, char *path)
+{
+	size_t length = compose(event->text, event->path_bytes, path);
+	const char *name = event->text + event->path_bytes;
+
+	if (event->flags & BOOTPROF_NAME_GIVEN) {
+		size_t name_length = strnlen(name, event->name_bytes);
+
+		if (name_length && name[0] == '/')
+			length = 0;
+		else
+			path[length++] = '/';
+		memcpy(path + length, name, name_length);
+		length = normalize(path, length + name_length);
+	}
+	return length;
+}
+
+static void write_escaped(FILE *stream, const char *text, size_t length)
+{
+	size_t i;
+
+	for (i = 0; i < length; i++) {
+		char c = text[i];
+
+		if (c == '\t' || c == '\n' || c == '\r' || c == '\\')
+			fprintf(stream, "\\%03o", c);
+		else
+			putc_unlocked(c, stream);
+	}
+}
+
+static void write_event(FILE *stream, const struct bootprof_event *event,
+			const struct bootprof_event *named, const char *initramfs_root)
+{
+	const char *file_system = event->file_system;
+	size_t prefix = strlen(initramfs_root);
+	char path[PATH_BUFFER_BYTES];
+	size_t length = path_of(named, path);
+	size_t start = 0;
+
+	if (named->flags & BOOTPROF_IN_INITRAMFS && prefix && strcmp(file_system, "rootfs")) {
+		if (length > prefix && path[prefix] == '/' && !memcmp(path, initramfs_root, prefix))
+			start = prefix;
+		else if (event->flags & BOOTPROF_NAME_GIVEN)
+			file_system = "rootfs";
+	}
+	fprintf(stream, "%llu\t%u\t", event->time_ns, event->process);
+	write_escaped(stream, event->command, strnlen(event->command, sizeof(event->command)));
+	fprintf(stream, "\t%s\t%llu\t%llu\t%u:%u\t%llu\t", operation_names[event->operation],
+		event->offset_bytes, event->length_bytes, event->device >> MINOR_BITS,
+		event->device & ((1 << MINOR_BITS) - 1), event->inode);
+	write_escaped(stream, file_system, strnlen(file_system, sizeof(event->file_system)));
+	putc_unlocked('\t', stream);
+	write_escaped(stream, path + start, length - start);
+	putc_unlocked('\n', stream);
+}
+
+static void write_events(FILE *stream, const struct store *store, const struct place *places,
+			 size_t count, const struct name_table *table, const char *initramfs_root)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		const struct bootprof_event *event = store_at(store, places[i].offset);
+		struct name *name;
+
+		if (names_inode(event)) {
+			set_name(find_name(table, event->device, event->inode), event,
+				 places[i].offset);
+			write_event(stream, event, event, initramfs_root);
+			continue;
+		}
+		if (event->flags & BOOTPROF_NAME_GIVEN) {
+			write_event(stream, event, event, initramfs_root);
+			continue;
+		}
+		name = find_name(table, event->device, event->inode);
+		if (name->offset)
+			write_event(stream, event, store_at(store, name->offset), initramfs_root);
+		else if (event->path_bytes)
+			write_event(stream, event, event, initramfs_root);
+		/* Else it has no name at all: deleted, so no part of any image. */
+	}
+}
+
+/**
+ * write_bootlog() - write all events
+ * @stream: where to
+ * @store: the events
+ * @initramfs_root: where the initramfs mounts the root; cut from paths of early processes
+ *
+ * Return: 0 or a negative error number.
+ */
+int write_bootlog(FILE *stream, const struct store *store, const char *initramfs_root)
+{
+	struct name_table table = { .mask = 1 };
+	const struct bootprof_event *event;
+	size_t count = 0, offset = 0;
+	struct place *places;
+	int error = 0;
+
+	while (table.mask < store->header->events * 2)
+		table.mask *= 2;
+	places = calloc(store->header->events + 1, sizeof(*places));
+	table.names = calloc(table.mask, sizeof(*table.names));
+	table.mask--;
+	if (!places || !table.names) {
+		error = -ENOMEM;
+		goto out;
+	}
+	while (count < store->header->events && (event = store_next(store, &offset))) {
+		places[count].time_ns = event->time_ns;
+		places[count++].offset = offset;
+	}
+	qsort(places, count, sizeof(*places), compare_places);
+	for (size_t i = count; i-- > 0;) {
+		event = store_at(store, places[i].offset);
+		if (names_inode(event))
+			set_name(find_name(&table, event->device, event->inode), event,
+				 places[i].offset);
+	}
+	fprintf(stream, "#bootprof-bootlog 1\n#backend: %s\n#kernel: %s\n#lost: %llu\n",
+		store->header->backend, store->header->kernel,
+		(unsigned long long)store_lost(store));
+	if (store->header->skipped_runs)
+		fprintf(stream, "#skipped: %llu\n",
+			(unsigned long long)store->header->skipped_runs);
+	write_events(stream, store, places, count, &table, initramfs_root);
+	if (fflush(stream) || ferror(stream))
+		error = errno ? -errno : -EIO;
+out:
+	free(table.names);
+	free(places);
+	return error;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* bootlog.h - writes events as a rich bootlog (docs/architecture.md) */
+#ifndef BOOTPROF_BOOTLOG_H
+#define BOOTPROF_BOOTLOG_H
+
+#include <stdio.h>
+
+#include "event_store.h"
+
+int write_bootlog(FILE *stream, const struct store *store, const char *initramfs_root);
+
+#endif

@@ -1,0 +1,618 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * bootprof.bpf.c - see which files are opened, executed and mapped, and what the disk served
+ *
+ * Only tracepoints, which every kernel with BTF allows; kprobes, fentry and LSM programs are
+ * compiled out or refused on some.
+ *
+ *   sys_exit                       a successful open or mmap: the descriptor leads to the struct
+ *                                  file, so links, directory handles and the like are resolved
+ *   sched_process_exec             an execve(2) that succeeded: the script by the name that was
+ *                                  given, the program, and its ELF interpreter out of the new
+ *                                  memory map, since the kernel opens that itself
+ *   mm_filemap_add_to_page_cache   pages that were not in memory: what was read of the medium,
+ *                                  readahead included
+ *   mm_filemap_get_pages, _fault,  use of pages, in memory or not (6.12 and newer; not asked
+ *   _map_pages                     for unless the loader is told)
+ *
+ * A program fills a per-CPU scratch area of its own with one event and hands over as many bytes
+ * as the path takes. Paths are walked here, by the same rules as d_path(), because bpf_d_path()
+ * is not allowed at these tracepoints. Components go from the last to the first; the loader turns
+ * them round.
+ */
+#include "kernel_types.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+#include "bootprof_event.h"
+
+#define PAGE_BYTES		4096
+#define PAGE_SHIFT		12
+/* Mounts crossed count too. A path of 4095 bytes has 2047 components at most; nobody's has. */
+#define DEPTH_LIMIT		512
+#define VMA_LIMIT		32
+
+#define S_IFMT			00170000
+#define S_IFREG			0100000
+#define FMODE_PATH		0x4000
+#define MAP_ANONYMOUS		0x20
+#define TS_COMPAT		0x2
+#define GFP_IO			0x40
+#define X32_SYSCALL		0x40000000
+#define RAMFS_MAGIC		0x858458f6
+#define TMPFS_MAGIC		0x01021994
+
+/* Set by the loader before the kernel sees the programs. */
+const volatile __u32 own_process = 0;	/* whose accesses are left out */
+const volatile __u32 operations = 0;	/* bits of enum bootprof_operation to record */
+const volatile bool use_perf_buffer = false;
+const volatile __u64 wakeup_bytes = 0;	/* fill of the ring buffer that wakes the loader early */
+
+/* /sys/kernel/tracing/events/raw_syscalls/sys_exit/format */
+struct sys_exit_fields {
+	u64 common;
+	long number;
+	long result;
+};
+
+struct scratch {
+	struct bootprof_event event;
+	/* A name may start at any offset up to the limit, and end a name later. */
+	char text[BOOTPROF_PATH_LIMIT + 1 + BOOTPROF_PATH_LIMIT + 1];
+	u32 used_bytes;
+};
+
+/* One for each program that could be interrupted by another on kernels that preempt them. */
+enum scratch_key {
+	SCRATCH_SYSCALL,
+	SCRATCH_EXEC,
+	SCRATCH_CACHE,
+	SCRATCH_READ,
+	SCRATCH_FAULT,
+	SCRATCH_MAP_PAGES,
+	SCRATCHES,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SCRATCHES);
+	__type(key, u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+/*
+ * By enum bootprof_loss. Mapped by the loader: a bpf(2) call to read a map would hold off the
+ * programs on its processor meanwhile.
+ */
+__u64 losses[BOOTPROF_LOSSES];
+
+/* The loader makes one of these two. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(key_size, sizeof(u32));
+	__uint(value_size, sizeof(u32));
+} perf_buffer SEC(".maps");
+
+static __always_inline void count_loss(enum bootprof_loss loss)
+{
+	__sync_fetch_and_add(&losses[loss], 1);
+}
+
+static __always_inline bool wanted(u32 operation)
+{
+	return operations & (1 << operation) &&
+	       (u32)(bpf_get_current_pid_tgid() >> 32) != own_process;
+}
+
+static __always_inline bool is_file_system(struct file_system_type *type, const char *name)
+{
+	const char *type_name = BPF_CORE_READ(type, name);
+	u64 begin = 0;
+
+	bpf_probe_read_kernel(&begin, 7, type_name);
+	return begin == *(const u64 *)name;
+}
+
+/* Whether a root directory is that of the initramfs, which has its own file system type. */
+static __always_inline bool is_initramfs(struct vfsmount *mnt)
+{
+	static const char rootfs[8] __attribute__((aligned(8))) = "rootfs";
+	struct super_block *super = BPF_CORE_READ(mnt, mnt_sb);
+	u32 magic = BPF_CORE_READ(super, s_magic);
+
+	if (magic != RAMFS_MAGIC && magic != TMPFS_MAGIC)
+		return false;
+	return is_file_system(BPF_CORE_READ(super, s_type), rootfs);
+}
+
+/* Fill what does not depend on the file. */
+static __always_inline struct scratch *start_event(u32 key, u16 operation)
+{
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &key);
+	struct bootprof_event *event;
+
+	if (!scratch)
+		return NULL;
+	event = &scratch->event;
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_ktime_get_boot_ns))
+		event->time_ns = bpf_ktime_get_boot_ns();
+	else
+		event->time_ns = bpf_ktime_get_ns();
+	event->offset_bytes = 0;
+	event->length_bytes = 0;
+	event->process = bpf_get_current_pid_tgid() >> 32;
+	event->operation = operation;
+	event->flags = 0;
+	event->path_bytes = 0;
+	event->name_bytes = 0;
+	bpf_get_current_comm(event->command, sizeof(event->command));
+	return scratch;
+}
+
+static __always_inline void set_inode(struct bootprof_event *event, struct inode *inode)
+{
+	struct super_block *super = BPF_CORE_READ(inode, i_sb);
+
+	event->inode = BPF_CORE_READ(inode, i_ino);
+	event->device = BPF_CORE_READ(super, s_dev);
+	bpf_probe_read_kernel_str(event->file_system, sizeof(event->file_system),
+				  BPF_CORE_READ(super, s_type, name));
+}
+
+/*
+ * Walk from a directory entry up to the root directory, or to the root of everything, and write
+ * the components into the scratch area. @mnt_address may be 0: then to the root of the file system.
+ *
+ * A global function: the verifier looks at it once, whoever calls it. How much is used is kept in
+ * the scratch area, where the verifier does not follow it: or else it would look at every possible
+ * sequence of names and mounts.
+ *
+ * Return: bytes written, or -1 if the path is too long or too deep.
+ */
+__attribute__((noinline)) int walk(u32 key, u64 dentry_address, u64 mnt_address, u64 root_dentry,
+				   u64 root_mnt)
+{
+	struct dentry *dentry = (struct dentry *)dentry_address;
+	struct vfsmount *vfsmount = (struct vfsmount *)mnt_address;
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &key);
+	struct dentry *mnt_root = NULL;
+	int i;
+
+	if (!scratch)
+		return -1;
+	scratch->used_bytes = 0;
+	if (vfsmount)
+		mnt_root = BPF_CORE_READ(vfsmount, mnt_root);
+	for (i = 0; i < DEPTH_LIMIT; i++) {
+		struct dentry *parent;
+		struct qstr name;
+		u32 length, used;
+
+		if ((u64)dentry == root_dentry && (u64)vfsmount == root_mnt)
+			return scratch->used_bytes;
+		if (dentry == mnt_root) {
+			struct mount *mount = (void *)vfsmount -
+					      bpf_core_field_offset(struct mount, mnt);
+			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+			if (above == mount)
+				return scratch->used_bytes;
+			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+			vfsmount = (void *)above + bpf_core_field_offset(struct mount, mnt);
+			mnt_root = BPF_CORE_READ(vfsmount, mnt_root);
+			continue;
+		}
+		parent = BPF_CORE_READ(dentry, d_parent);
+		/* The root of a file system; what is not in any directory is its own root. */
+		if (parent == dentry && !vfsmount)
+			return scratch->used_bytes;
+		bpf_core_read(&name, sizeof(name), &dentry->d_name);
+		length = name.hash_len >> 32;
+		used = scratch->used_bytes;
+		if (length > BOOTPROF_NAME_LIMIT || used + length + 1 > BOOTPROF_PATH_LIMIT)
+			return -1;
+		bpf_probe_read_kernel(&scratch->text[used & BOOTPROF_PATH_LIMIT],
+				      length & BOOTPROF_NAME_LIMIT, name.name);
+		used += length & BOOTPROF_NAME_LIMIT;
+		scratch->text[used & BOOTPROF_PATH_LIMIT] = '\0';
+		scratch->used_bytes = used + 1;
+		if (parent == dentry)
+			return used + 1;
+		dentry = parent;
+	}
+	return -1;
+}
+
+static __always_inline bool set_path(struct scratch *scratch, u32 key, struct path *path,
+				     struct task_struct *task)
+{
+	struct path root = BPF_CORE_READ(task, fs, root);
+	int length = walk(key, (u64)path->dentry, (u64)path->mnt, (u64)root.dentry, (u64)root.mnt);
+
+	if (length < 0 || length > BOOTPROF_PATH_LIMIT) {
+		count_loss(BOOTPROF_LOST_PATH);
+		return false;
+	}
+	scratch->event.path_bytes = length;
+	if (is_initramfs(root.mnt))
+		scratch->event.flags |= BOOTPROF_IN_INITRAMFS;
+	return true;
+}
+
+/* Hand the event over. */
+static __always_inline void send_event(void *context, struct scratch *scratch)
+{
+	u64 size = sizeof(struct bootprof_event) + scratch->event.path_bytes +
+		   scratch->event.name_bytes;
+	long error;
+
+	if (size > sizeof(*scratch))
+		return;
+	if (use_perf_buffer) {
+		error = bpf_perf_event_output(context, &perf_buffer, BPF_F_CURRENT_CPU, scratch,
+					      size);
+	} else {
+		/* Waking the loader for each event would cost more than the event itself. */
+		u64 flags = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < wakeup_bytes ?
+			    BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP;
+
+		error = bpf_ringbuf_output(&ring, scratch, size, flags);
+	}
+	if (error)
+		count_loss(BOOTPROF_LOST_BUFFER);
+}
+
+/* Record an access to an open file, if it is a regular one. */
+static __always_inline void record_file(void *context, u32 key, u16 operation, struct file *file,
+					u64 offset_bytes, u64 length_bytes)
+{
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	struct scratch *scratch;
+	struct path path;
+
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFREG)
+		return;
+	scratch = start_event(key, operation);
+	if (!scratch)
+		return;
+	scratch->event.offset_bytes = offset_bytes;
+	scratch->event.length_bytes = length_bytes;
+	set_inode(&scratch->event, inode);
+	path = BPF_CORE_READ(file, f_path);
+	if (set_path(scratch, key, &path, (struct task_struct *)bpf_get_current_task()))
+		send_event(context, scratch);
+}
+
+static __always_inline struct file *file_of_descriptor(struct task_struct *task, u32 descriptor)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file *file = NULL;
+
+	if (descriptor >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + descriptor);
+	return file;
+}
+
+/* open, creat, openat, openat2, open_by_handle_at: arch/x86/entry/syscalls/syscall_64.tbl */
+static __always_inline bool opens(u32 number)
+{
+	return number == 257 || number == 2 || number == 85 || number == 437 || number == 304;
+}
+
+/* The same in syscall_32.tbl. */
+static __always_inline bool opens_compat(u32 number)
+{
+	return number == 295 || number == 5 || number == 8 || number == 437 || number == 342;
+}
+
+#define SYSCALL_MMAP		9
+#define SYSCALL_COMPAT_MMAP2	192
+
+static __always_inline void record_syscall(void *context, u32 number, long result,
+					   struct pt_regs *regs)
+{
+	u64 offset_bytes = 0, length_bytes = 0;
+	struct task_struct *task;
+	bool compat, is_map;
+	u32 descriptor;
+	struct file *file;
+
+	if (result < 0 && result >= -4095)
+		return;
+	task = (struct task_struct *)bpf_get_current_task();
+	compat = BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
+	is_map = number == (compat ? SYSCALL_COMPAT_MMAP2 : SYSCALL_MMAP);
+	if (is_map) {
+		u32 flags = compat ? BPF_CORE_READ(regs, si) : BPF_CORE_READ(regs, r10);
+
+		if (flags & MAP_ANONYMOUS || !wanted(BOOTPROF_MAP))
+			return;
+		descriptor = compat ? BPF_CORE_READ(regs, di) : BPF_CORE_READ(regs, r8);
+		length_bytes = compat ? BPF_CORE_READ(regs, cx) : BPF_CORE_READ(regs, si);
+		offset_bytes = compat ? (u64)BPF_CORE_READ(regs, bp) << PAGE_SHIFT :
+			       BPF_CORE_READ(regs, r9);
+	} else {
+		if (!(compat ? opens_compat(number) : opens(number)) || !wanted(BOOTPROF_OPEN))
+			return;
+		descriptor = result;
+	}
+	file = file_of_descriptor(task, descriptor);
+	if (!file) {
+		count_loss(BOOTPROF_LOST_FILE);
+		return;
+	}
+	if (BPF_CORE_READ(file, f_mode) & FMODE_PATH)
+		return;
+	record_file(context, SCRATCH_SYSCALL, is_map ? BOOTPROF_MAP : BOOTPROF_OPEN, file,
+		    offset_bytes, length_bytes);
+}
+
+/* Nearly every system call ends here. */
+static __always_inline bool of_interest(u32 number)
+{
+	return number == SYSCALL_MMAP || number == SYSCALL_COMPAT_MMAP2 || opens(number) ||
+	       opens_compat(number);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(saw_sys_exit, struct pt_regs *regs, long result)
+{
+	u32 number = regs->orig_ax & ~X32_SYSCALL;
+
+	if (of_interest(number))
+		record_syscall(ctx, number, result, regs);
+	return 0;
+}
+
+/*
+ * The same as a classic tracepoint, for kernels that preempt BPF programs at raw tracepoints (7.2
+ * does, 6.12 does not). There, all runs of a program on a processor are skipped until the one that
+ * was preempted goes on, and under load that was more than half of them. Classic tracepoints run
+ * with preemption off.
+ */
+SEC("tp/raw_syscalls/sys_exit")
+int saw_sys_exit_classic(struct sys_exit_fields *fields)
+{
+	u32 number = fields->number & ~X32_SYSCALL;
+
+	if (of_interest(number)) {
+		struct task_struct *task = bpf_get_current_task_btf();
+
+		record_syscall(fields, number, fields->result,
+			       (struct pt_regs *)bpf_task_pt_regs(task));
+	}
+	return 0;
+}
+
+/*
+ * The script of an execve(2). Its struct file is gone by now (the kernel has gone on to the
+ * interpreter), so what is left is the name that was given and the working directory.
+ */
+static __always_inline void record_script(void *context, const char *name)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct scratch *scratch = start_event(SCRATCH_EXEC, BOOTPROF_EXEC);
+	struct bootprof_event *event;
+	struct path directory;
+	u32 start;
+	long length;
+
+	if (!scratch)
+		return;
+	event = &scratch->event;
+	event->flags = BOOTPROF_NAME_GIVEN;
+	event->inode = 0;
+	event->device = 0;
+	event->file_system[0] = '\0';
+	directory = BPF_CORE_READ(task, fs, pwd);
+	if (!set_path(scratch, SCRATCH_EXEC, &directory, task))
+		return;
+	start = event->path_bytes & BOOTPROF_PATH_LIMIT;
+	length = bpf_probe_read_kernel_str(&scratch->text[start], BOOTPROF_PATH_LIMIT + 1, name);
+	if (length <= 0 || length > BOOTPROF_PATH_LIMIT + 1) {
+		count_loss(BOOTPROF_LOST_PATH);
+		return;
+	}
+	event->name_bytes = length;
+	send_event(context, scratch);
+}
+
+static __always_inline void record_exec(void *context, struct linux_binprm *program)
+{
+	const char *name = program->filename;
+
+	if (program->interp != name)
+		record_script(context, name);
+	record_file(context, SCRATCH_EXEC, BOOTPROF_EXEC, program->file, 0, 0);
+}
+
+/* Until 6.0: the interpreter is the first file in the memory map that is not the program. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(saw_exec_vma_list, struct task_struct *task, pid_t old_pid,
+	     struct linux_binprm *program)
+{
+	struct file *file = program->file;
+	struct vm_area_struct *area;
+	int i;
+
+	if (!wanted(BOOTPROF_EXEC))
+		return 0;
+	record_exec(ctx, program);
+	area = BPF_CORE_READ(task, mm, mmap);
+	for (i = 0; i < VMA_LIMIT && area; i++) {
+		struct file *mapped = BPF_CORE_READ(area, vm_file);
+
+		if (mapped && mapped != file) {
+			record_file(ctx, SCRATCH_EXEC, BOOTPROF_MAP, mapped, 0, 0);
+			return 0;
+		}
+		area = BPF_CORE_READ(area, vm_next);
+	}
+	return 0;
+}
+
+struct found_area {
+	struct file *file;
+};
+
+static long found_area(struct task_struct *task, struct vm_area_struct *area,
+		       struct found_area *found)
+{
+	found->file = BPF_CORE_READ(area, vm_file);
+	return 0;
+}
+
+/* Since 5.17 (7c7e3d31e785): the interpreter is where the process is going to start. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(saw_exec_find_vma, struct task_struct *task, pid_t old_pid,
+	     struct linux_binprm *program)
+{
+	struct found_area found = {};
+	struct pt_regs *regs;
+
+	if (!wanted(BOOTPROF_EXEC))
+		return 0;
+	record_exec(ctx, program);
+	task = bpf_get_current_task_btf();
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	if (bpf_find_vma(task, regs->ip, found_area, &found, 0)) {
+		count_loss(BOOTPROF_LOST_FILE);
+		return 0;
+	}
+	if (found.file && found.file != program->file)
+		record_file(ctx, SCRATCH_EXEC, BOOTPROF_MAP, found.file, 0, 0);
+	return 0;
+}
+
+/* A name of a file in its file system; there may be others, which the loader sorts out. */
+static __always_inline bool set_alias(struct scratch *scratch, u32 key, struct inode *inode)
+{
+	struct hlist_node *node = BPF_CORE_READ(inode, i_dentry.first);
+	u64 dentry;
+	int length;
+
+	if (!node)
+		return true;
+	if (bpf_core_field_exists(struct dentry, d_u))
+		dentry = (u64)node - bpf_core_field_offset(struct dentry, d_u.d_alias);
+	else
+		dentry = (u64)node - bpf_core_field_offset(struct dentry___unnamed, d_alias);
+	length = walk(key, dentry, 0, 0, 1);
+	if (length < 0 || length > BOOTPROF_PATH_LIMIT) {
+		count_loss(BOOTPROF_LOST_PATH);
+		return false;
+	}
+	scratch->event.path_bytes = length;
+	return true;
+}
+
+/* Record an access to pages of a file. */
+static __always_inline void record_pages(void *context, u32 key, u16 operation,
+					 struct address_space *mapping, u64 first, u64 pages)
+{
+	struct inode *inode = BPF_CORE_READ(mapping, host);
+	u64 offset_bytes = first << PAGE_SHIFT;
+	u64 length_bytes = pages << PAGE_SHIFT;
+	struct scratch *scratch;
+	u64 size_bytes;
+
+	/* Neither block devices (the tables of a squashfs, say) nor directories. */
+	if (!inode || (BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFREG)
+		return;
+	/*
+	 * A file behind a loop device: loop_configure() forbids I/O in allocations for its pages,
+	 * and nothing else does. What is read through the device is recorded already.
+	 */
+	if (!(BPF_CORE_READ(mapping, gfp_mask) & GFP_IO))
+		return;
+	/* Beyond the end: a page that is being written, not read. */
+	size_bytes = BPF_CORE_READ(inode, i_size);
+	if (offset_bytes >= size_bytes)
+		return;
+	if (length_bytes > size_bytes - offset_bytes)
+		length_bytes = size_bytes - offset_bytes;
+	scratch = start_event(key, operation);
+	if (!scratch)
+		return;
+	scratch->event.flags = BOOTPROF_PATH_IN_FILE_SYSTEM;
+	scratch->event.offset_bytes = offset_bytes;
+	scratch->event.length_bytes = length_bytes;
+	set_inode(&scratch->event, inode);
+	if (set_alias(scratch, key, inode))
+		send_event(context, scratch);
+}
+
+static __always_inline u64 folio_pages(struct folio *folio)
+{
+	unsigned long flags;
+
+	if (bpf_core_field_exists(((struct folio___wrapped *)0)->flags.f))
+		flags = BPF_CORE_READ((struct folio___wrapped *)folio, flags.f);
+	else
+		flags = BPF_CORE_READ(folio, flags);
+	if (!(flags >> bpf_core_enum_value(enum pageflags, PG_head) & 1))
+		return 1;
+	if (bpf_core_field_exists(folio->_folio_order))
+		return 1ULL << (BPF_CORE_READ(folio, _folio_order) & 0x1f);
+	return 1ULL << (BPF_CORE_READ(folio, _flags_1) & 0x1f);
+}
+
+SEC("tp_btf/mm_filemap_add_to_page_cache")
+int saw_cache(u64 *ctx)
+{
+	u64 first, pages = 1;
+	struct address_space *mapping;
+
+	if (!wanted(BOOTPROF_CACHE))
+		return 0;
+	if (bpf_core_type_exists(struct folio)) {
+		struct folio *folio = (struct folio *)ctx[0];
+
+		mapping = BPF_CORE_READ(folio, mapping);
+		first = BPF_CORE_READ(folio, index);
+		pages = folio_pages(folio);
+	} else {
+		struct page *page = (struct page *)ctx[0];
+
+		mapping = BPF_CORE_READ(page, mapping);
+		first = BPF_CORE_READ(page, index);
+	}
+	record_pages(ctx, SCRATCH_CACHE, BOOTPROF_CACHE, mapping, first, pages);
+	return 0;
+}
+
+SEC("tp_btf/mm_filemap_get_pages")
+int BPF_PROG(saw_read, struct address_space *mapping, unsigned long first, unsigned long end)
+{
+	if (wanted(BOOTPROF_READ) && end > first)
+		record_pages(ctx, SCRATCH_READ, BOOTPROF_READ, mapping, first, end - first);
+	return 0;
+}
+
+/* A page fault that found no page in memory. */
+SEC("tp_btf/mm_filemap_fault")
+int BPF_PROG(saw_fault, struct address_space *mapping, unsigned long first)
+{
+	if (wanted(BOOTPROF_FAULT))
+		record_pages(ctx, SCRATCH_FAULT, BOOTPROF_FAULT, mapping, first, 1);
+	return 0;
+}
+
+/* A page fault that found its page there, and maps its neighbours with it. */
+SEC("tp_btf/mm_filemap_map_pages")
+int BPF_PROG(saw_map_pages, struct address_space *mapping, unsigned long first,
+	     unsigned long last)
+{
+	if (wanted(BOOTPROF_FAULT) && last >= first)
+		record_pages(ctx, SCRATCH_MAP_PAGES, BOOTPROF_FAULT, mapping, first,
+			     last - first + 1);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

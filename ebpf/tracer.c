@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * tracer.c - loads the BPF programs, drains their buffer
+ *
+ * What the kernel offers is read from its BTF, and programs that it has no tracepoint or helper
+ * for are not loaded. All that is needed of sysfs is read at the start: in an initramfs, sysfs is
+ * mounted for that moment only.
+ */
+#define _GNU_SOURCE
+#include "tracer.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/capability.h>
+#include <linux/membarrier.h>
+#include <linux/perf_event.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "bootprof.skel.h"
+
+#define KERNEL_BTF	"/sys/kernel/btf/vmlinux"
+#define TRACEFS		"/sys/kernel/tracing"
+#define TRACEFS_IN_DEBUGFS "/sys/kernel/debug/tracing"
+#define LOCKDOWN	"/sys/kernel/security/lockdown"
+#define WITHOUT_BPF	"use another backend (kmod, fanotify, block); they need no BPF"
+
+struct tracer {
+	struct bootprof_bpf *programs;
+	struct ring_buffer *ring;
+	struct perf_buffer *perf;
+	struct store *store;
+	int processors;
+};
+
+/* The last complaints of libbpf, for the error message. */
+static char complaint[256];
+static bool verbose;
+
+static int hear_libbpf(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	va_list copy;
+
+	va_copy(copy, arguments);
+	/* The first warning tells the cause, those after it the consequences. */
+	if (level == LIBBPF_WARN && !complaint[0]) {
+		vsnprintf(complaint, sizeof(complaint), format, copy);
+		complaint[strcspn(complaint, "\n")] = '\0';
+	}
+	va_end(copy);
+	return verbose ? vfprintf(stderr, format, arguments) : 0;
+}
+
+__attribute__((format(printf, 3, 4)))
+static void explain(struct tracer_error *error, const char *hint, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(error->message, sizeof(error->message), format, arguments);
+	va_end(arguments);
+	snprintf(error->hint, sizeof(error->hint), "%s", hint);
+}
+
+static bool may_use_bpf(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = {};
+	uint64_t effective;
+
+	if (syscall(SYS_capget, &header, data))
+		return geteuid() == 0;
+	effective = (uint64_t)data[1].effective << 32 | data[0].effective;
+	return effective >> CAP_SYS_ADMIN & 1 ||
+	       (effective >> CAP_BPF & 1 && effective >> CAP_PERFMON & 1);
+}
+
+/* "confidentiality" forbids programs to read the kernel's memory. */
+static bool locked_down(void)
+{
+	FILE *stream = fopen(LOCKDOWN, "re");
+	char line[128] = "";
+
+	if (!stream)
+		return false;
+	if (!fgets(line, sizeof(line), stream))
+		line[0] = '\0';
+	fclose(stream);
+	return strstr(line, "[confidentiality]");
+}
+
+static bool has_tracepoint(const struct btf *btf, const char *name)
+{
+	char type[64];
+
+	snprintf(type, sizeof(type), "btf_trace_%s", name);
+	return btf__find_by_name_kind(btf, type, BTF_KIND_TYPEDEF) > 0;
+}
+
+static bool has_helper(const struct btf *btf, const char *name)
+{
+	int id = btf__find_by_name_kind(btf, "bpf_func_id", BTF_KIND_ENUM);
+	const struct btf_type *type = id > 0 ? btf__type_by_id(btf, id) : NULL;
+	int i;
+
+	for (i = 0; type && i < btf_vlen(type); i++)
+		if (!strcmp(btf__name_by_offset(btf, btf_enum(type)[i].name_off), name))
+			return true;
+	return false;
+}
+
+static bool has_tracefs(void)
+{
+	return !access(TRACEFS "/events", F_OK) || !access(TRACEFS_IN_DEBUGFS "/events", F_OK);
+}
+
+static bool wants(const struct tracer_options *options, enum bootprof_operation operation)
+{
+	return options->operations >> operation & 1;
+}
+
+/* Load what was asked for and what the kernel has; say what it has not. */
+static int choose_programs(struct tracer *tracer, const struct btf *btf,
+			   const struct tracer_options *options, struct tracer_error *error)
+{
+	bool syscalls = wants(options, BOOTPROF_OPEN) || wants(options, BOOTPROF_MAP);
+	bool find_vma = has_helper(btf, "BPF_FUNC_find_vma");
+	/* See saw_sys_exit_classic. The helper: since 5.15 (dd6e10fbd9fb). */
+	bool classic = has_helper(btf, "BPF_FUNC_task_pt_regs") && has_tracefs();
+	struct {
+		struct bpf_program *program;
+		const char *tracepoint;
+		bool wanted;
+	} all[] = {
+		{ tracer->programs->progs.saw_sys_exit, "sys_exit", syscalls && !classic },
+		{ tracer->programs->progs.saw_sys_exit_classic, "sys_exit", syscalls && classic },
+		{ tracer->programs->progs.saw_exec_find_vma, "sched_process_exec",
+		  wants(options, BOOTPROF_EXEC) && find_vma },
+		{ tracer->programs->progs.saw_exec_vma_list, "sched_process_exec",
+		  wants(options, BOOTPROF_EXEC) && !find_vma },
+		{ tracer->programs->progs.saw_cache, "mm_filemap_add_to_page_cache",
+		  wants(options, BOOTPROF_CACHE) },
+		{ tracer->programs->progs.saw_read, "mm_filemap_get_pages",
+		  wants(options, BOOTPROF_READ) },
+		{ tracer->programs->progs.saw_fault, "mm_filemap_fault",
+		  wants(options, BOOTPROF_FAULT) },
+		{ tracer->programs->progs.saw_map_pages, "mm_filemap_map_pages",
+		  wants(options, BOOTPROF_FAULT) },
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		if (all[i].wanted && !has_tracepoint(btf, all[i].tracepoint)) {
+			explain(error, "leave the operation out of --operations",
+				"this kernel has no tracepoint %s", all[i].tracepoint);
+			return -ENOENT;
+		}
+		bpf_program__set_autoload(all[i].program, all[i].wanted);
+	}
+	return 0;
+}
+
+/* The ring buffer wants a power of two of pages; so does each processor's perf buffer. */
+static size_t power_of_two(size_t size_bytes)
+{
+	size_t power = 4096;
+
+	while (power * 2 <= size_bytes)
+		power *= 2;
+	return power;
+}
+
+static int take_from_ring(void *context, void *data, size_t size_bytes)
+{
+	struct tracer *tracer = context;
+
+	store_append(tracer->store, data, size_bytes);
+	return 0;
+}
+
+static enum bpf_perf_event_ret take_from_perf(void *context, int processor,
+					      struct perf_event_header *header)
+{
+	struct tracer *tracer = context;
+	const struct {
+		struct perf_event_header header;
+		uint32_t size_bytes;
+		char data[];
+	} *sample = (const void *)header;
+
+	(void)processor;
+	/* PERF_RECORD_LOST needs no look: the programs count what they cannot put in. */
+	if (header->type == PERF_RECORD_SAMPLE)
+		store_append(tracer->store, sample->data, sample->size_bytes);
+	return LIBBPF_PERF_EVENT_CONT;
+}
+
+static int open_buffer(struct tracer *tracer, const struct tracer_options *options)
+{
+	size_t each_bytes = power_of_two(options->buffer_bytes / (size_t)tracer->processors);
+	struct perf_event_attr attributes = {
+		.size = sizeof(attributes),
+		.type = PERF_TYPE_SOFTWARE,
+		.config = PERF_COUNT_SW_BPF_OUTPUT,
+		.sample_type = PERF_SAMPLE_RAW,
+		.sample_period = 1,
+		.watermark = 1,
+		.wakeup_watermark = (uint32_t)(each_bytes / 2),
+	};
+
+	if (!options->perf_buffer) {
+		tracer->ring = ring_buffer__new(bpf_map__fd(tracer->programs->maps.ring),
+						take_from_ring, tracer, NULL);
+		return tracer->ring ? 0 : -errno;
+	}
+	tracer->perf = perf_buffer__new_raw(bpf_map__fd(tracer->programs->maps.perf_buffer),
+					    each_bytes / 4096, &attributes, take_from_perf, tracer,
+					    NULL);
+	return tracer->perf ? 0 : -errno;
+}
+
+/* Load and attach, with sysfs in its place. */
+static int start(struct tracer *tracer, const struct tracer_options *options,
+		 struct tracer_error *error)
+{
+	struct tracer_options chosen = *options;
+	struct bootprof_bpf *programs;
+	struct btf *btf;
+	int status;
+
+	if (!may_use_bpf()) {
+		explain(error, "run it as root, or give it CAP_BPF and CAP_PERFMON",
+			"no privilege to load BPF programs");
+		return -EPERM;
+	}
+	if (locked_down()) {
+		explain(error, WITHOUT_BPF, LOCKDOWN ": the kernel is locked down "
+			"(confidentiality): BPF programs may not read its memory");
+		return -EPERM;
+	}
+	btf = btf__parse(KERNEL_BTF, NULL);
+	if (!btf) {
+		explain(error, WITHOUT_BPF, KERNEL_BTF ": %s: the kernel has no description of its "
+			"types (CONFIG_DEBUG_INFO_BTF)", strerror(errno));
+		return -ENOENT;
+	}
+	tracer->processors = libbpf_num_possible_cpus();
+	if (tracer->processors < 1)
+		tracer->processors = 1;
+	programs = bootprof_bpf__open();
+	if (!programs) {
+		status = -errno;
+		explain(error, "", "BPF object: %s", strerror(errno));
+		btf__free(btf);
+		return status;
+	}
+	tracer->programs = programs;
+	status = choose_programs(tracer, btf, options, error);
+	btf__free(btf);
+	if (status)
+		return status;
+	/* Ring buffer: since 5.8. */
+	if (libbpf_probe_bpf_map_type(BPF_MAP_TYPE_RINGBUF, NULL) != 1)
+		chosen.perf_buffer = true;
+	programs->rodata->own_process = (uint32_t)getpid();
+	programs->rodata->operations = options->operations;
+	programs->rodata->use_perf_buffer = chosen.perf_buffer;
+	programs->rodata->wakeup_bytes = power_of_two(options->buffer_bytes) / 2;
+	bpf_map__set_autocreate(programs->maps.ring, !chosen.perf_buffer);
+	bpf_map__set_autocreate(programs->maps.perf_buffer, chosen.perf_buffer);
+	bpf_map__set_max_entries(programs->maps.ring,
+				 (uint32_t)power_of_two(options->buffer_bytes));
+	status = bootprof_bpf__load(programs);
+	if (status) {
+		explain(error, WITHOUT_BPF, "the kernel refused the BPF programs: %s (%s)",
+			strerror(-status), complaint);
+		return status;
+	}
+	status = open_buffer(tracer, &chosen);
+	if (status) {
+		explain(error, "make it smaller with --buffer-size", "buffer of %zu bytes: %s",
+			options->buffer_bytes, strerror(-status));
+		return status;
+	}
+	status = bootprof_bpf__attach(programs);
+	if (status) {
+		explain(error, WITHOUT_BPF, "the kernel refused to attach a BPF program: %s (%s)",
+			strerror(-status), complaint);
+		return status;
+	}
+	snprintf(tracer->store->header->backend, sizeof(tracer->store->header->backend),
+		 "ebpf (%s, %s)",
+		 bpf_program__autoload(programs->progs.saw_sys_exit_classic) ? "tracepoint" :
+									       "tp_btf",
+		 chosen.perf_buffer ? "perf buffer" : "ring buffer");
+	return 0;
+}
+
+/**
+ * tracer_start() - begin to trace
+ * @options: what and how
+ * @store: where events go
+ * @error: why not, if it does not start
+ *
+ * Return: the tracer, or NULL.
+ */
+struct tracer *tracer_start(const struct tracer_options *options, struct store *store,
+			    struct tracer_error *error)
+{
+	struct tracer *tracer = calloc(1, sizeof(*tracer));
+	bool mounted = false, made = false, traced = false;
+	int status;
+
+	if (!tracer) {
+		explain(error, "", "%s", strerror(ENOMEM));
+		return NULL;
+	}
+	tracer->store = store;
+	verbose = options->verbose;
+	libbpf_set_print(hear_libbpf);
+	/* The first process of an initramfs finds nothing mounted. */
+	if (access("/sys/kernel", F_OK)) {
+		made = !mkdir("/sys", 0555);
+		mounted = !mount("sysfs", "/sys", "sysfs", 0, NULL);
+	}
+	if (!has_tracefs())
+		traced = !mount("tracefs", TRACEFS, "tracefs", 0, NULL);
+	status = start(tracer, options, error);
+	if (traced)
+		umount2(TRACEFS, MNT_DETACH);
+	if (mounted)
+		umount2("/sys", MNT_DETACH);
+	if (made)
+		rmdir("/sys");
+	if (!status)
+		return tracer;
+	bootprof_bpf__destroy(tracer->programs);
+	ring_buffer__free(tracer->ring);
+	perf_buffer__free(tracer->perf);
+	free(tracer);
+	return NULL;
+}
+
+/* Runs of a program that the kernel skipped, because one on that processor had not ended. */
+static uint64_t skipped_runs(struct tracer *tracer)
+{
+	struct bpf_program *program;
+	uint64_t total = 0;
+
+	bpf_object__for_each_program(program, tracer->programs->obj) {
+		struct bpf_prog_info info = {};
+		uint32_t length = sizeof(info);
+
+		if (bpf_program__autoload(program) &&
+		    !bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &length))
+			total += info.recursion_misses;
+	}
+	return total;
+}
+
+static void read_losses(struct tracer *tracer)
+{
+	uint64_t total = 0;
+	size_t loss;
+
+	for (loss = 0; loss < BOOTPROF_LOSSES; loss++)
+		total += __atomic_load_n(&tracer->programs->bss->losses[loss], __ATOMIC_RELAXED);
+	tracer->store->header->lost_in_kernel = total;
+	tracer->store->header->skipped_runs = skipped_runs(tracer);
+}
+
+/**
+ * tracer_drain() - take what has come, and wait for more
+ * @tracer: the tracer
+ * @timeout_ms: return after so many milliseconds, or as soon as the buffer is half full
+ */
+void tracer_drain(struct tracer *tracer, int timeout_ms)
+{
+	/* The wait tells of a buffer that fills up; the rest is there without being announced. */
+	if (tracer->ring) {
+		ring_buffer__poll(tracer->ring, timeout_ms);
+		ring_buffer__consume(tracer->ring);
+	} else {
+		perf_buffer__poll(tracer->perf, timeout_ms);
+		perf_buffer__consume(tracer->perf);
+	}
+	read_losses(tracer);
+}
+
+/* Stop, and take what is still in the buffer. */
+void tracer_stop(struct tracer *tracer)
+{
+	bootprof_bpf__detach(tracer->programs);
+	/* Programs that run at this moment: wait until they are through. */
+	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+	tracer_drain(tracer, 0);
+	ring_buffer__free(tracer->ring);
+	perf_buffer__free(tracer->perf);
+	bootprof_bpf__destroy(tracer->programs);
+	free(tracer);
+}
