@@ -1,0 +1,493 @@
+"""Why a boot read what it read: every byte and every seek of a block trace, by cause.
+
+Two things are joined: the *demand*, which is what a boot needs of an image by its bootlog, and the
+block trace, which is what it read. Needed are
+
+* the data blocks and fragment blocks that hold touched bytes of a file; all of a file where the
+  bootlog tells no ranges;
+* the metadata blocks with the inodes of these files and of the directories on the way, the parts
+  of the directory listings that the kernel searches for their names, and the entries of their
+  fragment blocks;
+* what the kernel reads at mount: superblock, id table, and the indices of the other tables
+  (fs/squashfs/super.c).
+
+A compressed block can only be read whole. What of it stands for bytes that nobody touched is
+counted as *cold neighbours*, in proportion to the decompressed bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optimizer.blocktrace import READ_DTYPE
+from optimizer.drives import Drive
+from optimizer.iso9660 import IsoLayout
+from optimizer.seek import ascending_pass, previous_ends, read_seconds, seek_distances
+from optimizer.squashfs import EXTENT, ExtentMap, InodeType, Kind, Layout
+
+# fs/squashfs/squashfs_fs.h: entries of 16 bytes in metadata blocks of 8 KiB.
+FRAGMENTS_PER_METADATA_BLOCK = 512
+LINK_LIMIT = 40  # MAXSYMLINKS of the kernel
+
+Ranges = list[tuple[int, int]]
+"""(offset, length) in bytes in a file; empty: the whole file."""
+
+
+class Cause(IntEnum):
+    """Why bytes were read."""
+
+    NEEDED_DATA = 0
+    COLD_NEIGHBOURS = 1
+    READAHEAD = 2
+    UNKNOWN_DATA = 3
+    INODE_TABLE = 4
+    DIRECTORY_TABLE = 5
+    FRAGMENT_TABLE = 6
+    XATTR_TABLE = 7
+    OTHER_TABLES = 8
+    ISO_RECORDS = 9
+    BOOT_LOADER = 10
+    PROBES = 11
+    PADDING = 12
+
+    @property
+    def label(self) -> str:
+        """The words for people."""
+        return LABELS[self]
+
+
+LABELS = {
+    Cause.NEEDED_DATA: "needed data",
+    Cause.COLD_NEIGHBOURS: "cold neighbours in needed blocks",
+    Cause.READAHEAD: "kernel readahead",
+    Cause.UNKNOWN_DATA: "data that no event explains",
+    Cause.INODE_TABLE: "inode table",
+    Cause.DIRECTORY_TABLE: "directory table",
+    Cause.FRAGMENT_TABLE: "fragment table",
+    Cause.XATTR_TABLE: "xattr table",
+    Cause.OTHER_TABLES: "superblock, id and export table",
+    Cause.ISO_RECORDS: "ISO directory records",
+    Cause.BOOT_LOADER: "boot loader, kernel, initrd",
+    Cause.PROBES: "probes of the device",
+    Cause.PADDING: "padding",
+}
+TABLE_CAUSES = {
+    Kind.INODE_TABLE: Cause.INODE_TABLE,
+    Kind.DIRECTORY_TABLE: Cause.DIRECTORY_TABLE,
+    Kind.FRAGMENT_TABLE: Cause.FRAGMENT_TABLE,
+    Kind.XATTR_TABLE: Cause.XATTR_TABLE,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Demand:
+    """What a boot needs of an image.
+
+    Attributes:
+        needed: For each row of ``layout.extent_map.extents`` whether it must be read.
+        hot_share: For each of these rows, which share of its decompressed bytes was touched.
+        files: Number of distinct regular files that were touched.
+        missing: Paths that the image does not have.
+    """
+
+    needed: NDArray[np.bool_]
+    hot_share: NDArray[np.float64]
+    files: int
+    missing: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """A block trace by cause. Arrays have shape (causes,) unless they say otherwise.
+
+    Attributes:
+        bytes_read: Every byte of the trace is in exactly one of these.
+        needed_bytes: Those of ``bytes_read`` that had to be read (again counts again).
+        seeks: Non-contiguous reads.
+        long_seeks: Those over the limit that was given.
+        seek_distance_bytes: Sum of the distances.
+        positioning_seconds: Modelled time of overhead and positioning.
+        transfer_seconds: Modelled time of the transfer.
+        journeys: Shape (causes, causes): seek distance in bytes from one cause to another.
+    """
+
+    bytes_read: NDArray[np.int64]
+    needed_bytes: NDArray[np.int64]
+    seeks: NDArray[np.int64]
+    long_seeks: NDArray[np.int64]
+    seek_distance_bytes: NDArray[np.int64]
+    positioning_seconds: NDArray[np.float64]
+    transfer_seconds: NDArray[np.float64]
+    journeys: NDArray[np.int64]
+
+
+def resolve(layout: Layout, path: bytes) -> list[int] | None:
+    """Find a path in an image, following symbolic links.
+
+    Returns:
+        Indices in ``layout.paths`` of all that is looked up on the way, links and directories
+        included, the file last; None if the image has no such path.
+    """
+    index, visited, links = 0, [0], 0
+    pending = path.split(b"/")[::-1]
+    while pending:
+        name = pending.pop()
+        if name in (b"", b"."):
+            continue
+        if name == b"..":
+            index = int(layout.entries["parent"][index])
+            continue
+        child = layout.path_index.get(layout.paths[index].rstrip(b"/") + b"/" + name)
+        if child is None:
+            return None
+        visited.append(child)
+        inode = int(layout.entries["inode"][child])
+        if layout.inodes["type"][inode] != InodeType.SYMLINK:
+            index = child
+            continue
+        links += 1
+        if links > LINK_LIMIT:
+            return None
+        target = layout.symlink_target(inode)
+        if target.startswith(b"/"):
+            index = 0
+        pending += target.split(b"/")[::-1]
+    visited.append(index)
+    return visited
+
+
+def demand_of(layout: Layout, touched: Mapping[bytes, Ranges]) -> Demand:
+    """Work out what of an image a boot needs.
+
+    Args:
+        layout: The image.
+        touched: Paths of files and directories, and the ranges that were touched of each.
+    """
+    looked_up: set[int] = {0}
+    ranges: dict[int, Ranges] = {}
+    listed: set[int] = set()
+    missing: list[bytes] = []
+    for path, touched_ranges in touched.items():
+        way = resolve(layout, path)
+        if way is None:
+            missing.append(path)
+            continue
+        looked_up.update(way)
+        inode = int(layout.entries["inode"][way[-1]])
+        kind = layout.inodes["type"][inode]
+        if kind == InodeType.DIRECTORY:
+            listed.add(inode)
+        elif kind == InodeType.FILE:
+            known = ranges.get(inode)
+            whole = not touched_ranges or known == []
+            ranges[inode] = [] if whole else [*(known or ()), *touched_ranges]
+    extents = layout.extent_map.extents
+    needed = np.zeros(extents.size, bool)
+    share = np.ones(extents.size)
+    _demand_data(layout, ranges, needed, share)
+    _demand_tables(layout, looked_up, listed, list(ranges), needed)
+    return Demand(needed, share, len(ranges), tuple(missing))
+
+
+def _demand_data(
+    layout: Layout,
+    ranges: Mapping[int, Ranges],
+    needed: NDArray[np.bool_],
+    share: NDArray[np.float64],
+) -> None:
+    extents = layout.extent_map.extents
+    data = np.flatnonzero(np.isin(extents["kind"], (Kind.BLOCK, Kind.FRAGMENT)))
+    starts = extents["offset_bytes"][data]
+    hot_bytes: dict[int, int] = {}
+    held_bytes: dict[int, int] = {}
+    tails: set[tuple[int, int]] = set()
+    for inode, touched in ranges.items():
+        for piece in layout.extents_of_inode(inode).tolist():
+            kind, index, offset, length, _, file_offset, file_bytes, inner = piece
+            hot = _covered(touched, file_offset, file_bytes) if touched else file_bytes
+            if not length or not hot:
+                continue
+            extent = int(data[np.searchsorted(starts, offset)])
+            if kind == Kind.FRAGMENT:
+                # Files with the same content share a tail.
+                hot = 0 if (index, inner) in tails else hot
+                tails.add((index, inner))
+                hot_bytes[extent] = hot_bytes.get(extent, 0) + hot
+            else:
+                hot_bytes[extent] = max(hot_bytes.get(extent, 0), hot)
+                held_bytes[extent] = max(held_bytes.get(extent, 0), file_bytes)
+    inodes = layout.inodes
+    fields = ["fragment", "fragment_offset_bytes", "fragment_bytes"]
+    distinct = np.unique(inodes[fields][inodes["fragment_bytes"] > 0])
+    in_fragment = np.bincount(
+        distinct["fragment"], distinct["fragment_bytes"], layout.fragments.size
+    )
+    for extent, hot in hot_bytes.items():
+        row = extents[extent]
+        whole = held_bytes.get(extent) or in_fragment[row["index"]]
+        needed[extent] = True
+        share[extent] = min(1.0, hot / float(whole))
+
+
+def _covered(ranges: Ranges, start: int, length: int) -> int:
+    """Return how many bytes of start..start + length the ranges cover."""
+    covered, reach = 0, start
+    for offset, size in sorted(ranges):
+        begin, end = max(offset, reach), min(offset + size, start + length)
+        if begin < end:
+            covered += end - begin
+            reach = end
+    return covered
+
+
+def _demand_tables(
+    layout: Layout,
+    looked_up: Iterable[int],
+    listed: Iterable[int],
+    files: list[int],
+    needed: NDArray[np.bool_],
+) -> None:
+    extents, inodes, entries = layout.extent_map.extents, layout.inodes, layout.entries
+    blocks: dict[Kind, set[int]] = {kind: {-1} for kind in Kind}
+    has_xattr = False
+    for path in looked_up:
+        inode = inodes[entries["inode"][path]]
+        first, last = int(inode["first_metadata_block"]), int(inode["last_metadata_block"])
+        blocks[Kind.INODE_TABLE].update(range(first, last + 1))
+        has_xattr |= bool(inode["xattr"] >= 0)
+        entry = int(entries["entry_block"][path])
+        if entry >= 0:
+            parent = inodes[entries["inode"][entries["parent"][path]]]
+            # Extended directories have an index by name; others are searched from the start.
+            start = entry if parent["extended"] else int(parent["first_listing_block"])
+            blocks[Kind.DIRECTORY_TABLE].update(range(start, entry + 1))
+    for directory in listed:
+        first = int(inodes["first_listing_block"][directory])
+        if first >= 0:
+            last = int(inodes["last_listing_block"][directory])
+            blocks[Kind.DIRECTORY_TABLE].update(range(first, last + 1))
+    fragments = inodes["fragment"][files]
+    blocks[Kind.FRAGMENT_TABLE].update(
+        (fragments[fragments >= 0] // FRAGMENTS_PER_METADATA_BLOCK).tolist()
+    )
+    for kind in (Kind.SUPERBLOCK, Kind.COMPRESSION_OPTIONS, Kind.ID_TABLE):
+        needed |= extents["kind"] == kind
+    if has_xattr:
+        needed |= extents["kind"] == Kind.XATTR_TABLE
+    for kind in (*TABLE_CAUSES, Kind.EXPORT_TABLE):
+        needed |= (extents["kind"] == kind) & np.isin(extents["index"], list(blocks[kind]))
+
+
+def loader_reads(layout: Layout, reads: NDArray[np.void], iso: IsoLayout | None) -> int:
+    """Return how many reads at the start of a trace are the firmware's and the boot loader's.
+
+    Before the first read of the squashfs, one file of the ISO is read most of: the initrd, which
+    loaders read last. The loader is done when it first gets to the end of that. Without an ISO
+    all reads before the first one of the squashfs count.
+    """
+    offsets = reads["offset_bytes"]
+    ends = offsets + reads["length_bytes"]
+    inside = (ends > layout.offset_bytes) & (offsets < layout.offset_bytes + layout.size_bytes)
+    first = int(np.argmax(inside)) if inside.any() else len(reads)
+    most_bytes, count = 0, first if iso is None else 0
+    for region in iso.regions if iso else ():
+        if region.kind != "file" or region.offset_bytes == layout.offset_bytes:
+            continue
+        region_end = region.offset_bytes + region.length_bytes
+        end = np.minimum(ends[:first], region_end)
+        read = np.maximum(end - np.maximum(offsets[:first], region.offset_bytes), 0)
+        if int(read.sum()) > most_bytes:
+            most_bytes = int(read.sum())
+            count = int(np.argmax(np.where(read > 0, end, 0))) + 1
+    return count
+
+
+def attribute(
+    reads: NDArray[np.void],
+    layout: Layout,
+    demand: Demand,
+    drive: Drive,
+    iso: IsoLayout | None = None,
+    long_seek_bytes: int = 1_000_000,
+) -> Attribution:
+    """Give every byte and every seek of a block trace a cause.
+
+    A seek has the cause of most of the needed bytes that its read brought, or of most of its bytes
+    if it brought none that were needed. Cold data is *kernel readahead* where the contiguous run of
+    reads that it came with brought needed bytes of the squashfs too; by itself it is *data that no
+    event explains*.
+
+    Args:
+        reads: Shape (reads,), of :data:`optimizer.blocktrace.READ_DTYPE`.
+        layout: The squashfs of the image.
+        demand: What the boot needs of it.
+        drive: Drive that times are modelled for.
+        iso: The ISO around it, if there is one.
+        long_seek_bytes: Seeks over this distance are long.
+    """
+    count, causes = len(reads), len(Cause)
+    got = np.zeros((count, causes), np.int64)
+    must = np.zeros((count, causes), np.int64)
+    rows = layout.overlaps(reads["offset_bytes"], reads["length_bytes"])
+    read, extent, length = rows["read"], rows["extent"], rows["length_bytes"]
+    kind, needed = layout.extent_map.extents["kind"][extent], demand.needed[extent]
+    cause_of_kind = np.full(len(Kind), Cause.OTHER_TABLES)
+    for table, cause in TABLE_CAUSES.items():
+        cause_of_kind[table] = cause
+    is_data = (kind == Kind.BLOCK) | (kind == Kind.FRAGMENT)
+    hot = np.rint(length * demand.hot_share[extent]).astype(np.int64)
+    for chosen, cause, share in (
+        (is_data & needed, Cause.NEEDED_DATA, hot),
+        (is_data & needed, Cause.COLD_NEIGHBOURS, length - hot),
+    ):
+        np.add.at(got, (read[chosen], cause), share[chosen])
+        np.add.at(must, (read[chosen], cause), share[chosen])
+    table = ~is_data
+    np.add.at(got, (read[table], cause_of_kind[kind[table]]), length[table])
+    both = table & needed
+    np.add.at(must, (read[both], cause_of_kind[kind[both]]), length[both])
+
+    distances = seek_distances(reads)
+    run = np.cumsum(distances > 0)
+    useful = np.bincount(run, must.sum(axis=1), int(run[-1]) + 1 if count else 0) > 0
+    cold = is_data & ~needed
+    explained = np.where(useful[run[read]], Cause.READAHEAD, Cause.UNKNOWN_DATA)
+    np.add.at(got, (read[cold], explained[cold]), length[cold])
+
+    loader = np.arange(count) < loader_reads(layout, reads, iso)
+    if iso is not None:
+        _attribute_iso(reads, iso, layout, loader, got, must)
+    left = reads["length_bytes"] - got.sum(axis=1)
+    nothing = np.where(left == reads["length_bytes"], Cause.PROBES, Cause.PADDING)
+    stray = np.where(loader, Cause.BOOT_LOADER, nothing)
+    got[np.arange(count), stray] += left
+    must[loader, Cause.BOOT_LOADER] = got[loader, Cause.BOOT_LOADER]
+
+    main = np.where(must.any(axis=1), must.argmax(axis=1), got.argmax(axis=1))
+    seconds = read_seconds(reads, drive)
+    ends = reads["offset_bytes"] + reads["length_bytes"]
+    transfer = drive.pass_seconds(ends) - drive.pass_seconds(reads["offset_bytes"])
+    per_byte = transfer / np.maximum(reads["length_bytes"], 1)
+    journeys = np.zeros((causes, causes), np.int64)
+    if count:
+        np.add.at(journeys, (np.r_[int(main[0]), main[:-1]], main), distances)
+
+    def by_cause(values: NDArray[np.int64]) -> NDArray[np.int64]:
+        totals = np.zeros(causes, np.int64)
+        np.add.at(totals, main, values)
+        return totals
+
+    return Attribution(
+        bytes_read=got.sum(axis=0),
+        needed_bytes=must.sum(axis=0),
+        seeks=by_cause(np.asarray(distances > 0, np.int64)),
+        long_seeks=by_cause(np.asarray(distances > long_seek_bytes, np.int64)),
+        seek_distance_bytes=by_cause(distances),
+        positioning_seconds=np.bincount(main, seconds - transfer, causes).astype(np.float64),
+        transfer_seconds=(got * per_byte[:, None]).sum(axis=0),
+        journeys=journeys,
+    )
+
+
+def _attribute_iso(
+    reads: NDArray[np.void],
+    iso: IsoLayout,
+    layout: Layout,
+    loader: NDArray[np.bool_],
+    got: NDArray[np.int64],
+    must: NDArray[np.int64],
+) -> None:
+    """Give the bytes outside of the squashfs to boot loader, ISO records and probes."""
+    parts, reach = [], 0
+    for region in iso.regions:
+        begin = max(region.offset_bytes, reach)
+        end = region.offset_bytes + region.length_bytes
+        if begin < end and region.offset_bytes != layout.offset_bytes:
+            is_record = region.kind in ("directory", "path table", "volume descriptors")
+            parts.append((begin, end - begin, 0, is_record))
+            reach = end
+    extents = np.array(parts, EXTENT)
+    nobody = np.zeros(0, np.int64)
+    reaches = extents["offset_bytes"] + extents["length_bytes"]
+    outside = ExtentMap(extents, nobody, np.zeros(extents.size + 1, np.int64), reaches)
+    rows = outside.overlaps(reads["offset_bytes"], reads["length_bytes"])
+    read = rows["read"]
+    # What the loader reads it needs. Later nobody wants the loader's files: who reads there looks
+    # for signatures of file systems and partitions.
+    is_record = extents["index"][rows["extent"]] == 1
+    cause = np.where(loader[read], Cause.BOOT_LOADER, Cause.PROBES)
+    cause = np.where(is_record & ~loader[read], Cause.ISO_RECORDS, cause)
+    np.add.at(got, (read, cause), rows["length_bytes"])
+    np.add.at(must, (read[is_record], cause[is_record]), rows["length_bytes"][is_record])
+
+
+def needed_reads(
+    layout: Layout, demand: Demand, reads: NDArray[np.void], iso: IsoLayout | None = None
+) -> NDArray[np.void]:
+    """Return what the boot must read as one ascending pass, see :func:`optimizer.seek`.
+
+    That is the demand, and of the parts of the image outside of the squashfs all that the boot
+    loader read, and the ISO's records that were read.
+
+    Returns:
+        Reads that neither overlap nor touch, ascending, of
+        :data:`optimizer.blocktrace.READ_DTYPE`.
+    """
+    extents = layout.extent_map.extents[demand.needed]
+    parts = np.zeros(extents.size, READ_DTYPE)
+    parts["offset_bytes"] = extents["offset_bytes"]
+    parts["length_bytes"] = extents["length_bytes"]
+    needed = [parts, reads[: loader_reads(layout, reads, iso)]]
+    for region in iso.regions if iso else ():
+        if region.kind in ("directory", "path table", "volume descriptors"):
+            one = np.zeros(1, READ_DTYPE)
+            one["offset_bytes"], one["length_bytes"] = region.offset_bytes, region.length_bytes
+            needed.append(common(one, reads))
+    return ascending_pass(np.concatenate(needed))
+
+
+def common(one: NDArray[np.void], other: NDArray[np.void]) -> NDArray[np.void]:
+    """Return the bytes that two sets of reads have in common, as one ascending pass."""
+    first, second = ascending_pass(one), ascending_pass(other)
+    extents = np.zeros(len(second), EXTENT)
+    for name in ("offset_bytes", "length_bytes"):
+        extents[name] = second[name]
+    ends = extents["offset_bytes"] + extents["length_bytes"]
+    nobody = np.zeros(len(second) + 1, np.int64)
+    rows = ExtentMap(extents, nobody[:0], nobody, ends).overlaps(
+        first["offset_bytes"], first["length_bytes"]
+    )
+    shared = np.zeros(len(rows), READ_DTYPE)
+    shared["offset_bytes"] = np.maximum(
+        first["offset_bytes"][rows["read"]], second["offset_bytes"][rows["extent"]]
+    )
+    shared["length_bytes"] = rows["length_bytes"]
+    return ascending_pass(shared)
+
+
+def pass_seconds(reads: NDArray[np.void], drive: Drive) -> float:
+    """Return the least time for one ascending pass over what must be read.
+
+    A gap is read through where that costs less than a new request, which is what a perfect
+    readahead would do; so this is at most :func:`optimizer.seek.bound_seconds`.
+
+    Args:
+        reads: Ascending reads that do not overlap, as :func:`needed_reads` returns them.
+        drive: The drive.
+    """
+    if not len(reads):
+        return 0.0
+    separate = read_seconds(reads, drive)
+    offsets = reads["offset_bytes"]
+    ends = offsets + reads["length_bytes"]
+    transfer = drive.pass_seconds(ends) - drive.pass_seconds(offsets)
+    through = drive.pass_seconds(offsets) - drive.pass_seconds(previous_ends(reads))
+    # There must be a first request, and it is one request from its own start.
+    cost = np.minimum(separate - transfer, np.asarray(through))
+    cost[0] = separate[0] - transfer[0]
+    return float(cost.sum() + transfer.sum())
