@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootprof.builder import store
-from bootprof.errors import ToolError, UnsupportedError
+from bootprof.errors import InputError, ToolError, UnsupportedError
 from bootprof.process import ISOLATED, program, run
 
 SOURCES = Path(__file__).parents[2] / "kmod"
@@ -177,6 +177,49 @@ def compile_module(
         )
         target.mkdir()
         shutil.copy(folder / "bootprof.ko", target)
+
+
+def table_offset(symbols: Path) -> int:
+    """Return the distance of sys_call_table from _stext in bytes, for ``table_offset=``.
+
+    Both move together when the kernel is loaded at a random address.
+
+    Args:
+        symbols: System.map of the kernel, or its vmlinux with symbols.
+
+    Raises:
+        InputError: The symbols are not there, or this is neither.
+    """
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.sections import SymbolTableSection
+
+    wanted = ("_stext", "sys_call_table")
+    found: dict[str, int] = {}
+    with symbols.open("rb") as stream:
+        if stream.read(4) == b"\x7fELF":
+            try:
+                table = ELFFile(stream).get_section_by_name(".symtab")
+            except ELFError as error:
+                raise InputError(f"{symbols}: {error}", hint="name a System.map") from None
+            if isinstance(table, SymbolTableSection):
+                for name in wanted:
+                    for symbol in table.get_symbol_by_name(name) or ():
+                        found[name] = symbol["st_value"]
+        else:
+            stream.seek(0)
+            for line in stream:
+                match = re.match(rb"([0-9a-f]+) [A-Za-z] (_stext|sys_call_table)\n", line)
+                if match:
+                    found[match[2].decode()] = int(match[1], 16)
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise InputError(
+            f"{symbols}: no symbol {missing[0]}",
+            # That in Debian's packages of kernels is a stub.
+            hint="name the System.map or the vmlinux in the package linux-image-RELEASE-dbg",
+        )
+    return found["sys_call_table"] - found["_stext"]
 
 
 def fetch_kernel(

@@ -4,6 +4,7 @@
  *
  *	workload files DIR TRUTH	every way to open a file, and to fail to
  *	workload storm DIR PROCESSES OPENS
+ *	workload ranges FILE		reads and maps parts of a file of at least 1 MiB
  *
  * Lines of TRUTH: pid, tab, operation, tab, path, escaped as in a rich bootlog. Statically linked.
  */
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -70,6 +72,8 @@ static void run(const char *program)
 	int status;
 
 	if (!child) {
+		/* Fails the first time: it is neither a program nor a script. */
+		execl("./file-10", "./file-10", NULL);
 		execl(program, program, NULL);
 		_exit(126);
 	}
@@ -136,6 +140,11 @@ static void files(void)
 	check(open("file-8/below", O_RDONLY) < 0, "not a directory");
 	check(dup(file) >= 0 && fcntl(file, F_DUPFD, 0) >= 0, "dup");
 	check(open("file-9", O_PATH) >= 0, "O_PATH");
+	check(open(".", O_TMPFILE | O_RDWR, 0600) >= 0, "O_TMPFILE");
+	/* Mapped, so that it could show up with the name of a file that does not exist. */
+	file = memfd_create("nowhere", 0);
+	check(!ftruncate(file, 4096) &&
+	      mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, file, 0) != MAP_FAILED, "memfd");
 
 	/* A script, its interpreter, and a file that cannot be executed. */
 	script = fopen("script", "w");
@@ -145,6 +154,32 @@ static void files(void)
 	check(!chmod("script", 0755), "chmod");
 	run("./script");
 	run("./file-10");
+}
+
+static void read_at(int file, long offset, long length)
+{
+	char buffer[65536];
+
+	check(pread(file, buffer, length, offset) == length, "pread");
+}
+
+static void ranges(const char *path)
+{
+	int file = open(path, O_RDONLY);
+	volatile char *map;
+
+	check(file >= 0, path);
+	/* Whole pages are what is read: 3; then 0, 1 and 2; then 4 to 15, of which 5 is again. */
+	read_at(file, 3 * 4096 + 10, 100);
+	read_at(file, 0, 16384);
+	read_at(file, 5 * 4096, 4096);
+	read_at(file, 0, 65536);
+	map = mmap(NULL, 1 << 20, PROT_READ, MAP_PRIVATE, file, 0);
+	check(map != MAP_FAILED, "mmap");
+	(void)map[200 * 4096];
+	(void)map[200 * 4096 + 1];
+	/* Read before, so that the fault brings nothing new. */
+	(void)map[0];
 }
 
 static void storm(long processes, long opens)
@@ -171,8 +206,13 @@ static void storm(long processes, long opens)
 
 int main(int argc, char **argv)
 {
-	check(argc >= 4, "usage");
+	check(argc >= 3, "usage");
 	base = argv[2];
+	if (!strcmp(argv[1], "ranges")) {
+		ranges(argv[2]);
+		return 0;
+	}
+	check(argc >= 4, "usage");
 	if (!strcmp(argv[1], "files")) {
 		truth = fopen(argv[3], "w");
 		check(truth && !chdir(base), base);

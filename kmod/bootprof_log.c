@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * bootprof_log.c - events in order, within a bounded amount of memory
+ *
+ * Hooks make events with preemption off and put them on a list of their CPU without a lock.
+ * Readers gather these lists, under a mutex, into one in the order of access. A path is taken from
+ * the file that was opened and never from the string that a program passed, so that links,
+ * relative paths and directory handles are resolved.
+ */
+
+#include "bootprof.h"
+
+#include <linux/dcache.h>
+#include <linux/fs_struct.h>
+#include <linux/hashtable.h>
+#include <linux/list_sort.h>
+#include <linux/percpu.h>
+#include <linux/rcupdate.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/stringhash.h>
+#include <linux/timekeeping.h>
+
+#define DELETED_SUFFIX	" (deleted)"
+#define SEEN_BITS	14
+
+/* Text buffer for d_path(), one a CPU: hooks run with preemption off. */
+static DEFINE_PER_CPU(char[PATH_MAX], path_buffer);
+/* Events that are not gathered yet. */
+static DEFINE_PER_CPU(struct llist_head, fresh);
+
+static atomic64_t next_sequence = ATOMIC64_INIT(0);
+static atomic_long_t used_bytes = ATOMIC_LONG_INIT(0);
+static atomic_long_t dropped = ATOMIC_LONG_INIT(0);
+
+/* Protects the gathered events: all below, and @seen and @first of each event. */
+DEFINE_MUTEX(log_lock);
+LIST_HEAD(log_events);
+unsigned long log_event_count;
+/* Changes when events are freed, so that readers do not go on from one that is gone. */
+unsigned long log_generation;
+/* Numbered after the gathering began, so that one before them may still be missing. */
+static LIST_HEAD(later);
+static DEFINE_HASHTABLE(paths_seen, SEEN_BITS);
+
+/* Set once by log_init(). */
+static unsigned long byte_limit;
+static const char *new_root;
+
+/**
+ * log_init() - take the limits
+ * @max_bytes: memory for events in bytes
+ * @initramfs_root: where the initramfs mounts the root
+ */
+void log_init(unsigned long max_bytes, const char *initramfs_root)
+{
+	byte_limit = max_bytes;
+	new_root = initramfs_root;
+}
+
+/* The initramfs is a tmpfs or a ramfs, but the type has a name of its own. */
+static bool is_initramfs(const struct super_block *super)
+{
+	return !strcmp(super->s_type->name, "rootfs");
+}
+
+/*
+ * Whether the root directory of the current task is still that of the initramfs. Read without the
+ * lock of fs_struct, which has had two types: a dentry and its super block are freed by RCU, and
+ * preemption is off.
+ */
+static bool rooted_in_initramfs(void)
+{
+	const struct fs_struct *fs = current->fs;
+
+	return fs && is_initramfs(READ_ONCE(fs->root.dentry)->d_sb);
+}
+
+/**
+ * log_take_bytes() - account for memory before it is allocated
+ * @size: bytes
+ *
+ * Return: whether there is room for it.
+ */
+bool log_take_bytes(size_t size)
+{
+	if (atomic_long_add_return(size, &used_bytes) <= byte_limit)
+		return true;
+	atomic_long_sub(size, &used_bytes);
+	return false;
+}
+
+void log_give_bytes(size_t size)
+{
+	atomic_long_sub(size, &used_bytes);
+}
+
+long log_used_bytes(void)
+{
+	return atomic_long_read(&used_bytes);
+}
+
+void log_count_dropped(void)
+{
+	atomic_long_inc(&dropped);
+}
+
+long log_dropped(void)
+{
+	return atomic_long_read(&dropped);
+}
+
+static bool ends_in_deleted(const char *path, size_t length)
+{
+	return length > strlen(DELETED_SUFFIX) &&
+	       !strcmp(path + length - strlen(DELETED_SUFFIX), DELETED_SUFFIX);
+}
+
+/**
+ * log_path() - absolute path of a file as it will be called after switch_root
+ * @path: the file as it was opened
+ * @inode: its inode
+ *
+ * A file that has been deleted gets the name that it had.
+ *
+ * Context: preemption is off.
+ * Return: the path, good until preemption is on again, or NULL if it is too long.
+ */
+char *log_path(const struct path *path, const struct inode *inode)
+{
+	char *text = d_path(path, *this_cpu_ptr(&path_buffer), PATH_MAX);
+	size_t prefix = strlen(new_root);
+	size_t length;
+
+	if (IS_ERR(text))
+		return NULL;
+	length = strlen(text);
+	/* The suffix may be part of a name, and a file may be deleted since d_path() looked. */
+	if (d_unlinked(path->dentry) && ends_in_deleted(text, length))
+		text[length - strlen(DELETED_SUFFIX)] = '\0';
+	if (prefix && !strncmp(text, new_root, prefix) && text[prefix] == '/' &&
+	    !is_initramfs(inode->i_sb) && rooted_in_initramfs())
+		text += prefix;
+	return text;
+}
+
+/* Memory for an event with @text_size bytes for its path, filled in but for that; or NULL. */
+static struct event *allocate_event(const struct inode *inode, enum operation operation,
+				    size_t text_size)
+{
+	size_t size = sizeof(struct event) + text_size;
+	struct event *event;
+
+	if (!log_take_bytes(size))
+		return NULL;
+	/* Hooks cannot sleep; running out of memory is what the counter is for. */
+	event = kmalloc(size, GFP_NOWAIT | __GFP_NOWARN);
+	if (!event) {
+		log_give_bytes(size);
+		return NULL;
+	}
+	event->time = ktime_get_boottime_ns();
+	event->inode = inode->i_ino;
+	event->offset = 0;
+	event->length = 0;
+	event->size = size;
+	event->device = inode->i_sb->s_dev;
+	event->pid = current->tgid;
+	event->operation = operation;
+	event->first = false;
+	event->task = NULL;
+	strscpy(event->command, current->comm, sizeof(event->command));
+	strscpy(event->file_system, inode->i_sb->s_type->name, sizeof(event->file_system));
+	return event;
+}
+
+/* Whether a file has a place in a tree: not one of memfd_create(2) or shared memory. */
+static bool is_in_a_tree(const struct inode *inode)
+{
+	return S_ISREG(inode->i_mode) && !(inode->i_sb->s_flags & SB_NOUSER);
+}
+
+/**
+ * log_make_event() - describe an access by the current task
+ * @path: the file as it was opened
+ * @inode: its inode
+ * @operation: what is done with it
+ *
+ * Context: preemption is off.
+ * Return: the event, not yet in the log, or NULL if it was dropped (and counted) or if it is not
+ * of a regular file.
+ */
+struct event *log_make_event(const struct path *path, const struct inode *inode,
+			     enum operation operation)
+{
+	struct event *event;
+	char *text;
+	size_t size;
+
+	if (!is_in_a_tree(inode))
+		return NULL;
+	text = log_path(path, inode);
+	if (!text)
+		goto drop;
+	size = strlen(text) + 1;
+	event = allocate_event(inode, operation, size);
+	if (!event)
+		goto drop;
+	memcpy(event->text, text, size);
+	event->path = event->text;
+	return event;
+
+drop:
+	log_count_dropped();
+	return NULL;
+}
+
+/**
+ * log_make_range_event() - describe an access to a part of a file
+ * @inode: the file
+ * @path: its path, which has to stay for as long as the event
+ * @operation: what is done with it
+ * @offset: where the part begins, in bytes
+ * @length: its length in bytes
+ *
+ * Context: preemption is off.
+ * Return: the event, not yet in the log, or NULL if it was dropped (and counted).
+ */
+struct event *log_make_range_event(const struct inode *inode, const char *path,
+				   enum operation operation, u64 offset, u64 length)
+{
+	struct event *event = allocate_event(inode, operation, 0);
+
+	if (!event) {
+		log_count_dropped();
+		return NULL;
+	}
+	event->path = path;
+	event->offset = offset;
+	event->length = length;
+	return event;
+}
+
+void log_free_event(struct event *event)
+{
+	log_give_bytes(event->size);
+	kfree(event);
+}
+
+/**
+ * log_publish() - put an event into the log, which owns it from then on
+ * @event: the event
+ *
+ * Context: preemption is off.
+ */
+void log_publish(struct event *event)
+{
+	event->sequence = atomic64_inc_return(&next_sequence);
+	llist_add(&event->collected, this_cpu_ptr(&fresh));
+}
+
+/**
+ * log_opened() - log an open that has succeeded
+ * @file: the file
+ *
+ * Not logged is what cannot be read through the descriptor (O_PATH) and what has no name
+ * (O_TMPFILE).
+ *
+ * Context: preemption is off.
+ */
+void log_opened(struct file *file)
+{
+	struct event *event;
+
+	if ((file->f_mode & FMODE_PATH) || (file->f_flags & __O_TMPFILE))
+		return;
+	event = log_make_event(&file->f_path, file_inode(file), OPERATION_OPEN);
+	if (event)
+		log_publish(event);
+}
+
+static int compare_sequence(void *unused, const struct list_head *a, const struct list_head *b)
+{
+	const struct event *first = list_entry(a, struct event, link);
+	const struct event *second = list_entry(b, struct event, link);
+
+	return first->sequence > second->sequence ? 1 : -1;
+}
+
+/* Whether no event before has this path; remembers it. */
+static bool path_is_new(struct event *event)
+{
+	u32 key = full_name_hash(NULL, event->path, strlen(event->path));
+	struct event *other;
+
+	hash_for_each_possible(paths_seen, other, seen, key)
+		if (!strcmp(other->path, event->path))
+			return false;
+	hash_add(paths_seen, &event->seen, key);
+	return true;
+}
+
+/**
+ * log_gather() - move what is on the lists of the CPUs to the list of all events, in order
+ *
+ * A hook takes its place in the order before its event is on a list, with preemption off all the
+ * while. So once the hooks of this moment have run to their end, every event up to the present
+ * number is there; later ones wait for their turn on @later.
+ *
+ * Context: process; log_lock is held.
+ */
+void log_gather(void)
+{
+	struct event *event, *next;
+	LIST_HEAD(sorted);
+	u64 limit;
+	int cpu;
+
+	lockdep_assert_held(&log_lock);
+	limit = atomic64_read(&next_sequence);
+	synchronize_rcu();
+	list_splice_init(&later, &sorted);
+	for_each_possible_cpu(cpu) {
+		struct llist_node *nodes = llist_del_all(per_cpu_ptr(&fresh, cpu));
+
+		llist_for_each_entry_safe(event, next, nodes, collected)
+			list_add(&event->link, &sorted);
+	}
+	list_sort(NULL, &sorted, compare_sequence);
+	list_for_each_entry_safe(event, next, &sorted, link) {
+		if (event->sequence > limit) {
+			list_move_tail(&event->link, &later);
+			continue;
+		}
+		event->first = strcmp(event->file_system, "rootfs") && path_is_new(event);
+		list_move_tail(&event->link, &log_events);
+		log_event_count++;
+	}
+}
+
+static void free_list(struct list_head *list)
+{
+	struct event *event, *next;
+
+	list_for_each_entry_safe(event, next, list, link) {
+		list_del(&event->link);
+		log_free_event(event);
+	}
+}
+
+/**
+ * log_clear() - forget all events, and which pages were seen
+ *
+ * Hooks may be at work meanwhile; what they see after this began may stay in the log. Once they
+ * are gone, nothing stays.
+ *
+ * Context: process; log_lock is held.
+ */
+void log_clear(void)
+{
+	HLIST_HEAD(files);
+
+	/* Events share the path of their file: first no new ones of it, then the old ones freed. */
+	ranges_detach(&files);
+	log_gather();
+	hash_init(paths_seen);
+	free_list(&log_events);
+	log_event_count = 0;
+	log_generation++;
+	ranges_free(&files);
+	watch_forget();
+	atomic_long_set(&dropped, 0);
+}
