@@ -2,7 +2,8 @@
 /*
  * bootlog.c - writes events as a rich bootlog (docs/architecture.md)
  *
- * Events come in the order of the buffers of the processors; they leave in the order of time.
+ * Events come in the order of the buffers of the processors; they leave in the order of time. Pages
+ * that a process had read one after another, with nothing in between, become one event.
  *
  * The page cache knows inodes, not names: an event of it carries one name of the file, within the
  * file system that holds it. If the same device and inode were opened, the name that was used
@@ -162,7 +163,7 @@ static void write_escaped(FILE *stream, const char *text, size_t length)
 	}
 }
 
-static void write_event(FILE *stream, const struct bootprof_event *event,
+static void write_event(FILE *stream, const struct bootprof_event *event, uint64_t length_bytes,
 			const struct bootprof_event *named, const char *initramfs_root)
 {
 	const char *file_system = event->file_system;
@@ -180,12 +181,22 @@ static void write_event(FILE *stream, const struct bootprof_event *event,
 	fprintf(stream, "%llu\t%u\t", event->time_ns, event->process);
 	write_escaped(stream, event->command, strnlen(event->command, sizeof(event->command)));
 	fprintf(stream, "\t%s\t%llu\t%llu\t%u:%u\t%llu\t", operation_names[event->operation],
-		event->offset_bytes, event->length_bytes, event->device >> MINOR_BITS,
+		event->offset_bytes, (unsigned long long)length_bytes, event->device >> MINOR_BITS,
 		event->device & ((1 << MINOR_BITS) - 1), event->inode);
 	write_escaped(stream, file_system, strnlen(file_system, sizeof(event->file_system)));
 	putc_unlocked('\t', stream);
 	write_escaped(stream, path + start, length - start);
 	putc_unlocked('\n', stream);
+}
+
+/* Whether an event of the page cache goes on where another, @length_bytes long, has ended. */
+static bool continues(const struct bootprof_event *event, uint64_t length_bytes,
+		      const struct bootprof_event *next)
+{
+	return event->operation == BOOTPROF_CACHE && next->operation == BOOTPROF_CACHE &&
+	       next->inode == event->inode && next->device == event->device &&
+	       next->process == event->process &&
+	       next->offset_bytes == event->offset_bytes + length_bytes;
 }
 
 static void write_events(FILE *stream, const struct store *store, const struct place *places,
@@ -195,24 +206,29 @@ static void write_events(FILE *stream, const struct store *store, const struct p
 
 	for (i = 0; i < count; i++) {
 		const struct bootprof_event *event = store_at(store, places[i].offset);
-		struct name *name;
+		const struct bootprof_event *named = event;
+		uint64_t length_bytes = event->length_bytes;
 
 		if (names_inode(event)) {
 			set_name(find_name(table, event->device, event->inode), event,
 				 places[i].offset);
-			write_event(stream, event, event, initramfs_root);
-			continue;
+		} else if (event->flags & BOOTPROF_PATH_IN_FILE_SYSTEM) {
+			struct name *name = find_name(table, event->device, event->inode);
+
+			if (name->offset)
+				named = store_at(store, name->offset);
+			else if (!event->path_bytes)
+				continue;	/* Deleted, so no part of any image. */
 		}
-		if (event->flags & BOOTPROF_NAME_GIVEN) {
-			write_event(stream, event, event, initramfs_root);
-			continue;
+		while (i + 1 < count) {
+			const struct bootprof_event *next = store_at(store, places[i + 1].offset);
+
+			if (!continues(event, length_bytes, next))
+				break;
+			length_bytes += next->length_bytes;
+			i++;
 		}
-		name = find_name(table, event->device, event->inode);
-		if (name->offset)
-			write_event(stream, event, store_at(store, name->offset), initramfs_root);
-		else if (event->path_bytes)
-			write_event(stream, event, event, initramfs_root);
-		/* Else it has no name at all: deleted, so no part of any image. */
+		write_event(stream, event, length_bytes, named, initramfs_root);
 	}
 }
 

@@ -35,6 +35,7 @@
 #define S_IFMT			00170000
 #define S_IFREG			0100000
 #define FMODE_PATH		0x4000
+#define O_TMPFILE		020000000	/* without O_DIRECTORY */
 #define MAP_ANONYMOUS		0x20
 #define TS_COMPAT		0x2
 #define GFP_IO			0x40
@@ -164,6 +165,11 @@ static __always_inline void set_inode(struct bootprof_event *event, struct inode
 				  BPF_CORE_READ(super, s_type, name));
 }
 
+enum walk_failure {
+	WALK_TOO_LONG = -1,	/* or too deep */
+	WALK_NAMELESS = -2,
+};
+
 /*
  * Walk from a directory entry up to the root directory, or to the root of everything, and write
  * the components into the scratch area. @mnt_address may be 0: then to the root of the file system.
@@ -172,7 +178,7 @@ static __always_inline void set_inode(struct bootprof_event *event, struct inode
  * the scratch area, where the verifier does not follow it: or else it would look at every possible
  * sequence of names and mounts.
  *
- * Return: bytes written, or -1 if the path is too long or too deep.
+ * Return: bytes written, or one of enum walk_failure.
  */
 __attribute__((noinline)) int walk(u32 key, u64 dentry_address, u64 mnt_address, u64 root_dentry,
 				   u64 root_mnt)
@@ -184,7 +190,7 @@ __attribute__((noinline)) int walk(u32 key, u64 dentry_address, u64 mnt_address,
 	int i;
 
 	if (!scratch)
-		return -1;
+		return WALK_TOO_LONG;
 	scratch->used_bytes = 0;
 	if (vfsmount)
 		mnt_root = BPF_CORE_READ(vfsmount, mnt_root);
@@ -208,24 +214,22 @@ __attribute__((noinline)) int walk(u32 key, u64 dentry_address, u64 mnt_address,
 			continue;
 		}
 		parent = BPF_CORE_READ(dentry, d_parent);
-		/* The root of a file system; what is not in any directory is its own root. */
-		if (parent == dentry && !vfsmount)
-			return scratch->used_bytes;
+		/* The root of a file system; or a file that is in no directory, like a memfd. */
+		if (parent == dentry)
+			return vfsmount ? WALK_NAMELESS : scratch->used_bytes;
 		bpf_core_read(&name, sizeof(name), &dentry->d_name);
 		length = name.hash_len >> 32;
 		used = scratch->used_bytes;
 		if (length > BOOTPROF_NAME_LIMIT || used + length + 1 > BOOTPROF_PATH_LIMIT)
-			return -1;
+			return WALK_TOO_LONG;
 		bpf_probe_read_kernel(&scratch->text[used & BOOTPROF_PATH_LIMIT],
 				      length & BOOTPROF_NAME_LIMIT, name.name);
 		used += length & BOOTPROF_NAME_LIMIT;
 		scratch->text[used & BOOTPROF_PATH_LIMIT] = '\0';
 		scratch->used_bytes = used + 1;
-		if (parent == dentry)
-			return used + 1;
 		dentry = parent;
 	}
-	return -1;
+	return WALK_TOO_LONG;
 }
 
 static __always_inline bool set_path(struct scratch *scratch, u32 key, struct path *path,
@@ -234,6 +238,8 @@ static __always_inline bool set_path(struct scratch *scratch, u32 key, struct pa
 	struct path root = BPF_CORE_READ(task, fs, root);
 	int length = walk(key, (u64)path->dentry, (u64)path->mnt, (u64)root.dentry, (u64)root.mnt);
 
+	if (length == WALK_NAMELESS)
+		return false;
 	if (length < 0 || length > BOOTPROF_PATH_LIMIT) {
 		count_loss(BOOTPROF_LOST_PATH);
 		return false;
@@ -276,6 +282,9 @@ static __always_inline void record_file(void *context, u32 key, u16 operation, s
 	struct path path;
 
 	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFREG)
+		return;
+	/* Made without a name. */
+	if (BPF_CORE_READ(file, f_flags) & O_TMPFILE)
 		return;
 	scratch = start_event(key, operation);
 	if (!scratch)
