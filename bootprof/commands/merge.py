@@ -1,0 +1,219 @@
+"""``bootprof merge``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from bootprof.errors import InputError
+
+if TYPE_CHECKING:
+    from optimizer.merge import Merged
+
+SCHEMA_VERSION = 1
+BOOTLOG_NAMES = ("bootlog.events", "bootlog.list")
+MOST_SHOWN = 10
+DISPUTED_IN_REPORT = 1000
+
+EPILOG = """\
+The result is a plain bootlog, which bootprof sort takes.
+
+rule: the score of a file in a profile of n files is rank / n; in one that does not have it, 1.
+Files go in the order of the weighted mean of their scores (Borda's rule; missing files are placed
+behind all, after Fagin, Kumar and Sivakumar, Comparing top k lists, 2003). So files that few boots
+need go to the end, and the order in which bootlogs are given does not matter.
+
+/dev, /proc, /sys, /live/distrib and what a rich bootlog has on file systems that no image holds are
+left out before ranks are counted, as in bootprof sort.
+
+Standard error says what the profiles disagree on; --report writes all of it as JSON.
+
+examples:
+  bootprof merge laptop.list desktop.list server.list -o merged.list
+  bootprof merge -w 3 -w 1 out/gnome out/kde | bootprof sort --root out/root > distrib.sort
+  bootprof merge --min-support 50 --report disagreement.json boots/*.list -o merged.list
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the options of ``bootprof merge``."""
+    parser = subparsers.add_parser(
+        "merge",
+        help="several bootlogs to one",
+        description=(
+            "Merge the bootlogs of several machines, desktops or repeated boots into one order."
+        ),
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "bootlogs",
+        type=Path,
+        nargs="+",
+        metavar="BOOTLOG",
+        help="plain or rich bootlog, or folder of a profile",
+    )
+    parser.add_argument(
+        "-w",
+        "--weight",
+        action="append",
+        default=[],
+        type=float,
+        metavar="NUMBER",
+        dest="weights",
+        help="weight of a bootlog; once for each, in their order (default: 1 each)",
+    )
+    parser.add_argument(
+        "-m",
+        "--min-support",
+        type=parse_percent,
+        default=0.0,
+        metavar="PERCENT",
+        help="leave out files that bootlogs of less than this share of the weight have",
+    )
+    parser.add_argument(
+        "--no-default-filter",
+        action="store_true",
+        help="do not leave out /dev, /proc, /sys, /live/distrib",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="file to write (default: standard output)"
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no report on standard error")
+    parser.set_defaults(run=run)
+
+
+def parse_percent(text: str) -> float:
+    """Read a percentage, with or without its sign."""
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = -1.0
+    if not 0 <= percent <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a percentage from 0 to 100")
+    return percent
+
+
+def run(options: argparse.Namespace) -> int:
+    """Merge, write and report."""
+    weights = options.weights or [1.0] * len(options.bootlogs)
+    if len(weights) != len(options.bootlogs):
+        raise InputError(
+            f"{len(weights)} weights for {len(options.bootlogs)} bootlogs",
+            hint="give --weight once for each bootlog, or not at all",
+        )
+    from bootprof.bootlog import distinct_paths, write_plain
+    from optimizer.merge import Merger
+    from optimizer.order import DEFAULT_EXCLUDES, PSEUDO_FILE_SYSTEMS, compile_excludes
+
+    excluded = compile_excludes([] if options.no_default_filter else DEFAULT_EXCLUDES)
+    merger = Merger()
+    for given, weight in zip(options.bootlogs, weights, strict=True):
+        file = bootlog_of(given)
+        with file.open("rb") as stream:
+            paths = distinct_paths(stream, str(file), skip=PSEUDO_FILE_SYSTEMS)
+        merger.add(str(given), paths, weight)
+    # Sockets and pipes (pipe:[4711]) have no place on an image, nor in a bootlog.
+    merged = merger.merge(
+        lambda path: not path.startswith(b"/") or excluded(path), options.min_support / 100
+    )
+
+    def write_to(stream: BinaryIO) -> None:
+        write_plain(stream, merged.paths)
+
+    if options.output is None:
+        write_to(sys.stdout.buffer)
+    else:
+        from bootprof.builder.store import replacing
+
+        with replacing(options.output.resolve()) as temporary, temporary.open("wb") as stream:
+            write_to(stream)
+    if options.report is not None:
+        from bootprof.builder.store import replacing
+
+        with replacing(options.report.resolve()) as temporary:
+            temporary.write_text(json.dumps(report(merged), indent=2, allow_nan=False) + "\n")
+    if not options.quiet:
+        print_report(merged)
+    return 0
+
+
+def bootlog_of(given: Path) -> Path:
+    """Return the bootlog of a profile's folder, or the file itself.
+
+    Raises:
+        InputError: There is none.
+    """
+    if not given.is_dir():
+        if not given.exists():
+            raise InputError(f"{given}: no such file", hint="give a bootlog, or a profile's folder")
+        return given
+    for name in BOOTLOG_NAMES:
+        if (given / name).exists():
+            return given / name
+    raise InputError(f"{given}: holds no bootlog", hint="make a profile with bootprof profile")
+
+
+def disputed(merged: Merged) -> list[int]:
+    """Return the files whose place profiles disagree on most, as positions in the order."""
+    import numpy as np
+
+    several = np.flatnonzero(merged.profiles > 1)
+    weight = merged.spread[several] * merged.support[several]
+    chosen = several[np.argsort(-weight, kind="stable")]
+    return [int(place) for place in chosen[:DISPUTED_IN_REPORT] if merged.spread[place] > 0]
+
+
+def report(merged: Merged) -> dict[str, Any]:
+    """Return what the profiles disagree on."""
+    everywhere = len(merged.opinions)
+    return {
+        "schema": SCHEMA_VERSION,
+        "files": len(merged.paths),
+        "in_all": int((merged.profiles == everywhere).sum()),
+        "in_one": int((merged.profiles == 1).sum()) if everywhere > 1 else 0,
+        "profiles": [asdict(opinion) for opinion in merged.opinions],
+        "disputed": [
+            {
+                "path": os.fsdecode(merged.paths[place]),
+                "rank": place,
+                "score": float(merged.scores[place]),
+                "support": float(merged.support[place]),
+                "spread": float(merged.spread[place]),
+            }
+            for place in disputed(merged)
+        ],
+    }
+
+
+def print_report(merged: Merged) -> None:
+    """Print the report for people to standard error: no more of it than fits on a screen."""
+    from bootprof.progress import note
+    from optimizer.squashfs_tree import printable
+
+    count = len(merged.opinions)
+    in_all = int((merged.profiles == count).sum())
+    note(f"bootprof: {len(merged.paths):,} files of {count:,} bootlogs, {in_all:,} of them in all")
+    if count == 1:
+        return
+    note(f"  {'order':>6} {'files':>7} {'absent':>7} {'only here':>9}  bootlog")
+    ranked = sorted(merged.opinions, key=lambda opinion: -opinion.footrule)
+    for opinion in ranked[:MOST_SHOWN]:
+        note(
+            f"  {opinion.footrule:6.3f} {opinion.files:7,} {opinion.absent:7,} "
+            f"{opinion.only_here:9,}  {printable(os.fsencode(opinion.name))}"
+        )
+    if count > MOST_SHOWN:
+        note(f"  and {count - MOST_SHOWN:,} more that disagree less")
+    note("  (order: how far from the merged one; 0 the same, 1 reversed)")
+    places = disputed(merged)[:MOST_SHOWN]
+    if places:
+        note("  files whose place is disputed most (standard deviation of rank / files):")
+    for place in places:
+        note(f"  {merged.spread[place]:6.3f} {printable(merged.paths[place])}")
