@@ -7,6 +7,7 @@ tracer ran in the guest; ``console.log``, ``nbdkit.log`` (every request as nbdki
 
 from __future__ import annotations
 
+import io
 import json
 import platform
 from collections.abc import Callable
@@ -19,7 +20,9 @@ from bootprof.errors import BootprofError, InputError, UnsupportedError
 from optimizer.blocktrace import BlockTrace, parse_nbdkit_log, write_block_trace
 
 # Backend → what the agent in the guest is told to start.
-GUEST_BACKENDS = {"kmod": "kmod", "block": "none"}
+GUEST_BACKENDS = {"kmod": "kmod", "ebpf": "ebpf", "kmod+ebpf": "kmod+ebpf", "block": "none"}
+# Harvested file → its name in the profile.
+NAMES = {"events": "bootlog.events", "ebpf.events": "ebpf.events"}
 SCHEMA_VERSION = 1
 
 
@@ -101,7 +104,8 @@ def profile(
         image: ISO or disk image.
         folder: Where the profile goes; an earlier profile there is replaced when the new one is
             whole. If the boot fails, what was seen of it is kept in ``<folder>.failed``.
-        backend: ``kmod``: kernel module and block trace; ``block``: block trace alone.
+        backend: ``kmod``: kernel module and block trace; ``ebpf``: BPF tracer and block trace;
+            ``kmod+ebpf``: both at once, to compare them; ``block``: block trace alone.
         machine: The virtual machine.
         target: When the boot is done.
         timeout_seconds: When to give up.
@@ -148,9 +152,17 @@ def write_profile(
     result: vm.BootResult,
 ) -> Profile:
     """Write what a boot gave into a folder."""
-    for name, content in result.harvest.items():
-        # "events" is the kernel's name for it; beside other files it says what of.
-        (temporary / ("bootlog.events" if name == "events" else name)).write_bytes(content)
+    harvest = dict(result.harvest)
+    if backend == "ebpf":
+        adopt_ebpf(harvest)
+    for name, content in harvest.items():
+        (temporary / NAMES.get(name, name)).write_bytes(content)
+    if backend != "block" and not harvest.get("bootlog.list"):
+        raise UnsupportedError(
+            f"nothing was recorded: {result.agent}",
+            hint="failed=bootprof.ko:EXEC means that it was built for another kernel, "
+            "failed=bootprof-trace that this kernel has no BTF",
+        )
     image_sha256 = store.file_digest(image)
     with (temporary / "nbdkit.log").open("rb") as stream:
         reads = parse_nbdkit_log(stream, result.power_on_epoch_ns)
@@ -164,17 +176,12 @@ def write_profile(
     )
     with (temporary / "blocktrace.tsv").open("wb") as stream:
         write_block_trace(stream, trace)
-    stats = parse_stats(result.harvest.get("stats", b""))
-    if backend == "kmod" and not result.harvest.get("bootlog.list"):
-        raise UnsupportedError(
-            f"the kernel module recorded nothing: {result.agent}",
-            hint="failed=bootprof.ko:EXEC means that it was built for another kernel",
-        )
+    stats = parse_stats(harvest.get("stats", b""))
     done = Profile(
         folder=folder,
         target_ns=result.target_ns,
         reads=len(reads),
-        paths=result.harvest.get("bootlog.list", b"").count(b"\n"),
+        paths=harvest.get("bootlog.list", b"").count(b"\n"),
         events=int(stats.get("events", 0)),
         lost=int(stats.get("dropped", 0)),
     )
@@ -201,6 +208,28 @@ def write_profile(
     }
     (temporary / "profile.json").write_text(json.dumps(description, indent=2) + "\n")
     return done
+
+
+def adopt_ebpf(harvest: dict[str, bytes]) -> None:
+    """Give what the BPF tracer recorded the names that the kernel module's files have.
+
+    Raises:
+        FormatError: The bootlog is damaged.
+    """
+    from bootprof.bootlog import distinct_paths, iterate_events, write_plain
+    from optimizer.order import PSEUDO_FILE_SYSTEMS
+
+    rich = harvest.pop("ebpf.events", b"")
+    lost = [line for line in rich.splitlines() if line.startswith(b"#lost:")]
+    plain = io.BytesIO()
+    if rich:
+        paths = distinct_paths(io.BytesIO(rich), "ebpf.events", skip=PSEUDO_FILE_SYSTEMS)
+        write_plain(plain, (path for path in paths if path.startswith(b"/")))
+        count = sum(1 for _ in iterate_events(io.BytesIO(rich), "ebpf.events"))
+        dropped = lost[-1].partition(b":")[2].strip().decode() if lost else "0"
+        harvest["stats"] = f"mode ebpf\nevents {count}\ndropped {dropped}\n".encode()
+    harvest["events"] = rich
+    harvest["bootlog.list"] = plain.getvalue()
 
 
 def parse_stats(text: bytes) -> dict[str, str]:

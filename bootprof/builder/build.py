@@ -190,11 +190,30 @@ def obtain_profiler(
     modules = [initrd.GuestModule(module), *(initrd.GuestModule(path) for path in additional)]
 
     def make(target: Path) -> None:
-        initrd.make_profiler(modules, kernel.release, system.arch, target, epoch=epoch)
+        initrd.make_profiler(modules, tracer, kernel.release, system.arch, target, epoch=epoch)
 
+    tracer = obtain_tracer(cache) if system.arch == "amd64" else None
     with progress.step("profiler archive"):
-        digest = store.digest_of(initrd.AGENT_SOURCE, modules, *(m.path for m in modules), epoch)
+        parts = [initrd.AGENT_SOURCE, tracer, *(module.path for module in modules)]
+        digest = store.digest_of(modules, epoch, *parts)
         return store.obtain(cache, "profiler", digest, make, ".cpio")[0]
+
+
+def obtain_tracer(cache: Path) -> Path:
+    """Compile the BPF tracer, or find what was compiled before from the same sources."""
+    sources = sorted(
+        path
+        for path in initrd.TRACER_SOURCES.iterdir()
+        if path.suffix in (".c", ".h") or path.name == "Makefile"
+    )
+
+    def make(target: Path) -> None:
+        initrd.make_tracer(target, cache / "tracer.log")
+
+    with progress.step("BPF tracer") as update:
+        tracer, reused = store.obtain(cache, "tracer", store.digest_of(*sources), make)
+        update("unchanged, reused" if reused else "compiled")
+    return tracer / "bootprof-trace"
 
 
 def obtain_additions(cache: Path, epoch: int) -> Path:

@@ -18,6 +18,7 @@ from bootprof.process import run
 
 GUEST = Path(__file__).parent.parent / "guest"
 AGENT_SOURCE = GUEST / "agent.c"
+TRACER_SOURCES = Path(__file__).parents[2] / "ebpf"
 # What every image's initrd gets, and where.
 UDEV_RULES = GUEST / "rules/60-live-medium.rules"
 ADDITIONS = {
@@ -80,12 +81,19 @@ def check_module(module: Path, kernel_release: str) -> None:
 
 
 def make_profiler(
-    modules: Sequence[GuestModule], kernel_release: str, arch: str, target: Path, *, epoch: int
+    modules: Sequence[GuestModule],
+    tracer: Path | None,
+    kernel_release: str,
+    arch: str,
+    target: Path,
+    *,
+    epoch: int,
 ) -> None:
     """Write the profiler archive.
 
     Args:
         modules: Kernel modules in the order in which the agent loads them.
+        tracer: The BPF tracer, or None if the architecture has none.
         kernel_release: Release of the image's kernel.
         arch: Debian architecture of the image.
         target: Archive to write (cpio, newc).
@@ -96,6 +104,8 @@ def make_profiler(
         folder = staging / "bootprof"
         folder.mkdir(parents=True)
         compile_static(AGENT_SOURCE, folder / "agent", arch)
+        if tracer is not None:
+            shutil.copy(tracer, folder)
         lines = []
         for module in modules:
             check_module(module.path, kernel_release)
@@ -135,6 +145,20 @@ def archive(staging: Path, target: Path, epoch: int) -> None:
             cwd=staging,
             stdin="".join(f"{name}\n" for name in names).encode(),
         )
+    )
+
+
+def make_tracer(target: Path, log_file: Path) -> None:
+    """Compile the BPF tracer: a static program with its BPF object inside.
+
+    Args:
+        target: Folder to make; it holds ``bootprof-trace`` then.
+        log_file: Where the words of the compilers go.
+    """
+    log_file.unlink(missing_ok=True)
+    run(
+        ["make", "-C", TRACER_SOURCES, f"BUILD={target.resolve()}", "all"],
+        log_file=log_file,
     )
 
 

@@ -10,6 +10,8 @@ EPILOG = """\
 backends:
   kmod    the kernel module, loaded in the initrd before the root is mounted, and the block
           trace; the image must be a profiling image (bootprof build --profiling)
+  ebpf    the BPF tracer from the initrd, and the block trace; needs a kernel with BTF, and
+          sees what came into the page cache, too; kmod+ebpf runs both on one boot
   block   the block trace alone; any image that boots, with no change to it
   auto    kmod if the image brings the profiler, block if it does not
 
@@ -46,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "-b",
         "--backend",
-        choices=("auto", "kmod", "block"),
+        choices=("auto", "kmod", "ebpf", "kmod+ebpf", "block"),
         default="auto",
         help="how to record (default: %(default)s)",
     )

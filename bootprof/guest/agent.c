@@ -18,8 +18,8 @@
  *	guest: for each file "file NAME LENGTH\n" and LENGTH bytes, then "end\n"
  *
  * Which backend to start: DMI product family "bootprof:NAME" if the host says so (QEMU's -smbios
- * type=1,family=...), else bootprof=NAME on the kernel command line. With "none", the archive is
- * as if it were not there.
+ * type=1,family=...), else bootprof=NAME on the kernel command line: "kmod", "ebpf", or both as
+ * "kmod+ebpf". With "none", the archive is as if it were not there.
  *
  * Static, without shell or library, because an initrd need not have either.
  */
@@ -28,6 +28,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -46,6 +47,10 @@
 
 /* What the ready line tells the host: backend, kernel modules that failed, and why. */
 static char status_text[LINE_SIZE];
+
+/* The BPF tracer, and where it writes its bootlog when it is told to end. */
+static pid_t tracer;
+static int tracer_output = -1;
 
 /* Directories of the kernel's file systems, or -1: see open_kernel_file_system(). */
 static int sysfs = -1, devtmpfs = -1, debugfs = -1;
@@ -171,6 +176,47 @@ static void load_modules(void)
 	fclose(list);
 }
 
+/*
+ * Start the BPF tracer and wait until it traces. It reads the kernel's types from /sys, which is
+ * mounted for that while only.
+ */
+static void start_tracer(void)
+{
+	char *const arguments[] = {
+		/* systemd ends what it finds running, unless its name begins so. */
+		"@bootprof-trace", "--output", "-", "--ready-fd", "3", NULL,
+	};
+	int output[2], ready[2];
+	bool mounted;
+	char byte;
+
+	if (pipe2(output, O_CLOEXEC) || pipe2(ready, O_CLOEXEC))
+		return;
+	mkdir("/sys", 0755);
+	mounted = !mount("sysfs", "/sys", "sysfs", 0, NULL);
+	tracer = fork();
+	if (tracer == 0) {
+		/* Away from 3 first, in case a pipe has that number. */
+		int ready_end = fcntl(ready[1], F_DUPFD_CLOEXEC, 10);
+
+		setsid();
+		dup2(output[1], STDOUT_FILENO);
+		dup2(ready_end, 3);
+		execv(FOLDER "/bootprof-trace", arguments);
+		_exit(127);
+	}
+	close(output[1]);
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) == 1)
+		add_status(" loaded=bootprof-trace");
+	else
+		add_status(" failed=bootprof-trace");
+	close(ready[0]);
+	if (mounted)
+		umount2("/sys", MNT_DETACH);
+	tracer_output = output[0];
+}
+
 /* Open the virtio port by its name in sysfs, or return -1 while it is not there. */
 static int open_port(void)
 {
@@ -216,18 +262,13 @@ static bool write_all(int file, const char *data, size_t length)
 	return true;
 }
 
-/* Read a file of unknown length whole. The caller frees what is returned. */
-static char *read_whole(int directory, const char *name, size_t *length)
+/* Read a file of unknown length whole, and close it. The caller frees what is returned. */
+static char *read_whole(int file, size_t *length)
 {
 	size_t capacity = 1 << 20;
-	char *data;
-	int file;
+	char *data = malloc(capacity);
 
 	*length = 0;
-	file = openat(directory, name, O_RDONLY | O_CLOEXEC);
-	if (file < 0)
-		return NULL;
-	data = malloc(capacity);
 	while (data) {
 		ssize_t got = read(file, data + *length, capacity - *length);
 
@@ -249,11 +290,27 @@ static char *read_whole(int directory, const char *name, size_t *length)
 	return data;
 }
 
+static void send_file(int port, const char *name, int file)
+{
+	char line[NAME_SIZE * 2];
+	size_t length;
+	char *data;
+
+	if (file < 0)
+		return;
+	data = read_whole(file, &length);
+	if (!data)
+		return;
+	snprintf(line, sizeof(line), "file %s %zu\n", name, length);
+	write_all(port, line, strlen(line));
+	write_all(port, data, length);
+	free(data);
+}
+
 static void harvest(int port)
 {
 	int folder = openat(debugfs, "bootprof", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int control = openat(folder, "control", O_WRONLY | O_CLOEXEC);
-	char line[NAME_SIZE * 2];
 	size_t i;
 
 	/* The log ends here: what the harvest itself does is no part of the boot. */
@@ -262,17 +319,14 @@ static void harvest(int port)
 			say("the tracer did not stop: %s", strerror(errno));
 		close(control);
 	}
-	for (i = 0; folder >= 0 && i < sizeof(harvested) / sizeof(harvested[0]); i++) {
-		size_t length;
-		char *data = read_whole(folder, harvested[i], &length);
-
-		if (!data)
-			continue;
-		snprintf(line, sizeof(line), "file %s %zu\n", harvested[i], length);
-		write_all(port, line, strlen(line));
-		write_all(port, data, length);
-		free(data);
-	}
+	if (tracer > 0)
+		kill(tracer, SIGTERM);
+	for (i = 0; folder >= 0 && i < sizeof(harvested) / sizeof(harvested[0]); i++)
+		send_file(port, harvested[i],
+			  openat(folder, harvested[i], O_RDONLY | O_CLOEXEC));
+	if (tracer > 0)
+		send_file(port, "ebpf.events", tracer_output);
+	tracer = 0;
 	write_all(port, "end\n", 4);
 	if (folder >= 0)
 		close(folder);
@@ -325,8 +379,10 @@ int main(int argc, char **argv)
 	if (strcmp(backend, "none")) {
 		add_status("ready backend=%s", backend);
 		devtmpfs = open_kernel_file_system("devtmpfs");
-		if (!strcmp(backend, "kmod"))
+		if (strstr(backend, "kmod"))
 			load_modules();
+		if (strstr(backend, "ebpf"))
+			start_tracer();
 		debugfs = open_kernel_file_system("debugfs");
 		if (fork() == 0) {
 			/* systemd ends what it finds running, unless its name begins so. */
