@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from bootprof.errors import InputError
 
@@ -108,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
             f"{len(weights)} weights for {len(options.bootlogs)} bootlogs",
             hint="give --weight once for each bootlog, or not at all",
         )
-    from bootprof.bootlog import distinct_paths, write_plain
+    from bootprof.bootlog import distinct_paths
     from optimizer.merge import Merger
     from optimizer.order import DEFAULT_EXCLUDES, PSEUDO_FILE_SYSTEMS, compile_excludes
 
@@ -124,24 +126,37 @@ def run(options: argparse.Namespace) -> int:
         lambda path: not path.startswith(b"/") or excluded(path), options.min_support / 100
     )
 
-    def write_to(stream: BinaryIO) -> None:
-        write_plain(stream, merged.paths)
-
-    if options.output is None:
-        write_to(sys.stdout.buffer)
-    else:
-        from bootprof.builder.store import replacing
-
-        with replacing(options.output.resolve()) as temporary, temporary.open("wb") as stream:
-            write_to(stream)
+    write_bootlog(merged.paths, options.output)
     if options.report is not None:
-        from bootprof.builder.store import replacing
-
-        with replacing(options.report.resolve()) as temporary:
-            temporary.write_text(json.dumps(report(merged), indent=2, allow_nan=False) + "\n")
+        text = json.dumps(report(merged), indent=2, allow_nan=False) + "\n"
+        write_file(options.report, text.encode())
     if not options.quiet:
         print_report(merged)
     return 0
+
+
+def write_bootlog(paths: Iterable[bytes], output: Path | None) -> None:
+    """Write a plain bootlog to a file, or to standard output if none is given."""
+    from bootprof.bootlog import write_plain
+
+    content = io.BytesIO()
+    write_plain(content, paths)
+    if output is None:
+        sys.stdout.buffer.write(content.getvalue())
+    else:
+        write_file(output, content.getvalue())
+
+
+def write_file(target: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    if target.exists() and not target.is_file():
+        # A device or a named pipe is written to; to put a file in its place would destroy it.
+        target.write_bytes(content)
+        return
+    from bootprof.builder.store import replacing
+
+    with replacing(target.resolve()) as temporary:
+        temporary.write_bytes(content)
 
 
 def bootlog_of(given: Path) -> Path:
