@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bootprof.commands.layout import parse_number
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,14 +70,14 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--long-seek",
-        type=int,
+        type=parse_number,
         default=1_000_000,
         metavar="BYTES",
         help="count seeks over this distance as long (default: %(default)s)",
     )
     parser.add_argument(
         "--squashfs-offset",
-        type=lambda text: int(text, 0),
+        type=parse_number,
         metavar="BYTES",
         help="where the squashfs begins in IMAGE (default: find it)",
     )

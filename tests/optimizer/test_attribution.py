@@ -174,6 +174,13 @@ def test_no_order_of_reads_beats_the_limit(layout: Layout, pairs: list[tuple[int
         assert limit <= modelled_seconds(reads, drive) + 1e-9
 
 
+def test_a_trace_without_reads_has_no_causes(layout: Layout) -> None:
+    assert causes(layout, trace(), b"/hot") == {}
+    must = needed_reads(layout, demand_of(layout, {b"/hot": []}), trace())
+    assert len(must) > 0
+    assert pass_seconds(common(must, trace()), CD) == 0
+
+
 def test_common_bytes_are_those_in_both() -> None:
     found = common(trace((0, 10), (30, 10), (35, 10)), trace((5, 30), (44, 100)))
     pairs = list(zip(found["offset_bytes"], found["length_bytes"], strict=True))
