@@ -41,7 +41,10 @@ lint: venv ## Check style and types
 	$(BIN)/mypy
 
 test: venv ## Run the tests, one real boot in QEMU among them
-	$(BIN)/pytest
+	BOOTPROF_SUITES="$${BOOTPROF_SUITES:-bookworm bullseye}" $(BIN)/pytest
+
+test-kernels: venv ## The tests of the tracers on the kernels of every suite, sid's newest too
+	BOOTPROF_SUITES="bookworm bullseye trixie sid" $(BIN)/pytest tests/kmod tests/ebpf
 
 OUT ?= out
 
@@ -67,4 +70,4 @@ docs: venv ## Man pages and shell completion from the command line's own options
 clean: ## Remove what was built (not the download and bootstrap cache)
 	rm -rf out build
 
-.PHONY: help packages venv lint test demo docs clean
+.PHONY: help packages venv lint test test-kernels demo docs clean
