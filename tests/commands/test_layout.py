@@ -215,5 +215,5 @@ def test_wrong_usage_ends_with_status_2(image: Path, words: list[str]) -> None:
 
 
 def test_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["layout", str(tmp_path / "missing")]) == 1
+    assert main(["layout", str(tmp_path / "missing")]) == 2
     assert "missing: No such file" in capsys.readouterr().err

@@ -13,8 +13,8 @@ from bootprof.builder.kernelmodule import GuestKernel, fetch_kernel
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 
-# All that Debian serves: BOOTPROF_SUITES=bullseye,bookworm,trixie,sid
-SUITES = os.environ.get("BOOTPROF_SUITES", "bookworm").split(",")
+# All that Debian serves: BOOTPROF_SUITES="bullseye bookworm trixie sid"
+SUITES = os.environ.get("BOOTPROF_SUITES", "bookworm").split()
 STORM = 200 * 1000 + 23
 
 # As the first process of an initramfs finds it: neither sysfs nor tracefs.
