@@ -174,10 +174,13 @@ static struct event *allocate_event(const struct inode *inode, enum operation op
 	return event;
 }
 
-/* Whether a file has a place in a tree: not one of memfd_create(2) or shared memory. */
-static bool is_in_a_tree(const struct inode *inode)
+/* Whether a file has a place in a tree: not a memfd, shared memory or a namespace. */
+static bool is_in_a_tree(const struct path *path, const struct inode *inode)
 {
-	return S_ISREG(inode->i_mode) && !(inode->i_sb->s_flags & SB_NOUSER);
+	const struct dentry_operations *operations = path->dentry->d_op;
+
+	return S_ISREG(inode->i_mode) && !(inode->i_sb->s_flags & SB_NOUSER) &&
+	       !(operations && operations->d_dname);
 }
 
 /**
@@ -197,7 +200,7 @@ struct event *log_make_event(const struct path *path, const struct inode *inode,
 	char *text;
 	size_t size;
 
-	if (!is_in_a_tree(inode))
+	if (!is_in_a_tree(path, inode))
 		return NULL;
 	text = log_path(path, inode);
 	if (!text)

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,11 +46,13 @@ class GuestKernel:
         release: As ``uname -r`` says it.
         image: The kernel.
         modules: Its folder of modules (``lib/modules/<release>``).
+        busybox: A static busybox for the same processor.
     """
 
     release: str
     image: Path
     modules: Path
+    busybox: Path
 
 
 def build_module(
@@ -59,6 +61,7 @@ def build_module(
     *,
     architecture: str = "amd64",
     kernel_release: str | None = None,
+    mirrors: Sequence[str] = (),
     progress: Callable[[str], None] | None = None,
 ) -> ModuleBuild:
     """Build bootprof.ko, or find what was built before from the same sources.
@@ -68,6 +71,7 @@ def build_module(
         cache: Folder for the chroot and the module.
         architecture: Debian architecture.
         kernel_release: Kernel to build for; None for the newest that the suite has.
+        mirrors: Where packages come from, as mmdebstrap takes it; it chooses by itself if empty.
         progress: Called with what is being done.
 
     Raises:
@@ -75,7 +79,7 @@ def build_module(
         ToolError: The compiler refused the sources.
     """
     tell = progress or (lambda _: None)
-    chroot, release = find_headers(suite, cache, architecture, kernel_release, tell)
+    chroot, release = find_headers(suite, cache, architecture, kernel_release, mirrors, tell)
     sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".c", ".h"))
     sources.append(SOURCES / "Kbuild")
     log_file = cache / f"module-{release}.log"
@@ -95,6 +99,7 @@ def find_headers(
     cache: Path,
     architecture: str,
     kernel_release: str | None,
+    mirrors: Sequence[str],
     tell: Callable[[str], None],
 ) -> tuple[Path, str]:
     """Return a chroot with the headers of a kernel, and the release of that kernel.
@@ -102,23 +107,29 @@ def find_headers(
     Raises:
         UnsupportedError: The suite has no headers for this kernel.
     """
-    chroot = build_chroot(suite, cache, architecture, FLAVOURS[architecture], tell)
+    chroot = build_chroot(suite, cache, architecture, FLAVOURS[architecture], mirrors, tell)
     releases = header_releases(chroot)
     if kernel_release is None:
         return chroot, releases[-1]
     if kernel_release in releases:
         return chroot, kernel_release
     try:
-        return build_chroot(suite, cache, architecture, kernel_release, tell), kernel_release
+        chroot = build_chroot(suite, cache, architecture, kernel_release, mirrors, tell)
     except ToolError as error:
         raise UnsupportedError(
             f"{suite} has no headers for the image's kernel {kernel_release}: {error.hint}",
             hint="remove the root file system from the cache, so that it gets the newest kernel",
         ) from None
+    return chroot, kernel_release
 
 
 def build_chroot(
-    suite: str, cache: Path, architecture: str, headers: str, tell: Callable[[str], None]
+    suite: str,
+    cache: Path,
+    architecture: str,
+    headers: str,
+    mirrors: Sequence[str],
+    tell: Callable[[str], None],
 ) -> Path:
     """Bootstrap a system with compiler and kernel headers, or find the one made before.
 
@@ -127,6 +138,7 @@ def build_chroot(
         cache: Folder for it.
         architecture: Debian architecture.
         headers: Kernel release or flavour whose headers to install.
+        mirrors: Where packages come from.
         tell: Called with what is being done.
     """
     log_file = cache / f"build-chroot-{suite}.log"
@@ -143,10 +155,12 @@ def build_chroot(
 
     def make(target: Path) -> None:
         log_file.unlink(missing_ok=True)
-        run([*words, target], log_file=log_file, progress=tell)
+        run([*words, target, *mirrors], log_file=log_file, progress=tell)
 
     tell("build chroot")
-    return store.obtain(cache, f"build-{suite}-{headers}", store.digest_of(words), make)[0]
+    return store.obtain(cache, f"build-{suite}-{headers}", store.digest_of(words, *mirrors), make)[
+        0
+    ]
 
 
 def header_releases(chroot: Path) -> list[str]:
@@ -176,7 +190,8 @@ def compile_module(
             log_file=log_file,
         )
         target.mkdir()
-        shutil.copy(folder / "bootprof.ko", target)
+        # Debug information is nine tenths of it, and the archive that it goes into is in memory.
+        run(["strip", "--strip-debug", "-o", target / "bootprof.ko", folder / "bootprof.ko"])
 
 
 def table_offset(symbols: Path) -> int:
@@ -223,17 +238,25 @@ def table_offset(symbols: Path) -> int:
 
 
 def fetch_kernel(
-    suite: str, cache: Path, *, architecture: str = "amd64", kernel_release: str | None = None
+    suite: str,
+    cache: Path,
+    *,
+    architecture: str = "amd64",
+    kernel_release: str | None = None,
+    mirrors: Sequence[str] = (),
 ) -> GuestKernel:
-    """Get a kernel image and its modules from a suite; nothing is installed on the host.
+    """Get a kernel, its modules and a busybox from a suite; nothing is installed on the host.
 
     Args:
         suite: Debian suite.
         cache: Folder to unpack into.
         architecture: Debian architecture.
         kernel_release: Kernel to get; None for the newest that the suite has.
+        mirrors: Where packages come from, as mmdebstrap takes it; it chooses by itself if empty.
     """
-    chroot, release = find_headers(suite, cache, architecture, kernel_release, lambda _: None)
+    chroot, release = find_headers(
+        suite, cache, architecture, kernel_release, mirrors, lambda _: None
+    )
 
     def make(target: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="bootprof-", dir=chroot / "tmp") as name:
@@ -244,17 +267,19 @@ def fetch_kernel(
             pattern = f"^linux-(image|binary|modules)-{re.escape(release)}$"
             shell = (
                 f"cd /{folder.relative_to(chroot)} && {' '.join(apt)} update &&"
-                f" {' '.join(apt)} download $(apt-cache pkgnames linux- | grep -E '{pattern}')"
+                f" {' '.join(apt)} download busybox-static"
+                f" $(apt-cache pkgnames linux- | grep -E '{pattern}')"
             )
             run(["chroot", chroot, "sh", "-c", shell])
             for package in sorted(folder.glob("*.deb")):
                 run(["dpkg-deb", "-x", package, target])
 
-    unpacked = store.obtain(cache, f"kernel-{release}", architecture + "+modules", make)[0]
+    unpacked = store.obtain(cache, f"kernel-{release}", architecture + "+busybox", make)[0]
     return GuestKernel(
         release,
         first_of(unpacked, f"boot/vmlinuz-{release}", f"usr/lib/modules/{release}/vmlinuz"),
         first_of(unpacked, f"lib/modules/{release}", f"usr/lib/modules/{release}"),
+        first_of(unpacked, "bin/busybox", "usr/bin/busybox"),
     )
 
 

@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,19 +17,21 @@ from bootprof.builder.kernelmodule import (
     fetch_kernel,
     table_offset,
 )
+from bootprof.errors import ToolError
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 HERE = Path(__file__).parent
 DEBUGFS = "/sys/kernel/debug/bootprof"
 
-# Suite and mode. The kernel of bullseye dispatches through the system call table, the others do
-# not. BOOTPROF_SUITES names fewer of them, for a quick look: "bookworm" alone, say.
+# Suite, architecture and mode. The kernel of bullseye dispatches through the system call table, the
+# others do not. BOOTPROF_SUITES names fewer of them, for a quick look: "bookworm" alone, say.
 KERNELS = [
-    ("bookworm", "ftrace"),
-    ("bullseye", "table"),
-    ("bullseye", "ftrace"),
-    ("trixie", "ftrace"),
-    ("sid", "ftrace"),
+    ("bookworm", "amd64", "ftrace"),
+    ("bullseye", "amd64", "table"),
+    ("bullseye", "amd64", "ftrace"),
+    ("trixie", "amd64", "ftrace"),
+    ("sid", "amd64", "ftrace"),
+    ("bookworm", "i386", "ftrace"),
 ]
 SUITES = os.environ.get("BOOTPROF_SUITES", "bookworm bullseye trixie sid").split()
 
@@ -60,17 +61,16 @@ class Guest:
         return result
 
 
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("programs")
+def compile_programs(folder: Path, architecture: str) -> Path:
+    machine = ["-m32"] if architecture == "i386" else []
     for name, options in {
-        "workload": ["-static"],
+        "workload": ["-static", *machine],
         "compat": ["-m32", "-nostdlib", "-static"],
     }.items():
-        subprocess.run(
-            ["gcc", *options, "-O1", "-Wall", "-Werror", "-o", folder / name, HERE / f"{name}.c"],
-            check=True,
-        )
+        command = ["gcc", *options, "-O1", "-Wall", "-Werror", "-D_FILE_OFFSET_BITS=64"]
+        if name == "workload" and machine and not Path("/usr/lib32/libc.a").exists():
+            pytest.skip("static 32-bit programs need the package gcc-multilib")
+        subprocess.run([*command, "-o", folder / name, HERE / f"{name}.c"], check=True)
     return folder
 
 
@@ -84,31 +84,47 @@ def squashfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return image
 
 
-def make_guest(suite: str, mode: str, output: Path, programs: Path, squashfs: Path) -> Guest:
+def make_guest(
+    suite: str, architecture: str, mode: str, output: Path, squashfs: Path, folder: Path
+) -> Guest:
     if suite not in SUITES:
         pytest.skip(f"{suite} is not in BOOTPROF_SUITES")
+    programs = compile_programs(folder, architecture)
     cache = output / "cache"
-    with store.locked(cache):
-        kernel = fetch_kernel(suite, cache)
-        module = build_module(suite, cache, kernel_release=kernel.release)
+    try:
+        with store.locked(cache):
+            kernel = fetch_kernel(suite, cache, architecture=architecture)
+            module = build_module(
+                suite, cache, architecture=architecture, kernel_release=kernel.release
+            )
+    except ToolError as error:
+        # The archive is not always whole. What the sources themselves do wrong is no excuse.
+        if "make" in error.message.split() or architecture == "amd64":
+            raise
+        pytest.skip(f"no {architecture} kernel of {suite} to be had: {error.hint}")
     return Guest(kernel, module, mode, programs, squashfs)
 
 
 @pytest.fixture(scope="module", params=KERNELS, ids="-".join)
 def guest(
-    request: pytest.FixtureRequest, output: Path, programs: Path, squashfs: Path
-) -> Iterator[Guest]:
-    yield make_guest(*request.param, output, programs, squashfs)
+    request: pytest.FixtureRequest,
+    output: Path,
+    squashfs: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Guest:
+    return make_guest(*request.param, output, squashfs, tmp_path_factory.mktemp("programs"))
 
 
 @pytest.fixture(scope="module")
-def table_guest(output: Path, programs: Path, squashfs: Path) -> Guest:
-    return make_guest("bullseye", "table", output, programs, squashfs)
+def table_guest(output: Path, squashfs: Path, tmp_path_factory: pytest.TempPathFactory) -> Guest:
+    folder = tmp_path_factory.mktemp("programs")
+    return make_guest("bullseye", "amd64", "table", output, squashfs, folder)
 
 
 @pytest.fixture(scope="module")
-def ftrace_guest(output: Path, programs: Path, squashfs: Path) -> Guest:
-    return make_guest("bookworm", "ftrace", output, programs, squashfs)
+def ftrace_guest(output: Path, squashfs: Path, tmp_path_factory: pytest.TempPathFactory) -> Guest:
+    folder = tmp_path_factory.mktemp("programs")
+    return make_guest("bookworm", "amd64", "ftrace", output, squashfs, folder)
 
 
 def sections(output: bytes) -> dict[str, bytes]:
@@ -193,6 +209,8 @@ def test_a_script_and_its_interpreter_are_recorded_and_a_failed_exec_is_not(
 def test_the_plain_list_has_each_path_once_in_order_of_first_access(
     workload: dict[str, bytes],
 ) -> None:
+    assert all(line.startswith(b"/") for line in workload["bootlog"].splitlines())
+    assert b"nowhere" not in workload["bootlog"]
     plain = [line for line in workload["bootlog"].splitlines() if line.startswith(b"/w/")]
     assert len(set(plain)) == len(plain)
     assert plain[:3] == [b"/w/file-0", b"/w/file-1", b"/w/file-2"]
@@ -286,7 +304,7 @@ def test_loading_tracing_reading_and_unloading_again_and_again_leaves_no_trace(
     guest: Guest,
 ) -> None:
     # A hundred times where it matters most.
-    rounds = 100 if (guest.kernel.release.startswith("6.1.")) else 30
+    rounds = 100 if guest.kernel.release.startswith("6.1.") else 30
     script = f"""
         mkdir /w
         mount -t tmpfs none /w
@@ -392,6 +410,8 @@ def test_auto_takes_the_table_only_where_the_kernel_uses_it(
 
 def test_compiler_and_sparse_have_no_complaint(guest: Guest) -> None:
     log = guest.module.log_file.read_text()
+    assert "warning" not in log
+    if "sparse is not available" in log:
+        pytest.skip("these headers lack the script that makes use of sparse")
     for source in (HERE.parents[1] / "kmod").glob("*.c"):
         assert re.search(rf"^ *CHECK .*{source.name}$", log, flags=re.M)
-    assert "warning" not in log

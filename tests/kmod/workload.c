@@ -141,6 +141,7 @@ static void files(void)
 	check(dup(file) >= 0 && fcntl(file, F_DUPFD, 0) >= 0, "dup");
 	check(open("file-9", O_PATH) >= 0, "O_PATH");
 	check(open(".", O_TMPFILE | O_RDWR, 0600) >= 0, "O_TMPFILE");
+	check(open("/proc/self/ns/net", O_RDONLY) >= 0, "namespace");
 	/* Mapped, so that it could show up with the name of a file that does not exist. */
 	file = memfd_create("nowhere", 0);
 	check(!ftruncate(file, 4096) &&

@@ -21,7 +21,6 @@ import zstandard
 from bootprof.builder.kernelmodule import GuestKernel
 from bootprof.process import program, run, stop
 
-BUSYBOX = Path("/bin/busybox")
 # Drivers of the port that results leave through.
 PORT_MODULES = ("virtio_pci", "virtio_console")
 END_MARK = "vmtest: script ended with status "
@@ -103,7 +102,7 @@ def write_initramfs(
     tree = folder / "tree"
     for name in ("bin", "dev", "proc", "sys", "modules", "tmp"):
         (tree / name).mkdir(parents=True)
-    shutil.copy(BUSYBOX, tree / "bin/busybox")
+    shutil.copy(kernel.busybox, tree / "bin/busybox")
     order = []
     for path in modules_in_order(kernel, [*PORT_MODULES, *modules]):
         name = path.name.split(".")[0] + ".ko"
