@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -19,6 +20,9 @@ from pathlib import Path
 from bootprof.errors import ToolError
 
 log = logging.getLogger(__name__)
+
+# What boot loaders and systemd send to a terminal besides text: ECMA-48 control sequences.
+TERMINAL_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 # In front of a command whose mounts and processes must be gone when it is, however it ends: the
 # kernel ends all processes of a PID namespace with its first, and unmounts with the last.
@@ -139,6 +143,6 @@ def tail(path: Path, size_bytes: int = 2000) -> bytes:
 
 def last_line(output: bytes) -> str:
     """Return the last line of a program's output that is not blank, for use in a hint."""
-    text = output.decode(errors="replace").replace("\r", "\n")
+    text = TERMINAL_CONTROL.sub("", output.decode(errors="replace")).replace("\r", "\n")
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "it printed nothing"

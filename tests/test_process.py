@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bootprof.errors import ToolError
-from bootprof.process import run
+from bootprof.process import last_line, run
 
 
 def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +23,11 @@ def test_a_failed_command_can_be_pasted_and_says_its_last_words() -> None:
     assert "status 3" in caught.value.message
     assert "sh -c 'echo first" in caught.value.message
     assert caught.value.hint == "last words"
+
+
+def test_a_hint_has_no_terminal_control_in_it() -> None:
+    said = b"first\n\x1b[2J\x1b[01;01H  Booting \x1b[0;1;39msystem\x1b[0m\r\n\x1b[H\n"
+    assert last_line(said) == "Booting system"
 
 
 def test_output_goes_to_the_log_file_if_there_is_one(tmp_path: Path) -> None:
