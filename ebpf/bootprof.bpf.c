@@ -67,6 +67,7 @@ struct scratch {
 enum scratch_key {
 	SCRATCH_SYSCALL,
 	SCRATCH_EXEC,
+	SCRATCH_EXEC_CLASSIC,
 	SCRATCH_CACHE,
 	SCRATCH_READ,
 	SCRATCH_FAULT,
@@ -165,6 +166,24 @@ static __always_inline void set_inode(struct bootprof_event *event, struct inode
 				  BPF_CORE_READ(super, s_type, name));
 }
 
+struct entry {
+	struct dentry *parent;
+	struct qstr name;
+};
+
+/* In one read where the two stand side by side, as they do on all kernels so far. */
+static __always_inline void read_entry(struct entry *entry, struct dentry *dentry)
+{
+	u32 offset = bpf_core_field_offset(struct dentry, d_parent);
+
+	if (bpf_core_field_offset(struct dentry, d_name) == offset + sizeof(entry->parent)) {
+		bpf_probe_read_kernel(entry, sizeof(*entry), (void *)dentry + offset);
+	} else {
+		entry->parent = BPF_CORE_READ(dentry, d_parent);
+		bpf_core_read(&entry->name, sizeof(entry->name), &dentry->d_name);
+	}
+}
+
 enum walk_failure {
 	WALK_TOO_LONG = -1,	/* or too deep */
 	WALK_NAMELESS = -2,
@@ -196,7 +215,7 @@ __attribute__((noinline)) int walk(u32 key, u64 dentry_address, u64 mnt_address,
 		mnt_root = BPF_CORE_READ(vfsmount, mnt_root);
 	for (i = 0; i < DEPTH_LIMIT; i++) {
 		struct dentry *parent;
-		struct qstr name;
+		struct entry entry;
 		u32 length, used;
 
 		if ((u64)dentry == root_dentry && (u64)vfsmount == root_mnt)
@@ -213,17 +232,17 @@ __attribute__((noinline)) int walk(u32 key, u64 dentry_address, u64 mnt_address,
 			mnt_root = BPF_CORE_READ(vfsmount, mnt_root);
 			continue;
 		}
-		parent = BPF_CORE_READ(dentry, d_parent);
+		read_entry(&entry, dentry);
+		parent = entry.parent;
 		/* The root of a file system; or a file that is in no directory, like a memfd. */
 		if (parent == dentry)
 			return vfsmount ? WALK_NAMELESS : scratch->used_bytes;
-		bpf_core_read(&name, sizeof(name), &dentry->d_name);
-		length = name.hash_len >> 32;
+		length = entry.name.hash_len >> 32;
 		used = scratch->used_bytes;
 		if (length > BOOTPROF_NAME_LIMIT || used + length + 1 > BOOTPROF_PATH_LIMIT)
 			return WALK_TOO_LONG;
 		bpf_probe_read_kernel(&scratch->text[used & BOOTPROF_PATH_LIMIT],
-				      length & BOOTPROF_NAME_LIMIT, name.name);
+				      length & BOOTPROF_NAME_LIMIT, entry.name.name);
 		used += length & BOOTPROF_NAME_LIMIT;
 		scratch->text[used & BOOTPROF_PATH_LIMIT] = '\0';
 		scratch->used_bytes = used + 1;
@@ -441,6 +460,21 @@ static __always_inline void record_exec(void *context, struct linux_binprm *prog
 	record_file(context, SCRATCH_EXEC, BOOTPROF_EXEC, program->file, 0, 0);
 }
 
+/*
+ * The script alone, where the rest is seen by saw_exec_classic: over at once for all that is not a
+ * script, because a run that is preempted costs others (see saw_sys_exit_classic). Attached before
+ * that one, so that a script comes before its interpreter.
+ */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(saw_script, struct task_struct *task, pid_t old_pid, struct linux_binprm *program)
+{
+	const char *name = program->filename;
+
+	if (program->interp != name && wanted(BOOTPROF_EXEC))
+		record_script(ctx, name);
+	return 0;
+}
+
 /* Until 6.0: the interpreter is the first file in the memory map that is not the program. */
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(saw_exec_vma_list, struct task_struct *task, pid_t old_pid,
@@ -478,24 +512,41 @@ static long found_area(struct task_struct *task, struct vm_area_struct *area,
 }
 
 /* Since 5.17 (7c7e3d31e785): the interpreter is where the process is going to start. */
+static __always_inline void record_elf_interpreter(void *context, u32 key,
+						    struct file *program)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct found_area found = {};
+
+	if (bpf_find_vma(task, BPF_CORE_READ(regs, ip), found_area, &found, 0))
+		count_loss(BOOTPROF_LOST_FILE);
+	else if (found.file && found.file != program)
+		record_file(context, key, BOOTPROF_MAP, found.file, 0, 0);
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(saw_exec_find_vma, struct task_struct *task, pid_t old_pid,
 	     struct linux_binprm *program)
 {
-	struct found_area found = {};
-	struct pt_regs *regs;
-
 	if (!wanted(BOOTPROF_EXEC))
 		return 0;
 	record_exec(ctx, program);
-	task = bpf_get_current_task_btf();
-	regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	if (bpf_find_vma(task, regs->ip, found_area, &found, 0)) {
-		count_loss(BOOTPROF_LOST_FILE);
+	record_elf_interpreter(ctx, SCRATCH_EXEC, program->file);
+	return 0;
+}
+
+/* With preemption off; its arguments do not lead to the program, but the process does. */
+SEC("tp/sched/sched_process_exec")
+int saw_exec_classic(void *fields)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct file *program = BPF_CORE_READ(task, mm, exe_file);
+
+	if (!wanted(BOOTPROF_EXEC))
 		return 0;
-	}
-	if (found.file && found.file != program->file)
-		record_file(ctx, SCRATCH_EXEC, BOOTPROF_MAP, found.file, 0, 0);
+	record_file(fields, SCRATCH_EXEC_CLASSIC, BOOTPROF_EXEC, program, 0, 0);
+	record_elf_interpreter(fields, SCRATCH_EXEC_CLASSIC, program);
 	return 0;
 }
 

@@ -141,6 +141,7 @@ struct vm_area_struct {
 
 struct mm_struct {
 	struct vm_area_struct *mmap;	/* until 6.0 */
+	struct file *exe_file;
 };
 
 struct thread_info {

@@ -132,6 +132,7 @@ static int choose_programs(struct tracer *tracer, const struct btf *btf,
 			   const struct tracer_options *options, struct tracer_error *error)
 {
 	bool syscalls = wants(options, BOOTPROF_OPEN) || wants(options, BOOTPROF_MAP);
+	bool execs = wants(options, BOOTPROF_EXEC);
 	bool find_vma = has_helper(btf, "BPF_FUNC_find_vma");
 	/* See saw_sys_exit_classic. The helper: since 5.15 (dd6e10fbd9fb). */
 	bool classic = has_helper(btf, "BPF_FUNC_task_pt_regs") && has_tracefs();
@@ -142,10 +143,14 @@ static int choose_programs(struct tracer *tracer, const struct btf *btf,
 	} all[] = {
 		{ tracer->programs->progs.saw_sys_exit, "sys_exit", syscalls && !classic },
 		{ tracer->programs->progs.saw_sys_exit_classic, "sys_exit", syscalls && classic },
+		{ tracer->programs->progs.saw_script, "sched_process_exec",
+		  execs && classic && find_vma },
+		{ tracer->programs->progs.saw_exec_classic, "sched_process_exec",
+		  execs && classic && find_vma },
 		{ tracer->programs->progs.saw_exec_find_vma, "sched_process_exec",
-		  wants(options, BOOTPROF_EXEC) && find_vma },
+		  execs && !classic && find_vma },
 		{ tracer->programs->progs.saw_exec_vma_list, "sched_process_exec",
-		  wants(options, BOOTPROF_EXEC) && !find_vma },
+		  execs && !find_vma },
 		{ tracer->programs->progs.saw_cache, "mm_filemap_add_to_page_cache",
 		  wants(options, BOOTPROF_CACHE) },
 		{ tracer->programs->progs.saw_read, "mm_filemap_get_pages",
@@ -166,6 +171,12 @@ static int choose_programs(struct tracer *tracer, const struct btf *btf,
 		bpf_program__set_autoload(all[i].program, all[i].wanted);
 	}
 	return 0;
+}
+
+static bool uses_classic(const struct bootprof_bpf *programs)
+{
+	return bpf_program__autoload(programs->progs.saw_sys_exit_classic) ||
+	       bpf_program__autoload(programs->progs.saw_exec_classic);
 }
 
 /* The ring buffer wants a power of two of pages; so does each processor's perf buffer. */
@@ -298,8 +309,7 @@ static int start(struct tracer *tracer, const struct tracer_options *options,
 	}
 	snprintf(tracer->store->header->backend, sizeof(tracer->store->header->backend),
 		 "ebpf (%s, %s)",
-		 bpf_program__autoload(programs->progs.saw_sys_exit_classic) ? "tracepoint" :
-									       "tp_btf",
+		 uses_classic(programs) ? "tracepoint" : "tp_btf",
 		 chosen.perf_buffer ? "perf buffer" : "ring buffer");
 	return 0;
 }

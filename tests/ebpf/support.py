@@ -53,16 +53,35 @@ def parse(data: bytes) -> Log:
             continue
         fields = line.split("\t")
         assert len(fields) == 10, line
-        numbers = int(fields[0]), int(fields[1])
-        ranges = int(fields[4]), int(fields[5])
         events.append(
-            Event(*numbers, *fields[2:4], *ranges, fields[6], int(fields[7]), *fields[8:])
+            Event(
+                time_ns=int(fields[0]),
+                process=int(fields[1]),
+                command=fields[2],
+                operation=fields[3],
+                offset_bytes=int(fields[4]),
+                length_bytes=int(fields[5]),
+                device=fields[6],
+                inode=int(fields[7]),
+                file_system=fields[8],
+                path=fields[9],
+            )
         )
     return Log(header, events)
 
 
 def compile_program(source: Path, target: Path, *options: str) -> Path:
-    words = ["gcc", "-static", "-O1", "-Wall", "-Werror", *options, "-o", target, source]
+    words: list[str | Path] = [
+        "gcc",
+        "-static",
+        "-O1",
+        "-Wall",
+        "-Werror",
+        *options,
+        "-o",
+        target,
+        source,
+    ]
     subprocess.run(words, check=True)
     return target
 

@@ -36,7 +36,7 @@ def trace(tracer: Path, tmp_path: Path) -> Trace:
         folder = tmp_path / "w"
         folder.mkdir(exist_ok=True)
         output = tmp_path / "events"
-        words = [tracer, *options, "-o", output, "--", "unshare", "-m", *command]
+        words: list[str | Path] = [tracer, *options, "-o", output, "--", "unshare", "-m", *command]
         subprocess.run(words, cwd=folder, check=True, stdout=subprocess.PIPE)
         return parse(output.read_bytes())
 
@@ -65,7 +65,7 @@ def test_device_inode_and_file_system_are_those_of_the_file(trace: Trace, tmp_pa
     (event,) = trace("cat", file).below(tmp_path / "w", "open")
     assert event.inode == status.st_ino
     assert event.device == f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
-    words = ["findmnt", "-n", "-o", "FSTYPE", "-T", file]
+    words: list[str | Path] = ["findmnt", "-n", "-o", "FSTYPE", "-T", file]
     kind = subprocess.run(words, check=True, capture_output=True, text=True).stdout
     assert event.file_system == kind.strip()
     assert event.command == "cat"
@@ -261,7 +261,7 @@ class start:  # noqa: N801 - reads as a verb
     """A tracer in the background, once it is ready."""
 
     def __init__(self, tracer: Path, *options: str | Path) -> None:
-        self.words = [tracer, *options]
+        self.words: list[str | Path] = [tracer, *options]
 
     def __enter__(self) -> subprocess.Popen[bytes]:
         ready, told = os.pipe()
@@ -299,7 +299,7 @@ def test_sigusr1_writes_what_there_is_and_goes_on(
     tracer: Path, programs: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "events"
-    storm = [programs / "workload", "storm", tmp_path, "2", "100"]
+    storm: list[str | Path] = [programs / "workload", "storm", tmp_path, "2", "100"]
     with start(tracer, "-p", "open", "-o", output) as process:
         subprocess.run(storm, check=True)
         wait_for_drain()
@@ -316,7 +316,7 @@ def test_as_a_daemon_it_returns_once_all_is_traced(
     tracer: Path, programs: Path, tmp_path: Path
 ) -> None:
     output, pidfile = tmp_path / "events", tmp_path / "pid"
-    words = [tracer, "-p", "open", "--daemon", "--pidfile", pidfile, "-o", output]
+    words: list[str | Path] = [tracer, "-p", "open", "--daemon", "--pidfile", pidfile, "-o", output]
     subprocess.run(words, check=True)
     process = int(pidfile.read_text())
     try:
@@ -344,7 +344,7 @@ def test_a_full_disk_is_one_clear_line_and_what_fits_is_kept(
         ls {disk}
         head -c 20 {disk}/events.partial
     """
-    words = ["unshare", "-m", "sh", "-c", script]
+    words: list[str | Path] = ["unshare", "-m", "sh", "-c", script]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout == "status 1\nevents.partial\n#bootprof-bootlog 1\n"
     assert f"error: {disk}/events: {os.strerror(errno.ENOSPC)}" in done.stderr
@@ -356,14 +356,21 @@ def test_a_spool_that_does_not_fit_on_the_disk_is_refused_at_the_start(
     tracer: Path, tmp_path: Path
 ) -> None:
     script = f"mount -t tmpfs -o size=64k none {tmp_path}; {tracer} --spool {tmp_path}/spool"
-    words = ["unshare", "-m", "sh", "-c", script]
+    words: list[str | Path] = ["unshare", "-m", "sh", "-c", script]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert os.strerror(errno.ENOSPC) in done.stderr
 
 
 def test_without_privileges_it_says_which_are_missing(tracer: Path) -> None:
-    words = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", tracer, "--", "true"]
+    words: list[str | Path] = [
+        "setpriv",
+        "--bounding-set=-all",
+        "--inh-caps=-all",
+        tracer,
+        "--",
+        "true",
+    ]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
@@ -374,7 +381,7 @@ def test_without_privileges_it_says_which_are_missing(tracer: Path) -> None:
 
 def test_without_btf_it_says_so_and_what_else_there_is(tracer: Path) -> None:
     script = f"mount -t tmpfs none /sys; mkdir /sys/kernel; {tracer} -- true"
-    words = ["unshare", "-m", "sh", "-c", script]
+    words: list[str | Path] = ["unshare", "-m", "sh", "-c", script]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "error: /sys/kernel/btf/vmlinux: No such file or directory" in done.stderr
