@@ -179,8 +179,7 @@ static bool is_in_a_tree(const struct path *path, const struct inode *inode)
 {
 	const struct dentry_operations *operations = path->dentry->d_op;
 
-	return S_ISREG(inode->i_mode) && !(inode->i_sb->s_flags & SB_NOUSER) &&
-	       !(operations && operations->d_dname);
+	return S_ISREG(inode->i_mode) && !(operations && operations->d_dname);
 }
 
 /**

@@ -181,6 +181,9 @@ static void ranges(const char *path)
 	(void)map[200 * 4096 + 1];
 	/* Read before, so that the fault brings nothing new. */
 	(void)map[0];
+	/* As a further segment of a library is mapped. */
+	map = mmap((void *)map, 4096, PROT_READ, MAP_PRIVATE | MAP_FIXED, file, 4096);
+	check(map != MAP_FAILED, "mmap");
 }
 
 static void storm(long processes, long opens)
