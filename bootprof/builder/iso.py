@@ -100,7 +100,7 @@ def make_iso(media: Media, boot: BootFiles, squashfs: Path, target: Path, *, epo
         (tree / "boot/grub/grub.cfg").write_text(grub_configuration(media, boot))
         make_bios_image(media, staging, tree / "boot/grub/bios.img")
         make_efi_image(media, staging, tree, epoch)
-        for path in sorted(tree.rglob("*")):
+        for path in (tree, *tree.rglob("*")):
             if path.name != "filesystem.squashfs":
                 os.utime(path, (epoch, epoch))
         run_xorriso(media, boot, tree, target, epoch)
