@@ -154,7 +154,8 @@ def make_efi_image(media: Media, staging: Path, tree: Path, epoch: int) -> None:
             "EFI",
             image,
             str(EFI_IMAGE_KIB),
-        ]
+        ],
+        env={"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"},
     )
     os.utime(program, (epoch, epoch))
     environment = {"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"}
