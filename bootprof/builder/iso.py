@@ -143,20 +143,8 @@ def make_efi_image(media: Media, staging: Path, tree: Path, epoch: int) -> None:
     program = tree / "EFI/BOOT/BOOTX64.EFI"
     make_grub_image(media, staging, "x86_64-efi", program, ["efi_gop"])
     image = tree / EFI_IMAGE
-    # A fixed volume identifier: a random one would make each build different.
-    run(
-        [
-            "mkfs.vfat",
-            "-C",
-            "-i",
-            f"{epoch & 0xFFFFFFFF:08x}",
-            "-n",
-            "EFI",
-            image,
-            str(EFI_IMAGE_KIB),
-        ],
-        env={"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"},
-    )
+    # Without --invariant, the label carries the time of day.
+    run(["mkfs.vfat", "-C", "--invariant", "-n", "EFI", image, str(EFI_IMAGE_KIB)])
     os.utime(program, (epoch, epoch))
     environment = {"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"}
     run(["mmd", "-i", image, "::/EFI", "::/EFI/BOOT"], env=environment)
