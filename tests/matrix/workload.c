@@ -1,0 +1,560 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * workload.c - accesses known files in a known order, and keeps its own list of them
+ *
+ *	workload prepare TREE			makes the files, on the host
+ *	workload early FOLDER NAMED TRUTH	what is accessed before the root is switched
+ *	workload main FOLDER NAMED TRUTH	all the rest
+ *
+ * FOLDER is where the files are now, NAMED what the booted system calls it. Each part of the
+ * workload has a folder of its own, so that a table can say which part a recorder misses. Lines
+ * appended to TRUTH, in the order of the accesses: pid, part, kind, path, separated by tabs and
+ * escaped as in a rich bootlog. Kinds:
+ *
+ *	open	opened, and read unless the part is about files that are not read
+ *	exec	executed: a program, a script, the interpreter of a script
+ *	load	the ELF interpreter that the kernel maps beside a program
+ *	may	not opened, but the kernel itself reads of it: it counts neither way
+ *	never	not accessed as a file: a recorder must not list it
+ *
+ * Statically linked. What a child does is written down by its parent, which knows what it told it.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define FILE_BYTES	(140 * 1024)	/* one block of a squashfs, and a tail */
+#define COLD_FILES	4		/* neighbours in each folder that nobody touches */
+#define STORM_FILES	64
+#define STORM_FILE_BYTES 4096
+#define STORM_PROCESSES	200
+#define STORM_OPENS	1000
+#define DEPTH		40
+
+static FILE *truth;
+static const char *folder, *named, *part;
+static char component[251];
+
+static const char * const order_names[] = {
+	"m", "c", "z", "a", "q", "k", "x", "b", "t", "e", "p", "d",
+};
+static const char * const odd_names[] = {
+	"with space", "new\nline", "back\\slash", "tab\there", "return\rhere", "unit\\x2d.service",
+	"escaped\\012", "trailing ", "\xff\xfe", "#comment", "gone (deleted)", component,
+};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static void check(int condition, const char *what)
+{
+	if (!condition) {
+		fprintf(stderr, "workload: %s: %s: %s\n", part ? part : "", what, strerror(errno));
+		exit(1);
+	}
+}
+
+/* ---- the files ---- */
+
+static void make_bytes(const char *path, size_t length)
+{
+	static char content[FILE_BYTES];
+	static uint64_t state = 88172645463325252ULL;
+	FILE *file = fopen(path, "w");
+	size_t i;
+
+	check(file != NULL, path);
+	/* Nothing that a compressor could shorten. */
+	for (i = 0; i < length; i++) {
+		state ^= state << 13;
+		state ^= state >> 7;
+		state ^= state << 17;
+		content[i] = (char)state;
+	}
+	check(fwrite(content, 1, length, file) == length && !fclose(file), path);
+}
+
+static void make(const char *name)
+{
+	make_bytes(name, FILE_BYTES);
+}
+
+static void begin(const char *name)
+{
+	char cold[16];
+	int i;
+
+	part = name;
+	check(!chdir(folder), folder);
+	mkdir(name, 0755);
+	check(!chdir(name), name);
+	for (i = 0; i < COLD_FILES; i++) {
+		snprintf(cold, sizeof(cold), "cold-%d", i);
+		make(cold);
+	}
+}
+
+static void make_all(const char *names)
+{
+	char copy[300], *name;
+
+	snprintf(copy, sizeof(copy), "%s", names);
+	for (name = strtok(copy, " "); name; name = strtok(NULL, " "))
+		make(name);
+}
+
+static void prepare(void)
+{
+	char name[64];
+	size_t i;
+
+	begin("early");
+	make_all("absolute relative");
+	begin("order");
+	for (i = 0; i < COUNT(order_names); i++)
+		make(order_names[i]);
+	begin("calls");
+	make_all("open openat openat2 creat write");
+	begin("relative");
+	check(!mkdir("inner", 0755), "mkdir");
+	make_all("plain dotted up handle inner/below inner/fchdir");
+	begin("links");
+	make_all("target-1 target-2 target-3 name-1");
+	check(!mkdir("folder", 0755), "mkdir");
+	make("folder/inside");
+	check(!symlink("target-1", "relative") && !symlink("/w/links/target-2", "absolute") &&
+	      !symlink("chain-2", "chain-1") && !symlink("./chain-3", "chain-2") &&
+	      !symlink("/w/links/target-3", "chain-3") && !symlink("folder", "through") &&
+	      !link("name-1", "name-2"), "links");
+	begin("names");
+	for (i = 0; i < COUNT(odd_names); i++)
+		make(odd_names[i]);
+	begin("deep");
+	memset(name, 'd', 60);
+	name[60] = '\0';
+	for (i = 0; i < DEPTH; i++)
+		check(!mkdir(name, 0755) && !chdir(name), "mkdir");
+	make_all("second first");
+	begin("deleted");
+	make_all("before after");
+	begin("bind");
+	check(!mkdir("source", 0755) && !mkdir("mounted", 0755), "mkdir");
+	make_all("source/inside file onto");
+	begin("overlay");
+	make_all("lower copied renamed");
+	begin("mmap");
+	make_all("first second");
+	begin("unread");
+	make_all("a b c");
+	begin("exec");
+	begin("failed");
+	make_all("exclusive place stat program");
+	check(!chmod("program", 0755), "chmod");
+	begin("32bit");
+	make_all("open openat openat2");
+	begin("tmpfs");
+	check(!mkdir("mounted", 0755), "mkdir");
+	begin("storm");
+	for (i = 0; i < STORM_FILES; i++) {
+		snprintf(name, sizeof(name), "file-%zu", i);
+		make_bytes(name, STORM_FILE_BYTES);
+	}
+}
+
+/* ---- the truth ---- */
+
+static void write_escaped(FILE *file, const char *text)
+{
+	for (; *text; text++) {
+		if (strchr("\t\n\r\\", *text))
+			fprintf(file, "\\%03o", *text);
+		else
+			fputc(*text, file);
+	}
+}
+
+static void expect_of(pid_t pid, const char *kind, const char *path)
+{
+	fprintf(truth, "%d\t%s\t%s\t", pid, part, kind);
+	write_escaped(truth, named);
+	fprintf(truth, "/%s/", part);
+	write_escaped(truth, path);
+	fputc('\n', truth);
+	check(!fflush(truth), "truth");
+}
+
+static void expect(const char *path)
+{
+	expect_of(getpid(), "open", path);
+}
+
+static void expect_never(const char *path)
+{
+	expect_of(getpid(), "never", path);
+}
+
+/* ---- the accesses ---- */
+
+static void start(const char *name)
+{
+	part = name;
+	check(!chdir(folder) && !chdir(name), name);
+}
+
+static void touch(int file, const char *path)
+{
+	static char buffer[65536];
+
+	check(file >= 0, path);
+	while (read(file, buffer, sizeof(buffer)) > 0)
+		;
+	close(file);
+	expect(path);
+}
+
+static void early(void)
+{
+	char path[256];
+
+	start("early");
+	snprintf(path, sizeof(path), "%s/early/absolute", folder);
+	touch(open(path, O_RDONLY), "absolute");
+	touch(open("relative", O_RDONLY), "relative");
+}
+
+static void order(void)
+{
+	size_t i;
+
+	start("order");
+	for (i = 0; i < COUNT(order_names); i++)
+		touch(open(order_names[i], O_RDONLY), order_names[i]);
+	/* Once more, in another order: the first access is what counts. */
+	touch(open(order_names[5], O_RDONLY), order_names[5]);
+	touch(open(order_names[2], O_RDONLY), order_names[2]);
+}
+
+static void calls(void)
+{
+	struct open_how how = { .flags = O_RDONLY };
+
+	start("calls");
+	touch(syscall(SYS_open, "open", O_RDONLY), "open");
+	touch(syscall(SYS_openat, AT_FDCWD, "openat", O_RDONLY), "openat");
+	touch(syscall(SYS_openat2, AT_FDCWD, "openat2", &how, sizeof(how)), "openat2");
+	touch(syscall(SYS_creat, "creat", 0644), "creat");
+	touch(open("write", O_RDWR | O_APPEND), "write");
+}
+
+static void relative(void)
+{
+	int directory;
+
+	start("relative");
+	touch(open("plain", O_RDONLY), "plain");
+	touch(open("./inner/.././/dotted", O_RDONLY), "dotted");
+	check(!chdir("inner"), "chdir");
+	touch(open("../up", O_RDONLY), "up");
+	touch(open("below", O_RDONLY), "inner/below");
+	directory = open("..", O_RDONLY | O_DIRECTORY);
+	touch(openat(directory, "handle", O_RDONLY), "handle");
+	close(directory);
+	check(!chdir("/"), "chdir");
+	directory = open("w/relative/inner", O_PATH | O_DIRECTORY);
+	check(directory >= 0 && !fchdir(directory), "fchdir");
+	close(directory);
+	touch(open("fchdir", O_RDONLY), "inner/fchdir");
+}
+
+static void links(void)
+{
+	start("links");
+	touch(open("relative", O_RDONLY), "target-1");
+	touch(open("absolute", O_RDONLY), "target-2");
+	touch(open("chain-1", O_RDONLY), "target-3");
+	touch(open("through/inside", O_RDONLY), "folder/inside");
+	/* Two names of one file: each is the name that was used. */
+	touch(open("name-2", O_RDONLY), "name-2");
+	touch(open("name-1", O_RDONLY), "name-1");
+}
+
+static void names(void)
+{
+	size_t i;
+
+	start("names");
+	for (i = 0; i < COUNT(odd_names); i++)
+		touch(open(odd_names[i], O_RDONLY), odd_names[i]);
+}
+
+static void deep(void)
+{
+	char path[DEPTH * 61 + 16] = "", *end = path;
+	int i;
+
+	start("deep");
+	for (i = 0; i < DEPTH; i++) {
+		memset(end, 'd', 60);
+		end[60] = '/';
+		end += 61;
+	}
+	strcpy(end, "second");
+	touch(open(path, O_RDONLY), path);
+	strcpy(end, "first");
+	touch(open(path, O_RDONLY), path);
+}
+
+static void deleted(void)
+{
+	char again[64];
+	int file;
+
+	start("deleted");
+	file = open("before", O_RDONLY);
+	check(file >= 0, "before");
+	expect("before");
+	check(!unlink("before"), "unlink");
+	snprintf(again, sizeof(again), "/proc/self/fd/%d", file);
+	touch(open(again, O_RDONLY), "before");
+	/* Opened for the first time when it had no name any more: it has the one that it had. */
+	file = open("after", O_PATH);
+	check(file >= 0 && !unlink("after"), "unlink");
+	snprintf(again, sizeof(again), "/proc/self/fd/%d", file);
+	touch(open(again, O_RDONLY), "after");
+}
+
+static void bind(void)
+{
+	start("bind");
+	check(!mount("source", "mounted", NULL, MS_BIND, NULL), "bind mount");
+	touch(open("mounted/inside", O_RDONLY), "mounted/inside");
+	check(!mount("file", "onto", NULL, MS_BIND, NULL), "bind mount of a file");
+	touch(open("onto", O_RDONLY), "onto");
+}
+
+static void overlay(void)
+{
+	int file;
+
+	start("overlay");
+	touch(open("lower", O_RDONLY), "lower");
+	file = open("copied", O_WRONLY);
+	check(file >= 0 && write(file, "x", 1) == 1, "copied");
+	close(file);
+	expect("copied");
+	touch(open("copied", O_RDONLY), "copied");
+	touch(open("created", O_CREAT | O_RDWR, 0644), "created");
+	/* An overlay copies what it shall rename: the kernel reads it by its old name. */
+	check(!rename("renamed", "new name"), "rename");
+	expect_of(getpid(), "may", "renamed");
+	touch(open("new name", O_RDONLY), "new name");
+}
+
+static void map(const char *name)
+{
+	int file = open(name, O_RDONLY);
+	volatile char *content;
+
+	check(file >= 0, name);
+	expect(name);
+	content = mmap(NULL, FILE_BYTES, PROT_READ, MAP_PRIVATE, file, 0);
+	check(content != MAP_FAILED, "mmap");
+	close(file);
+	(void)content[FILE_BYTES - 1];
+	(void)content[0];
+}
+
+static void maps(void)
+{
+	start("mmap");
+	map("second");
+	map("first");
+}
+
+static void unread(void)
+{
+	static const char * const opened[] = { "b", "c", "a" };
+	size_t i;
+
+	start("unread");
+	for (i = 0; i < COUNT(opened); i++) {
+		int file = open(opened[i], O_RDONLY);
+
+		check(file >= 0, opened[i]);
+		close(file);
+		expect(opened[i]);
+	}
+}
+
+/* Execute a program by a name; return its pid when it has ended well. */
+static pid_t run(const char *program)
+{
+	pid_t child = fork();
+	int status;
+
+	check(child >= 0, "fork");
+	if (!child) {
+		execl(program, program, NULL);
+		_exit(126);
+	}
+	check(waitpid(child, &status, 0) == child && !status, program);
+	return child;
+}
+
+static void executions(void)
+{
+	pid_t child;
+
+	start("exec");
+	expect_of(run("/w/exec/static"), "exec", "static");
+	expect_of(run("./relative"), "exec", "relative");
+	child = run("/w/exec/script");
+	expect_of(child, "exec", "script");
+	expect_of(child, "exec", "interpreter");
+	/* The interpreter opens the script that it is handed. */
+	expect_of(child, "open", "script");
+	child = run("/w/exec/dynamic");
+	expect_of(child, "exec", "dynamic");
+	expect_of(child, "load", "loader");
+}
+
+static void failed(void)
+{
+	struct stat status;
+	pid_t child;
+	int file;
+
+	start("failed");
+	check(open("missing", O_RDONLY) < 0, "missing");
+	expect_never("missing");
+	check(open("exclusive", O_CREAT | O_EXCL | O_RDONLY, 0644) < 0, "exclusive");
+	check(open("exclusive/below", O_RDONLY) < 0, "not a directory");
+	expect_never("exclusive");
+	expect_never("exclusive/below");
+	file = open("place", O_PATH);
+	check(file >= 0 && dup(file) >= 0, "O_PATH");
+	expect_never("place");
+	check(!stat("stat", &status), "stat");
+	expect_never("stat");
+	check(open(".", O_RDONLY | O_DIRECTORY) >= 0, "directory");
+	/* Older overlays have no files without a name. */
+	file = open(".", O_TMPFILE | O_RDWR, 0600);
+	file = memfd_create("nowhere", 0);
+	check(!ftruncate(file, 4096) &&
+	      mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, file, 0) != MAP_FAILED, "memfd");
+	/*
+	 * Executable by its mode, but neither a program nor a script: that the kernel finds out by
+	 * reading how it begins.
+	 */
+	child = fork();
+	if (!child) {
+		execl("./program", "./program", NULL);
+		_exit(0);
+	}
+	waitpid(child, NULL, 0);
+	expect_of(getpid(), "may", "program");
+}
+
+static void compat(void)
+{
+	pid_t child;
+
+	start("32bit");
+	child = run("./compat");
+	expect_of(child, "exec", "compat");
+	expect_of(child, "open", "open");
+	expect_of(child, "open", "openat");
+	expect_of(child, "open", "openat2");
+	expect_of(child, "open", "creat");
+}
+
+static void memory(void)
+{
+	start("tmpfs");
+	check(!mount("none", "mounted", "tmpfs", 0, NULL), "tmpfs");
+	touch(open("mounted/a", O_CREAT | O_RDWR, 0644), "mounted/a");
+	touch(open("mounted/b", O_CREAT | O_RDWR, 0644), "mounted/b");
+	touch(open("mounted/a", O_RDONLY), "mounted/a");
+}
+
+static void storm_process(int number)
+{
+	size_t size = STORM_OPENS * 64, used = 0;
+	char *lines = malloc(size), name[32];
+	int i, file;
+
+	for (i = 0; i < STORM_OPENS; i++) {
+		snprintf(name, sizeof(name), "file-%d", (number * 31 + i * 17) % STORM_FILES);
+		file = open(name, O_RDONLY);
+		check(file >= 0, name);
+		close(file);
+		used += snprintf(lines + used, size - used, "%d\tstorm\topen\t%s/storm/%s\n",
+				 getpid(), named, name);
+	}
+	/* At once, and appended: lines of processes are not mixed. */
+	check(write(fileno(truth), lines, used) == (ssize_t)used, "truth");
+}
+
+static void storm(void)
+{
+	int i, status;
+
+	start("storm");
+	for (i = 0; i < STORM_PROCESSES; i++) {
+		pid_t child = fork();
+
+		check(child >= 0, "fork");
+		if (!child) {
+			storm_process(i);
+			_exit(0);
+		}
+	}
+	while (wait(&status) > 0)
+		check(!status, "a process of the storm");
+}
+
+int main(int argc, char **argv)
+{
+	memset(component, 'n', sizeof(component) - 1);
+	if (argc == 3 && !strcmp(argv[1], "prepare")) {
+		folder = argv[2];
+		prepare();
+		return 0;
+	}
+	check(argc == 5, "usage");
+	folder = argv[2];
+	named = argv[3];
+	truth = fopen(argv[4], "ae");
+	check(truth != NULL, argv[4]);
+	if (!strcmp(argv[1], "early")) {
+		early();
+		return 0;
+	}
+	order();
+	calls();
+	relative();
+	links();
+	names();
+	deep();
+	deleted();
+	bind();
+	overlay();
+	maps();
+	unread();
+	executions();
+	failed();
+	compat();
+	memory();
+	storm();
+	return 0;
+}
