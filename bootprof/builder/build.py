@@ -78,7 +78,10 @@ def build(request: BuildRequest) -> BuildResult:
         kernel = find_kernel(root)
         epoch = source_date_epoch(root)
         squashfs = obtain_squashfs(request, cache, root, sort, epoch, version)
-        initrds = [copy_initrd(cache, kernel), obtain_additions(cache, epoch)]
+        initrds = [
+            copy_initrd(cache, kernel),
+            obtain_additions(cache, request.config.system.arch, epoch),
+        ]
         boot_options = config.media.boot_options
         if request.profiling:
             initrds.append(obtain_profiler(request, cache, kernel, additional, epoch))
@@ -216,13 +219,13 @@ def obtain_tracer(cache: Path) -> Path:
     return tracer / "bootprof-trace"
 
 
-def obtain_additions(cache: Path, epoch: int) -> Path:
+def obtain_additions(cache: Path, arch: str, epoch: int) -> Path:
     """Write the initrd archive that every image gets."""
 
     def make(target: Path) -> None:
-        initrd.make_additions(target, epoch=epoch)
+        initrd.make_additions(target, arch, epoch=epoch)
 
-    digest = store.digest_of(*initrd.ADDITIONS, epoch)
+    digest = store.digest_of(*initrd.ADDITIONS, *initrd.PROGRAMS, arch, epoch)
     return store.obtain(cache, "additions", digest, make, ".cpio")[0]
 
 

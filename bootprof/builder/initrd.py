@@ -19,12 +19,17 @@ from bootprof.process import run
 GUEST = Path(__file__).parent.parent / "guest"
 AGENT_SOURCE = GUEST / "agent.c"
 TRACER_SOURCES = Path(__file__).parents[2] / "ebpf"
-# What every image's initrd gets, and where.
+# Rules of the root file system, which take over what those of the initrd have found out.
 UDEV_RULES = GUEST / "rules/60-live-medium.rules"
+# What every image's initrd gets, and where.
 ADDITIONS = {
-    UDEV_RULES: "usr/lib/udev/rules.d",
-    GUEST / "rules/9999-live-medium.sh": "usr/lib/live/boot",
+    GUEST / "initrd/60-live-medium.rules": "usr/lib/udev/rules.d",
+    GUEST / "initrd/9999-live-medium.sh": "usr/lib/live/boot",
 }
+# Programs that are compiled for it, and where they go.
+PROGRAMS = {GUEST / "initrd/live_medium_id.c": "usr/lib/udev"}
+
+STATIC = ("-static", "-Os", "-s", "-Wall", "-Werror")
 
 # First program of the boot, and the backend that it starts unless the host says otherwise.
 BOOT_OPTIONS = "rdinit=/bootprof/agent"
@@ -117,11 +122,12 @@ def make_profiler(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def make_additions(target: Path, *, epoch: int) -> None:
+def make_additions(target: Path, arch: str, *, epoch: int) -> None:
     """Write the archive of what every image's initrd gets: no probes of the medium's end.
 
     Args:
         target: Archive to write (cpio, newc).
+        arch: Debian architecture of the image.
         epoch: Time stamp of everything in it (seconds since 1970).
     """
     staging = target.parent / f"{target.name}.staging"
@@ -129,6 +135,9 @@ def make_additions(target: Path, *, epoch: int) -> None:
         for source, folder in ADDITIONS.items():
             (staging / folder).mkdir(parents=True, exist_ok=True)
             shutil.copy(source, staging / folder)
+        for source, folder in PROGRAMS.items():
+            (staging / folder).mkdir(parents=True, exist_ok=True)
+            compile_small(source, staging / folder / source.stem, arch)
         archive(staging, target, epoch)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -165,4 +174,12 @@ def make_tracer(target: Path, log_file: Path) -> None:
 def compile_static(source: Path, target: Path, arch: str) -> None:
     """Compile a C program that needs nothing of the system that it runs on."""
     machine = ["-m32"] if arch == "i386" else []
-    run(["gcc", *machine, "-static", "-Os", "-s", "-Wall", "-Werror", "-o", target, source])
+    run(["gcc", *machine, *STATIC, "-o", target, source])
+
+
+def compile_small(source: Path, target: Path, arch: str) -> None:
+    """Compile a C program for each initrd: with musl 40 KB, and not the 800 KB of glibc."""
+    if arch == "i386":
+        compile_static(source, target, arch)
+    else:
+        run(["musl-gcc", *STATIC, "-o", target, source])
