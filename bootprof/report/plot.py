@@ -3,9 +3,6 @@
 Above, a panel for each build: a dot for each read (time and offset), and a stroke for each jump,
 from the end of one read to the start of the next. The ink of the strokes is the seek distance.
 Below, the sum of those strokes over time, and what the reads cost on the modelled drives.
-
-Colours are those of M. Okabe and K. Ito (Color Universal Design, 2002), which people with any kind
-of colour vision can tell apart; lines differ in their dashes too.
 """
 
 from __future__ import annotations
@@ -13,7 +10,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +23,9 @@ from matplotlib.lines import Line2D
 
 from bootprof.builder.store import replacing
 from bootprof.report.comparison import Build, Comparison
-from bootprof.report.units import factor, quantity
+from bootprof.report.headline import headline, horizon_seconds, short
+from bootprof.report.palette import THEMES, Theme
+from bootprof.report.units import quantity
 from optimizer.seek import previous_ends, seek_distances
 
 MIB = 1024 * 1024
@@ -35,7 +33,6 @@ DOTS_PER_INCH = 150
 PANELS_IN_A_ROW = 4
 # More points than pixels make a line slow and its file large, and no better to look at.
 LINE_POINTS = 2000
-LABEL_CHARACTERS = 28
 TITLE_INCHES = 0.75
 PANEL_INCHES = 3.9
 # Heights of a bar, and of the name of a drive above its bars, that leave room for their text.
@@ -43,50 +40,6 @@ BAR_INCHES = 0.19
 DRIVE_INCHES = 0.27
 TARGET_DASHES = (0, (4, 3))
 DASHES = ("-", "--", "-.", ":")
-
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of a plot.
-
-    Attributes:
-        suffix: What is put behind the prefix of the file name.
-        paper: Background.
-        ink: Text and the line of the boot target.
-        faint: Secondary text.
-        grid: Grid lines.
-        builds: Colours of the builds, in their order; used again when they run out.
-    """
-
-    suffix: str
-    paper: str
-    ink: str
-    faint: str
-    grid: str
-    builds: tuple[str, ...]
-
-
-VERMILLION, BLUE, GREEN, ORANGE = "#D55E00", "#0072B2", "#009E73", "#E69F00"
-PURPLE, SKY = "#CC79A7", "#56B4E9"
-THEMES = {
-    "light": Theme(
-        suffix="",
-        paper="#ffffff",
-        ink="#1f2328",
-        faint="#59636e",
-        grid="#dfe3e8",
-        builds=(VERMILLION, BLUE, GREEN, PURPLE, ORANGE, SKY),
-    ),
-    "dark": Theme(
-        suffix="-dark",
-        paper="#0d1117",
-        ink="#f0f6fc",
-        faint="#9198a1",
-        grid="#2a313c",
-        # Blue is too dark on this paper; sky blue stands in for it.
-        builds=(VERMILLION, SKY, GREEN, PURPLE, ORANGE, BLUE),
-    ),
-}
 
 
 def write_plots(comparison: Comparison, prefix: Path, themes: Sequence[str]) -> list[Path]:
@@ -97,7 +50,7 @@ def write_plots(comparison: Comparison, prefix: Path, themes: Sequence[str]) -> 
     Args:
         comparison: What is drawn.
         prefix: Path and beginning of the file names; a suffix ``.png`` or ``.svg`` is cut.
-        themes: Names in :data:`THEMES`.
+        themes: Names in :data:`bootprof.report.palette.THEMES`.
 
     Returns:
         The files that were written.
@@ -209,54 +162,6 @@ def draw(comparison: Comparison, theme: Theme) -> Figure:
 def colour_of(theme: Theme, number: int) -> str:
     """Return the colour of a build."""
     return theme.builds[number % len(theme.builds)]
-
-
-def short(label: str) -> str:
-    """Return a label that fits above a panel."""
-    if len(label) <= LABEL_CHARACTERS:
-        return label
-    half = LABEL_CHARACTERS // 2
-    return f"{label[: half - 1]}…{label[-half:]}"
-
-
-def horizon_seconds(build: Build) -> float:
-    """Return the time that a panel has to reach to."""
-    last_ns = int(build.trace.reads["time_ns"][-1]) if len(build.trace.reads) else 0
-    return max(build.trace.target_ns, last_ns, 1) / 1e9
-
-
-def headline(comparison: Comparison) -> tuple[str, str]:
-    """Return title and subtitle: how much less the best build seeks than the first one."""
-    distances = [
-        comparison.value(number, "seek-distance") or 0.0 for number in range(len(comparison.builds))
-    ]
-    others = range(1, len(distances))
-    best = min(others, key=lambda number: distances[number])
-    first, other = (short(comparison.builds[number].label) for number in (0, best))
-    before, after = distances[0], distances[best]
-    amounts = f"{quantity(after, 'bytes')} instead of {quantity(before, 'bytes')}"
-    if before == after:
-        title = f"{other} and {first}: the same seek distance, {quantity(after, 'bytes')}"
-    elif after == 0:
-        title = f"{other}: no seek at all, {amounts} with {first}"
-    elif after < before:
-        title = f"{other}: {factor(before / after)} less seek distance than {first}"
-    elif before == 0:
-        title = f"{other}: {quantity(after, 'bytes')} of seek distance, none with {first}"
-    else:
-        title = f"{other}: {factor(after / before)} the seek distance of {first}"
-
-    def both(metric: str, unit: str) -> str:
-        values = (comparison.value(number, metric) or 0.0 for number in (0, best))
-        return " → ".join(quantity(value, unit) for value in values)
-
-    subtitle = (
-        f"seek distance {both('seek-distance', 'bytes')}     "
-        f"non-contiguous reads {both('non-contiguous', 'reads')} "
-        f"(of {both('reads', 'reads')})     "
-        f"read {both('bytes', 'bytes')}"
-    )
-    return title, subtitle
 
 
 def panel_title(comparison: Comparison, number: int) -> str:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from bootprof.report.comparison import Build, Comparison, compare
-from bootprof.report.plot import THEMES, headline, write_plots
+from bootprof.report.headline import headline
+from bootprof.report.palette import THEMES
+from bootprof.report.plot import write_plots
 from optimizer.blocktrace import READ_DTYPE, BlockTrace
 from optimizer.drives import CD_24X, NVME
 

@@ -1,0 +1,56 @@
+"""What plots and reports say in words: the title, and labels that fit."""
+
+from __future__ import annotations
+
+from bootprof.report.comparison import Build, Comparison
+from bootprof.report.units import factor, quantity
+
+LABEL_CHARACTERS = 28
+
+
+def short(label: str) -> str:
+    """Return a label that fits above a panel."""
+    if len(label) <= LABEL_CHARACTERS:
+        return label
+    half = LABEL_CHARACTERS // 2
+    return f"{label[: half - 1]}…{label[-half:]}"
+
+
+def horizon_seconds(build: Build) -> float:
+    """Return the time that a panel has to reach to."""
+    last_ns = int(build.trace.reads["time_ns"][-1]) if len(build.trace.reads) else 0
+    return max(build.trace.target_ns, last_ns, 1) / 1e9
+
+
+def headline(comparison: Comparison) -> tuple[str, str]:
+    """Return title and subtitle: how much less the best build seeks than the first one."""
+    distances = [
+        comparison.value(number, "seek-distance") or 0.0 for number in range(len(comparison.builds))
+    ]
+    others = range(1, len(distances))
+    best = min(others, key=lambda number: distances[number])
+    first, other = (short(comparison.builds[number].label) for number in (0, best))
+    before, after = distances[0], distances[best]
+    amounts = f"{quantity(after, 'bytes')} instead of {quantity(before, 'bytes')}"
+    if before == after:
+        title = f"{other} and {first}: the same seek distance, {quantity(after, 'bytes')}"
+    elif after == 0:
+        title = f"{other}: no seek at all, {amounts} with {first}"
+    elif after < before:
+        title = f"{other}: {factor(before / after)} less seek distance than {first}"
+    elif before == 0:
+        title = f"{other}: {quantity(after, 'bytes')} of seek distance, none with {first}"
+    else:
+        title = f"{other}: {factor(after / before)} the seek distance of {first}"
+
+    def both(metric: str, unit: str) -> str:
+        values = (comparison.value(number, metric) or 0.0 for number in (0, best))
+        return " → ".join(quantity(value, unit) for value in values)
+
+    subtitle = (
+        f"seek distance {both('seek-distance', 'bytes')}     "
+        f"non-contiguous reads {both('non-contiguous', 'reads')} "
+        f"(of {both('reads', 'reads')})     "
+        f"read {both('bytes', 'bytes')}"
+    )
+    return title, subtitle
