@@ -27,6 +27,8 @@ from optimizer.blocktrace import BlockTrace, parse_nbdkit_log
 HERE = Path(__file__).parent
 TOP = HERE.parents[1]
 
+# Programs that record, and where they are made.
+SOURCES = {"bootprof-trace": TOP / "ebpf"}
 # virtio_blk and isofs for the medium, the rest for the root.
 MODULES = ("virtio_blk", "isofs", "loop", "squashfs", "overlay")
 
@@ -63,15 +65,21 @@ class Recorder:
 
     Attributes:
         name: Name of the backend that reads what it records.
-        file: Name under which that backend expects its file.
+        file: Name under which that backend expects its file; empty if nothing runs in the guest.
         start: Shell that returns once it records.
         stop: Shell that leaves what it recorded in ``/out/FILE``.
+        suites: Suites whose kernels have what it needs; empty for all.
     """
 
     name: str
     file: str
     start: str
     stop: str
+    suites: tuple[str, ...] = ()
+
+    def runs_on(self, suite: str) -> bool:
+        """Tell whether the kernel of a suite has what the recorder needs."""
+        return not self.suites or suite in self.suites
 
 
 def background(name: str, file: str, command: str) -> Recorder:
@@ -129,15 +137,11 @@ class Run:
         kernel: Release of the kernel.
         truth: The workload's own list.
         recording: What the recorders recorded, with the reads of the medium.
-        console: All that came over the console.
-        seconds: What the run took.
     """
 
     kernel: str
     truth: bytes
     recording: Recording
-    console: str
-    seconds: float
 
 
 def compile_program(source: str, target: Path, *options: str) -> Path:
@@ -174,12 +178,23 @@ def build_live_system(folder: Path) -> LiveSystem:
     (medium / "live").mkdir(parents=True)
     squashfs = medium / "live/filesystem.squashfs"
     run(["mksquashfs", root, squashfs, "-quiet", "-no-progress", "-comp", "zstd", "-all-root"])
-    image = folder / "live.iso"
-    run(["xorriso", "-as", "mkisofs", "-quiet", "-rational-rock", "-o", image, medium])
-    tracer = folder / "ebpf"
-    run(["make", "-C", TOP / "ebpf", f"BUILD={tracer}"])
-    programs = {"bin/workload": workload, "bin/bootprof-trace": tracer / "bootprof-trace"}
-    return LiveSystem(image, programs)
+    live = live_system(folder)
+    run(["xorriso", "-as", "mkisofs", "-quiet", "-rational-rock", "-o", live.image, medium])
+    for recorder in live.programs.values():
+        if recorder.parent != folder:
+            run(["make", "-C", SOURCES[recorder.name], f"BUILD={recorder.parent}"])
+    return live
+
+
+def live_system(folder: Path) -> LiveSystem:
+    """Return what :func:`build_live_system` makes in a folder."""
+    return LiveSystem(
+        folder / "live.iso",
+        {
+            "bin/workload": folder / "workload",
+            "bin/bootprof-trace": folder / "trace/bootprof-trace",
+        },
+    )
 
 
 def run_workload(
@@ -206,12 +221,12 @@ def run_workload(
     """
     script = PRELUDE + "".join(recorder.start for recorder in recorders)
     script += WORKLOAD + "".join(recorder.stop for recorder in recorders)
-    script += "".join(f"send {recorder.file} /out/{recorder.file}\n" for recorder in recorders)
+    names = [recorder.file for recorder in recorders if recorder.file]
+    script += "".join(f"send {name} /out/{name}\n" for name in names)
     script += "send truth /truth/truth\necho end > $OUT\n"
     files = dict(live.programs)
     if module is not None:
         files["bootprof.ko"] = module.module
-    started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="matrix-") as name:
         scratch = Path(name)
         initramfs = write_initramfs(scratch, kernel, files, MODULES, script)
@@ -236,7 +251,7 @@ def run_workload(
         target_ns=int(reads["time_ns"][-1]) if len(reads) else 0,
     )
     recording = Recording({name: folder / name for name in sent}, live.image, trace)
-    return Run(kernel.release, truth, recording, console, time.monotonic() - started)
+    return Run(kernel.release, truth, recording)
 
 
 def boot(
