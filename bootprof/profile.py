@@ -1,29 +1,75 @@
 """Profiling a boot in QEMU: from an image to a folder with bootlog and block trace.
 
-The folder holds ``blocktrace.tsv`` always; ``bootlog.list``, ``bootlog.events`` and ``stats`` if a
-tracer ran in the guest; ``console.log``, ``nbdkit.log`` (every request as nbdkit logged it) and
-``profile.json``, which says what was booted and how.
+The folder holds ``bootlog.list``, ``bootlog.events`` and ``blocktrace.tsv``; what the backends
+recorded beside it (``stats``, ``tracepoints.log``); ``console.log``, ``nbdkit.log`` (every request
+as nbdkit logged it) and ``profile.json``, which says what was booted and how.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bootprof import vm
+from bootprof import backends, vm
 from bootprof.builder import store
 from bootprof.errors import BootprofError, InputError, UnsupportedError
 from optimizer.blocktrace import BlockTrace, parse_nbdkit_log, write_block_trace
 
-# Backend → what the agent in the guest is told to start.
-GUEST_BACKENDS = {"kmod": "kmod", "ebpf": "ebpf", "kmod+ebpf": "kmod+ebpf", "block": "none"}
-# Harvested file → its name in the profile.
-NAMES = {"events": "bootlog.events", "ebpf.events": "ebpf.events"}
-SCHEMA_VERSION = 1
+if TYPE_CHECKING:
+    from optimizer.events import Bootlog
+
+# Of several images' worth of words for "that module is not wanted here", what they mean.
+REASONS = {
+    "ENOEXEC": "the module was built for another kernel: build the profiling image again",
+    "EKEYREJECTED": "the kernel takes signed modules only (lockdown, Secure Boot): "
+    "take --backend ebpf or fanotify, or switch that off",
+    "EPERM": "the kernel takes no modules (lockdown, Secure Boot, kernel.modules_disabled): "
+    "take --backend ebpf or fanotify, or switch that off",
+    "debugfs": "the kernel's debugfs is switched off: boot with debugfs=on, or take --backend ebpf",
+    "BTF": "take --backend kmod or fanotify, or a kernel with CONFIG_DEBUG_INFO_BTF",
+}
+# Recorded files that are rich bootlogs.
+RICH_RECORDINGS: Mapping[str, Sequence[str]] = {
+    "kmod": ("events",),
+    "ebpf": ("ebpf.events",),
+    "fanotify": ("fanotify.events",),
+    "inotify": ("inotify.events",),
+}
+SCHEMA_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What shall record a boot.
+
+    Attributes:
+        names: Backends, the one whose bootlog counts first. For ``auto``, those to be tried.
+        agent: What the agent in the guest is told.
+        reason: Why.
+    """
+
+    names: tuple[str, ...]
+    agent: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What became of a backend in the guest.
+
+    Attributes:
+        backend: Its name.
+        started: Whether it recorded.
+        reason: Why it did not.
+    """
+
+    backend: str
+    started: bool
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -32,14 +78,18 @@ class Profile:
 
     Attributes:
         folder: Where it is.
+        backend: The backend that recorded the bootlog.
+        reason: Why it was this one.
         target_ns: Time from power-on to the boot target in nanoseconds.
         reads: Number of reads of the medium until then.
-        paths: Number of distinct paths in ``bootlog.list``, 0 without a tracer.
+        paths: Number of distinct paths in ``bootlog.list``.
         events: Number of events in ``bootlog.events``.
-        lost: Number of events that the tracer could not keep.
+        lost: Number of events that the backend could not keep.
     """
 
     folder: Path
+    backend: str
+    reason: str
     target_ns: int
     reads: int
     paths: int
@@ -47,26 +97,39 @@ class Profile:
     lost: int
 
 
-def choose_backend(image: Path, wanted: str) -> tuple[str, str]:
-    """Choose the backend for an image.
+def choose_backend(image: Path, wanted: str) -> Choice:
+    """Choose what shall record the boot of an image.
 
     Args:
         image: ISO or disk image.
-        wanted: A backend, or ``auto`` for the best one that the image allows.
-
-    Returns:
-        The backend, and why.
+        wanted: A backend; several, separated by ``+``; or ``auto`` for the best one that the
+            image's kernel lets start, which turns out in the guest.
 
     Raises:
-        InputError: There is no such image.
+        InputError: There is no such image or backend, or the backend cannot record a boot.
     """
     if not image.is_file():
         raise InputError(f"{image}: no such image", hint="make one with bootprof build")
-    if wanted != "auto":
-        return wanted, "as asked for"
-    if brings_profiler(image):
-        return "kmod", "the image brings the profiler, which sees each file by name"
-    return "block", "the image does not bring the profiler, so its reads are all that can be seen"
+    if wanted == "auto":
+        if brings_profiler(image):
+            return Choice(backends.RECORDERS, "auto", "the first one that the kernel lets start")
+        return Choice(
+            ("block",),
+            backends.NOTHING,
+            "the image does not bring the profiler, so its reads are all that can be seen",
+        )
+    names = tuple(wanted.split("+"))
+    agents = []
+    for name in names:
+        agent = backends.load(name).agent
+        if not agent:
+            raise InputError(
+                f"backend {name} cannot record a boot: it reads what another tool recorded",
+                hint=f"bootprof convert --from {name} FILE",
+            )
+        agents.append(agent)
+    running = [agent for agent in agents if agent != backends.NOTHING]
+    return Choice(names, "+".join(running) or backends.NOTHING, "as asked for")
 
 
 def brings_profiler(image: Path) -> bool:
@@ -92,7 +155,7 @@ def profile(
     image: Path,
     folder: Path,
     *,
-    backend: str,
+    choice: Choice,
     machine: vm.Machine,
     target: vm.Target,
     timeout_seconds: float,
@@ -104,8 +167,7 @@ def profile(
         image: ISO or disk image.
         folder: Where the profile goes; an earlier profile there is replaced when the new one is
             whole. If the boot fails, what was seen of it is kept in ``<folder>.failed``.
-        backend: ``kmod``: kernel module and block trace; ``ebpf``: BPF tracer and block trace;
-            ``kmod+ebpf``: both at once, to compare them; ``block``: block trace alone.
+        choice: What shall record it; the block trace is always taken.
         machine: The virtual machine.
         target: When the boot is done.
         timeout_seconds: When to give up.
@@ -127,11 +189,11 @@ def profile(
                 temporary,
                 machine=machine,
                 target=target,
-                backend=GUEST_BACKENDS[backend],
+                backend=choice.agent,
                 timeout_seconds=timeout_seconds,
                 progress=progress,
             )
-            done = write_profile(temporary, folder, image, backend, machine, result)
+            done = write_profile(temporary, folder, image, choice, machine, result)
         except BootprofError as error:
             store.remove(failed)
             temporary.rename(failed)
@@ -147,22 +209,15 @@ def write_profile(
     temporary: Path,
     folder: Path,
     image: Path,
-    backend: str,
+    choice: Choice,
     machine: vm.Machine,
     result: vm.BootResult,
 ) -> Profile:
     """Write what a boot gave into a folder."""
-    harvest = dict(result.harvest)
-    if backend == "ebpf":
-        adopt_ebpf(harvest)
-    for name, content in harvest.items():
-        (temporary / NAMES.get(name, name)).write_bytes(content)
-    if backend != "block" and not harvest.get("bootlog.list"):
-        raise UnsupportedError(
-            f"nothing was recorded: {result.agent}",
-            hint="failed=bootprof.ko:EXEC means that it was built for another kernel, "
-            "failed=bootprof-trace that this kernel has no BTF",
-        )
+    from optimizer.events import Bootlog
+
+    for name, content in result.harvest.items():
+        (temporary / name).write_bytes(content)
     image_sha256 = store.file_digest(image)
     with (temporary / "nbdkit.log").open("rb") as stream:
         reads = parse_nbdkit_log(stream, result.power_on_epoch_ns)
@@ -176,20 +231,35 @@ def write_profile(
     )
     with (temporary / "blocktrace.tsv").open("wb") as stream:
         write_block_trace(stream, trace)
-    stats = parse_stats(harvest.get("stats", b""))
+    attempts = parse_agent_log(result.harvest.get("agent.log", b""))
+    backend, reason = what_recorded(choice, attempts)
+    files = {name: temporary / name for name in result.harvest}
+    recording = backends.Recording(files=files, image=image, block_trace=trace)
+    try:
+        bootlog = backends.load(backend).read(recording)
+    except InputError as error:
+        if backend != "block":
+            raise
+        # The block trace of an image that we cannot read is worth having by itself.
+        reason += f"; no files are told from it: {error.message}"
+        bootlog = Bootlog.of({"backend": backend}, [])
+    paths = write_bootlog(temporary, backend, bootlog)
     done = Profile(
         folder=folder,
+        backend=backend,
+        reason=reason,
         target_ns=result.target_ns,
         reads=len(reads),
-        paths=harvest.get("bootlog.list", b"").count(b"\n"),
-        events=int(stats.get("events", 0)),
-        lost=int(stats.get("dropped", 0)),
+        paths=paths,
+        events=len(bootlog.events),
+        lost=bootlog.lost,
     )
     description = {
         "schema": SCHEMA_VERSION,
         "image": str(image),
         "image_sha256": image_sha256,
         "backend": backend,
+        "reason": reason,
         "agent": result.agent,
         "accelerator": result.accelerator,
         "machine": {
@@ -210,29 +280,60 @@ def write_profile(
     return done
 
 
-def adopt_ebpf(harvest: dict[str, bytes]) -> None:
-    """Give what the BPF tracer recorded the names that the kernel module's files have.
+def what_recorded(choice: Choice, attempts: Sequence[Attempt]) -> tuple[str, str]:
+    """Tell which backend's recording counts, and why.
 
     Raises:
-        FormatError: The bootlog is damaged.
+        UnsupportedError: A backend that was asked for by name did not start.
     """
-    from bootprof.bootlog import distinct_paths, iterate_events, write_plain
+    failed = [attempt for attempt in attempts if not attempt.started]
+    started = {attempt.backend for attempt in attempts if attempt.started}
+    failures = "; ".join(f"{attempt.backend} did not start: {attempt.reason}" for attempt in failed)
+    if choice.agent == "auto":
+        name = next((name for name in choice.names if name in started), "block")
+        return name, failures or "it sees most, and the kernel let it start"
+    for attempt in failed:
+        if attempt.backend in choice.names:
+            raise UnsupportedError(failures, hint=explain(attempt.reason))
+    for name in choice.names:
+        if backends.load(name).agent != backends.NOTHING and name not in started:
+            raise UnsupportedError(
+                f"the agent in the guest did not start {name}", hint="build the image again"
+            )
+    return choice.names[0], choice.reason
+
+
+def explain(reason: str) -> str:
+    """Say what to do about a backend that did not start; empty if that is not known."""
+    return next((text for sign, text in REASONS.items() if sign in reason), "")
+
+
+def parse_agent_log(text: bytes) -> list[Attempt]:
+    """Read what the agent in the guest says of each backend (see ``bootprof/guest/agent.c``)."""
+    attempts = []
+    for line in text.decode(errors="replace").splitlines():
+        backend, state, reason = (line + "\t\t").split("\t")[:3]
+        attempts.append(Attempt(backend, state == "started", reason))
+    return attempts
+
+
+def write_bootlog(folder: Path, backend: str, bootlog: Bootlog) -> int:
+    """Write a bootlog in both formats, unless the backend has written the plain one itself.
+
+    Returns:
+        The number of distinct paths.
+    """
+    from bootprof.bootlog import distinct_paths, write_plain, write_rich
     from optimizer.order import PSEUDO_FILE_SYSTEMS
 
-    rich = harvest.pop("ebpf.events", b"")
-    lost = [line for line in rich.splitlines() if line.startswith(b"#lost:")]
-    plain = io.BytesIO()
-    if rich:
-        paths = distinct_paths(io.BytesIO(rich), "ebpf.events", skip=PSEUDO_FILE_SYSTEMS)
-        write_plain(plain, (path for path in paths if path.startswith(b"/")))
-        count = sum(1 for _ in iterate_events(io.BytesIO(rich), "ebpf.events"))
-        dropped = lost[-1].partition(b":")[2].strip().decode() if lost else "0"
-        harvest["stats"] = f"mode ebpf\nevents {count}\ndropped {dropped}\n".encode()
-    harvest["events"] = rich
-    harvest["bootlog.list"] = plain.getvalue()
-
-
-def parse_stats(text: bytes) -> dict[str, str]:
-    """Read the tracer's statistics: a key and a value a line."""
-    pairs = (line.partition(" ") for line in text.decode(errors="replace").splitlines())
-    return {key.rstrip(":"): value.strip() for key, _, value in pairs}
+    rich, plain = folder / "bootlog.events", folder / "bootlog.list"
+    with rich.open("wb") as stream:
+        write_rich(stream, bootlog)
+    # A recording that has just been written once more.
+    for name in RICH_RECORDINGS.get(backend, ()):
+        (folder / name).unlink(missing_ok=True)
+    if not plain.exists():
+        with rich.open("rb") as source, plain.open("wb") as stream:
+            paths = distinct_paths(source, str(rich), skip=PSEUDO_FILE_SYSTEMS)
+            write_plain(stream, (path for path in paths if path.startswith(b"/")))
+    return plain.read_bytes().count(b"\n")

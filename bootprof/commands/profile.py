@@ -7,13 +7,20 @@ from pathlib import Path
 from typing import Any
 
 EPILOG = """\
-backends:
-  kmod    the kernel module, loaded in the initrd before the root is mounted, and the block
-          trace; the image must be a profiling image (bootprof build --profiling)
-  ebpf    the BPF tracer from the initrd, and the block trace; needs a kernel with BTF, and
-          sees what came into the page cache, too; kmod+ebpf runs both on one boot
-  block   the block trace alone; any image that boots, with no change to it
-  auto    kmod if the image brings the profiler, block if it does not
+backends, from the one that sees most to the one that needs least:
+  kmod         the kernel module, loaded in the initrd before the root is mounted
+  ebpf         the BPF tracer from the initrd; needs a kernel with BTF, and sees what came into
+               the page cache, too
+  fanotify     opens and reads of each file system, by the kernel's own notification
+  inotify      the same with a watch for each directory, for kernels without fanotify
+  tracepoints  the kernel's block tracepoints, mapped to files
+  block_dump   the kernel's log of block reads (before Linux 5.14), mapped to files
+  block        the reads of the medium as the host sees them, mapped to files with a confidence:
+               any image that boots, with no change to it
+  auto         the first of kmod, ebpf, fanotify, inotify that the image's kernel lets start, if
+               the image is a profiling image (bootprof build --profiling); block if it is not
+Several run on one boot with a plus sign, as in kmod+ebpf; the bootlog is that of the first. The
+block trace is always taken.
 
 The boot runs until its boot target: console:REGEX (found in what the guest prints on its serial
 port) or seconds:N. The profile is a folder:
@@ -48,9 +55,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "-b",
         "--backend",
-        choices=("auto", "kmod", "ebpf", "kmod+ebpf", "block"),
         default="auto",
-        help="how to record (default: %(default)s)",
+        metavar="NAME",
+        help="how to record, see below (default: %(default)s)",
     )
     parser.add_argument(
         "-u",
@@ -95,14 +102,13 @@ def run(options: argparse.Namespace) -> int:
     from bootprof.progress import note, step
 
     target = vm.parse_target(options.until)
-    backend, reason = choose_backend(options.image, options.backend)
-    note(f"backend {backend}: {reason}")
+    choice = choose_backend(options.image, options.backend)
     folder = options.output or options.image.with_suffix(".profile")
     with step(f"boot of {options.image}") as update:
         done = profile(
             options.image,
             folder,
-            backend=backend,
+            choice=choice,
             machine=vm.Machine(
                 arch=options.arch,
                 memory_mib=options.memory,
@@ -116,7 +122,10 @@ def run(options: argparse.Namespace) -> int:
             progress=update,
         )
         update(f"boot target after {done.target_ns / 1e9:.1f} s")
-    traced = f", {done.events} events, {done.paths} paths, {done.lost} lost" if done.paths else ""
-    note(f"{folder}: {done.reads} reads of the medium{traced}")
+    note(f"backend {done.backend}: {done.reason}")
+    note(
+        f"{folder}: {done.reads} reads of the medium, "
+        f"{done.events} events, {done.paths} paths, {done.lost} lost"
+    )
     print(folder)
     return 0

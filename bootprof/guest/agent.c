@@ -17,9 +17,13 @@
  *	host:  "harvest\n"
  *	guest: for each file "file NAME LENGTH\n" and LENGTH bytes, then "end\n"
  *
- * Which backend to start: DMI product family "bootprof:NAME" if the host says so (QEMU's -smbios
- * type=1,family=...), else bootprof=NAME on the kernel command line: "kmod", "ebpf", or both as
- * "kmod+ebpf". With "none", the archive is as if it were not there.
+ * Which backends to start: DMI product family "bootprof:NAME" if the host says so (QEMU's -smbios
+ * type=1,family=...), else bootprof=NAME on the kernel command line. NAME is "kmod", one of the
+ * recorders below, several of them as "kmod+ebpf", or "auto" for the first of kmod, ebpf, fanotify
+ * and inotify that this kernel lets start. With "none", the archive is as if it were not there.
+ *
+ * What became of each is in "agent.log", a line each: backend, "started" or "failed", and why,
+ * separated by tabs.
  *
  * Static, without shell or library, because an initrd need not have either.
  */
@@ -45,12 +49,35 @@
 #define LINE_SIZE	4096
 #define POLL_MICROSECONDS 100000
 
-/* What the ready line tells the host: backend, kernel modules that failed, and why. */
+/* What the ready line tells the host: what was asked for, and what was started. */
 static char status_text[LINE_SIZE];
 
-/* The BPF tracer, and where it writes its bootlog when it is told to end. */
-static pid_t tracer;
-static int tracer_output = -1;
+/* The lines of agent.log. */
+static char log_text[2 * LINE_SIZE];
+
+/*
+ * A program that records: it says on descriptor 3 that it has begun, and writes what it has
+ * recorded when it is told to end.
+ */
+struct recorder {
+	const char *backend;
+	/* systemd ends what it finds running, unless its name begins with an at sign. */
+	const char *name;
+	const char *file;
+	pid_t process;
+	int output;
+};
+
+static struct recorder recorders[] = {
+	{ .backend = "ebpf", .name = "@bootprof-trace", .file = "ebpf.events" },
+	{ .backend = "fanotify", .name = "@bootprof-watch", .file = "fanotify.events" },
+	{ .backend = "inotify", .name = "@bootprof-watch", .file = "inotify.events" },
+	{ .backend = "tracepoints", .name = "@bootprof-watch", .file = "tracepoints.log" },
+	{ .backend = "block_dump", .name = "@bootprof-watch", .file = "block_dump.log" },
+};
+
+#define RECORDERS	(sizeof(recorders) / sizeof(recorders[0]))
+#define AUTO_BACKENDS	"kmod+ebpf+fanotify+inotify"
 
 /* Directories of the kernel's file systems, or -1: see open_kernel_file_system(). */
 static int sysfs = -1, devtmpfs = -1, debugfs = -1;
@@ -73,15 +100,23 @@ static void say(const char *format, ...)
 	close(console);
 }
 
-/* Add " text" to the status line. */
-static void add_status(const char *format, ...)
+/* Add text to a buffer, as far as there is room. */
+static void append(char *buffer, size_t size, const char *format, ...)
 {
-	size_t used = strlen(status_text);
+	size_t used = strlen(buffer);
 	va_list arguments;
 
 	va_start(arguments, format);
-	vsnprintf(status_text + used, sizeof(status_text) - used, format, arguments);
+	vsnprintf(buffer + used, size - used, format, arguments);
 	va_end(arguments);
+}
+
+/* Note what became of a backend, for the host and in the kernel's log. */
+static void note(const char *backend, const char *state, const char *reason)
+{
+	append(log_text, sizeof(log_text), "%s\t%s\t%s\n", backend, state, reason);
+	append(status_text, sizeof(status_text), " %s=%s", state, backend);
+	say("%s %s%s%s", backend, state, reason[0] ? ": " : "", reason);
 }
 
 /* Read a small file relative to a directory as a string without its last newline. */
@@ -140,81 +175,155 @@ static void choose_backend(int proc, char *backend, size_t size)
 			snprintf(backend, size, "%s", word + 9);
 }
 
-/* Load one kernel module: "NAME.ko PARAMETERS". */
-static void load_module(char *line)
+/* Load one kernel module, "NAME.ko PARAMETERS"; return 0 or the error. */
+static int load_module(char *line)
 {
 	char *parameters = strchr(line, ' ');
 	char path[LINE_SIZE + sizeof(FOLDER)];
-	int file;
+	int file, error = 0;
 
 	if (parameters)
 		*parameters++ = '\0';
 	snprintf(path, sizeof(path), FOLDER "/%s", line);
 	file = open(path, O_RDONLY | O_CLOEXEC);
-	if (file < 0 || syscall(SYS_finit_module, file, parameters ? parameters : "", 0)) {
-		add_status(" failed=%s:%s", line, strerrorname_np(errno));
-		say("%s not loaded: %s", line, strerror(errno));
-	} else {
-		add_status(" loaded=%s", line);
-	}
+	if (file < 0 || syscall(SYS_finit_module, file, parameters ? parameters : "", 0))
+		error = errno;
 	if (file >= 0)
 		close(file);
+	return error;
 }
 
-static void load_modules(void)
+/* Load our module, the first of the list, and those that the image's maker has added. */
+static bool start_kmod(void)
 {
 	FILE *list = fopen(FOLDER "/modules", "re");
-	char line[LINE_SIZE];
+	char line[LINE_SIZE], reason[2 * NAME_SIZE];
+	bool first = true, started = false;
+	int error, folder;
 
-	if (!list)
-		return;
+	if (!list) {
+		note("kmod", "failed", "the profiler archive has no kernel module");
+		return false;
+	}
 	while (fgets(line, sizeof(line), list)) {
 		line[strcspn(line, "\n")] = '\0';
-		if (line[0])
-			load_module(line);
+		error = load_module(line);
+		snprintf(reason, sizeof(reason), "%.64s: %s", line,
+			 error ? strerrorname_np(error) : "loaded");
+		if (!first) {
+			note("module", error ? "failed" : "started", reason);
+			continue;
+		}
+		first = false;
+		folder = openat(debugfs, "bootprof", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (!error && folder < 0)
+			snprintf(reason, sizeof(reason), "this kernel has no debugfs to read from");
+		started = !error && folder >= 0;
+		note("kmod", started ? "started" : "failed", started ? "" : reason);
+		if (folder >= 0)
+			close(folder);
 	}
 	fclose(list);
+	return started;
+}
+
+static bool wait_until_ready(int ready, int errors, char *reason, size_t size)
+{
+	char byte;
+	ssize_t length;
+
+	if (read(ready, &byte, 1) == 1)
+		return true;
+	length = read(errors, reason, size - 1);
+	reason[length > 0 ? length : 0] = '\0';
+	reason[strcspn(reason, "\n")] = '\0';
+	if (!reason[0])
+		snprintf(reason, size, "it ended without a word");
+	return false;
 }
 
 /*
- * Start the BPF tracer and wait until it traces. It reads the kernel's types from /sys, which is
- * mounted for that while only.
+ * Start a recorder and wait until it records. It finds the kernel's file systems where programs
+ * look for them, but for that while only.
  */
-static void start_tracer(void)
+static bool start_recorder(struct recorder *recorder)
 {
-	char *const arguments[] = {
-		/* systemd ends what it finds running, unless its name begins so. */
-		"@bootprof-trace", "--output", "-", "--ready-fd", "3", NULL,
-	};
-	int output[2], ready[2];
-	bool mounted;
-	char byte;
+	const char *name = recorder->name;
+	char path[NAME_SIZE * 2], reason[LINE_SIZE / 4];
+	int output[2], ready[2], errors[2];
+	bool sys, proc, started;
 
-	if (pipe2(output, O_CLOEXEC) || pipe2(ready, O_CLOEXEC))
-		return;
+	if (pipe2(output, O_CLOEXEC) || pipe2(ready, O_CLOEXEC) ||
+	    pipe2(errors, O_CLOEXEC | O_NONBLOCK))
+		return false;
 	mkdir("/sys", 0755);
-	mounted = !mount("sysfs", "/sys", "sysfs", 0, NULL);
-	tracer = fork();
-	if (tracer == 0) {
+	mkdir("/proc", 0755);
+	sys = !mount("sysfs", "/sys", "sysfs", 0, NULL);
+	proc = !mount("proc", "/proc", "proc", 0, NULL);
+	recorder->process = fork();
+	if (recorder->process == 0) {
 		/* Away from 3 first, in case a pipe has that number. */
 		int ready_end = fcntl(ready[1], F_DUPFD_CLOEXEC, 10);
 
 		setsid();
 		dup2(output[1], STDOUT_FILENO);
+		/* Nobody reads on once it has begun: what it says then is lost, and never waits. */
+		dup2(errors[1], STDERR_FILENO);
 		dup2(ready_end, 3);
-		execv(FOLDER "/bootprof-trace", arguments);
+		snprintf(path, sizeof(path), FOLDER "/%s", name + 1);
+		if (strstr(name, "watch"))
+			execl(path, name, "--backend", recorder->backend, "--output", "-",
+			      "--ready-fd", "3", NULL);
+		else
+			execl(path, name, "--output", "-", "--ready-fd", "3", NULL);
+		dprintf(STDERR_FILENO, "%s: %s\n", path, strerror(errno));
 		_exit(127);
 	}
 	close(output[1]);
 	close(ready[1]);
-	if (read(ready[0], &byte, 1) == 1)
-		add_status(" loaded=bootprof-trace");
-	else
-		add_status(" failed=bootprof-trace");
+	close(errors[1]);
+	started = wait_until_ready(ready[0], errors[0], reason, sizeof(reason));
+	note(recorder->backend, started ? "started" : "failed", started ? "" : reason);
 	close(ready[0]);
-	if (mounted)
+	if (sys)
 		umount2("/sys", MNT_DETACH);
-	tracer_output = output[0];
+	if (proc)
+		umount2("/proc", MNT_DETACH);
+	if (started) {
+		recorder->output = output[0];
+	} else {
+		close(output[0]);
+		close(errors[0]);
+		recorder->process = 0;
+	}
+	return started;
+}
+
+/* Start one backend by its name. */
+static bool start(const char *backend)
+{
+	size_t i;
+
+	if (!strcmp(backend, "kmod"))
+		return start_kmod();
+	for (i = 0; i < RECORDERS; i++)
+		if (!strcmp(backend, recorders[i].backend))
+			return start_recorder(&recorders[i]);
+	note(backend, "failed", "this agent does not know it");
+	return false;
+}
+
+/* Start all backends of a list, or of "auto" the first one that can be started. */
+static void start_backends(const char *list)
+{
+	bool first_only = !strcmp(list, "auto");
+	char names[LINE_SIZE];
+	char *name, *rest;
+
+	snprintf(names, sizeof(names), "%s", first_only ? AUTO_BACKENDS : list);
+	for (name = strtok_r(names, "+", &rest); name; name = strtok_r(NULL, "+", &rest))
+		if (start(name) && first_only)
+			return;
 }
 
 /* Open the virtio port by its name in sysfs, or return -1 while it is not there. */
@@ -290,20 +399,25 @@ static char *read_whole(int file, size_t *length)
 	return data;
 }
 
-static void send_file(int port, const char *name, int file)
+static void send_data(int port, const char *name, const char *data, size_t length)
 {
 	char line[NAME_SIZE * 2];
+
+	snprintf(line, sizeof(line), "file %s %zu\n", name, length);
+	write_all(port, line, strlen(line));
+	write_all(port, data, length);
+}
+
+static void send_file(int port, const char *name, int file)
+{
 	size_t length;
 	char *data;
 
 	if (file < 0)
 		return;
 	data = read_whole(file, &length);
-	if (!data)
-		return;
-	snprintf(line, sizeof(line), "file %s %zu\n", name, length);
-	write_all(port, line, strlen(line));
-	write_all(port, data, length);
+	if (data)
+		send_data(port, name, data, length);
 	free(data);
 }
 
@@ -319,14 +433,18 @@ static void harvest(int port)
 			say("the tracer did not stop: %s", strerror(errno));
 		close(control);
 	}
-	if (tracer > 0)
-		kill(tracer, SIGTERM);
+	for (i = 0; i < RECORDERS; i++)
+		if (recorders[i].process > 0)
+			kill(recorders[i].process, SIGTERM);
 	for (i = 0; folder >= 0 && i < sizeof(harvested) / sizeof(harvested[0]); i++)
 		send_file(port, harvested[i],
 			  openat(folder, harvested[i], O_RDONLY | O_CLOEXEC));
-	if (tracer > 0)
-		send_file(port, "ebpf.events", tracer_output);
-	tracer = 0;
+	for (i = 0; i < RECORDERS; i++) {
+		if (recorders[i].process > 0)
+			send_file(port, recorders[i].file, recorders[i].output);
+		recorders[i].process = 0;
+	}
+	send_data(port, "agent.log", log_text, strlen(log_text));
 	write_all(port, "end\n", 4);
 	if (folder >= 0)
 		close(folder);
@@ -341,7 +459,7 @@ static void serve(void)
 
 	while ((port = open_port()) < 0)
 		usleep(POLL_MICROSECONDS);
-	add_status("\n");
+	append(status_text, sizeof(status_text), "\n");
 	write_all(port, status_text, strlen(status_text));
 	for (;;) {
 		char byte;
@@ -377,13 +495,10 @@ int main(int argc, char **argv)
 	if (proc >= 0)
 		close(proc);
 	if (strcmp(backend, "none")) {
-		add_status("ready backend=%s", backend);
+		append(status_text, sizeof(status_text), "ready backend=%s", backend);
 		devtmpfs = open_kernel_file_system("devtmpfs");
-		if (strstr(backend, "kmod"))
-			load_modules();
-		if (strstr(backend, "ebpf"))
-			start_tracer();
 		debugfs = open_kernel_file_system("debugfs");
+		start_backends(backend);
 		if (fork() == 0) {
 			/* systemd ends what it finds running, unless its name begins so. */
 			argv[0][0] = '@';
