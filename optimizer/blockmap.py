@@ -1,0 +1,318 @@
+"""From the blocks that a boot read to the files that it read, each with a confidence.
+
+A read of the medium says which bytes came, not what for. What can be told from it:
+
+* A squashfs block can only be decompressed whole. A file whose blocks were cut off by the edge of a
+  read was not read: that is the readahead of the kernel.
+* A read that does not continue the one before it went to its first block on purpose; what came
+  behind that may have come along.
+* A fragment block holds the tails of several files, and a data block may stand for several files
+  with the same content. Which of them was wanted cannot be seen: they share the evidence.
+
+docs/commands/convert.md says how well that works, measured against a tracer in the same boot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optimizer.iso9660 import IsoLayout
+from optimizer.seek import ascending_pass, seek_distances
+from optimizer.squashfs import EXTENT, ExtentMap, Kind, Layout
+
+# The page cache reads pages, so a read begins up to one byte less than a page before what is
+# wanted.
+PAGE_BYTES = 4096
+# A file of an ISO is not compressed: it is looked at in pieces of this size.
+ISO_PIECE_BYTES = 32768
+
+CAME_ALONG = 0.5
+"""Weight of a piece that was read whole, but perhaps only because it lies behind another one."""
+
+READAHEAD_BYTES = 256 << 10
+"""What a kernel reads ahead at most, as long as nobody asks for more of it (twice the usual
+read_ahead_kb of 128)."""
+
+DEFAULT_THRESHOLD = 0.4
+"""Confidence from which on a file counts as read."""
+
+PIECE = np.dtype(
+    [
+        ("file", "<i8"),
+        ("extent", "<i8"),
+        ("file_offset_bytes", "<i8"),
+        ("file_bytes", "<i8"),
+    ]
+)
+"""One piece of a file: the file, the extent of the image that holds it, offset in the file and
+length in bytes there."""
+
+TOUCH = np.dtype(
+    [
+        ("read", "<i8"),
+        ("file", "<i8"),
+        ("file_offset_bytes", "<i8"),
+        ("file_bytes", "<i8"),
+    ]
+)
+"""One piece of a file that was read whole: the first read that brought any of it, then as in
+:data:`PIECE`."""
+
+FINDING = np.dtype(
+    [
+        ("confidence", "<f8"),
+        ("bytes_covered", "<i8"),
+        ("bytes_total", "<i8"),
+    ]
+)
+"""What is known of one file: confidence from 0 to 1 that it was read, bytes of the file in pieces
+that were read whole, and in all pieces (holes of sparse files are no pieces)."""
+
+
+@dataclass(frozen=True)
+class MappedFile:
+    """A file of the image.
+
+    Attributes:
+        path: Absolute; of several hard links the one that comes first in the image.
+        inode: Its number in the file system, 0 where there is none (ISO 9660).
+        file_system: ``squashfs`` or ``iso9660``.
+    """
+
+    path: bytes
+    inode: int
+    file_system: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class FileMap:
+    """Which bytes of an image belong to which files.
+
+    Attributes:
+        files: All regular files with content.
+        extents: The parts of the image that hold files, ascending by offset; without owners.
+        pieces: Rows of :data:`PIECE`, ascending by extent.
+    """
+
+    files: list[MappedFile]
+    extents: ExtentMap
+    pieces: NDArray[np.void]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What reads of an image say about its files.
+
+    Attributes:
+        touches: Rows of :data:`TOUCH` in the order of access.
+        findings: One row of :data:`FINDING` for each of ``FileMap.files``.
+    """
+
+    touches: NDArray[np.void]
+    findings: NDArray[np.void]
+
+    def order(self) -> NDArray[np.int64]:
+        """Return the files with a confidence over 0, in the order of first access."""
+        distinct, first = np.unique(self.touches["file"], return_index=True)
+        return np.asarray(distinct[np.argsort(first)], np.int64)
+
+
+def map_files(
+    layouts: Iterable[Layout], iso: IsoLayout | None = None, medium: bytes = b""
+) -> FileMap:
+    """Gather the files of an image.
+
+    Args:
+        layouts: The file systems of squashfs in the image.
+        iso: The ISO 9660 file system around them, if there is one. Its files that are one of
+            ``layouts`` are left out: what is in them counts.
+        medium: Directory that the paths of the ISO's files are put below.
+    """
+    files: list[MappedFile] = []
+    extents, pieces = [], []
+    inner = set()
+    extent_count = 0
+    for layout in layouts:
+        inner.add(layout.offset_bytes)
+        some_extents, some_pieces = _squashfs_pieces(layout, files)
+        some_pieces["extent"] += extent_count
+        extent_count += some_extents.size
+        extents.append(some_extents)
+        pieces.append(some_pieces)
+    if iso is not None:
+        some_extents, some_pieces = _iso_pieces(iso, inner, medium, files)
+        some_pieces["extent"] += extent_count
+        extents.append(some_extents)
+        pieces.append(some_pieces)
+    all_extents = np.concatenate([np.zeros(0, EXTENT), *extents])
+    all_pieces = np.concatenate([np.zeros(0, PIECE), *pieces])
+    order = np.argsort(all_extents["offset_bytes"], kind="stable")
+    rank = np.empty(order.size, np.int64)
+    rank[order] = np.arange(order.size)
+    all_pieces["extent"] = rank[all_pieces["extent"]]
+    all_pieces = all_pieces[np.argsort(all_pieces["extent"], kind="stable")]
+    return FileMap(files, _extent_map(all_extents[order]), all_pieces)
+
+
+def _extent_map(extents: NDArray[np.void]) -> ExtentMap:
+    nobody = np.zeros(extents.size + 1, np.int64)
+    ends = extents["offset_bytes"] + extents["length_bytes"]
+    return ExtentMap(extents, nobody[:0], nobody, np.maximum.accumulate(ends))
+
+
+def _squashfs_pieces(
+    layout: Layout, files: list[MappedFile]
+) -> tuple[NDArray[np.void], NDArray[np.void]]:
+    """Return extents and pieces of a squashfs; its files are added to ``files``."""
+    inodes, blocks = layout.inodes, layout.blocks
+    everything = layout.extent_map.extents
+    data = everything[np.isin(everything["kind"], (Kind.BLOCK, Kind.FRAGMENT))]
+    place_of_kind = {kind: np.flatnonzero(data["kind"] == kind) for kind in Kind}
+
+    filled = np.flatnonzero(blocks["length_bytes"] > 0)
+    owner = blocks["inode"][filled]
+    parts = np.zeros(filled.size, PIECE)
+    # Blocks of one content are one extent: offset and length tell which.
+    keys = data["offset_bytes"] << np.int64(21) | data["length_bytes"]
+    of_blocks = place_of_kind[Kind.BLOCK]
+    wanted = blocks["offset_bytes"][filled] << np.int64(21) | blocks["length_bytes"][filled]
+    parts["extent"] = of_blocks[np.searchsorted(keys[of_blocks], wanted)]
+    parts["file"] = owner
+    parts["file_offset_bytes"] = (filled - inodes["first_block"][owner]) * layout.block_size_bytes
+    parts["file_bytes"] = np.minimum(
+        layout.block_size_bytes, inodes["size_bytes"][owner] - parts["file_offset_bytes"]
+    )
+    with_tail = np.flatnonzero(inodes["fragment_bytes"] > 0)
+    tails = np.zeros(with_tail.size, PIECE)
+    of_fragments = place_of_kind[Kind.FRAGMENT]
+    extent_of_fragment = np.empty(layout.fragments.size, np.int64)
+    extent_of_fragment[data["index"][of_fragments]] = of_fragments
+    tails["extent"] = extent_of_fragment[inodes["fragment"][with_tail]]
+    tails["file"] = with_tail
+    tails["file_offset_bytes"] = inodes["block_count"][with_tail] * layout.block_size_bytes
+    tails["file_bytes"] = inodes["fragment_bytes"][with_tail]
+    pieces = np.concatenate([parts, tails])
+
+    used = np.unique(pieces["file"])
+    order, first = layout.paths_by_inode
+    number = np.full(inodes.size, -1, np.int64)
+    number[used] = np.arange(len(files), len(files) + used.size)
+    pieces["file"] = number[pieces["file"]]
+    names = order[first[used]].tolist()
+    numbers = inodes["number"][used].tolist()
+    files += [
+        MappedFile(layout.paths[name], inode, b"squashfs")
+        for name, inode in zip(names, numbers, strict=True)
+    ]
+    return data, pieces
+
+
+def _iso_pieces(
+    iso: IsoLayout, inner: set[int], medium: bytes, files: list[MappedFile]
+) -> tuple[NDArray[np.void], NDArray[np.void]]:
+    """Return extents and pieces of an ISO; its files are added to ``files``."""
+    extents: list[tuple[int, int, int, int]] = []
+    pieces: list[tuple[int, int, int, int]] = []
+    extent_of: dict[tuple[int, int], int] = {}
+    for path, regions in iso.files().items():
+        if regions[0].offset_bytes in inner:
+            continue
+        file_offset = 0
+        for region in regions:
+            end = region.offset_bytes + region.length_bytes
+            for offset in range(region.offset_bytes, end, ISO_PIECE_BYTES):
+                length = min(ISO_PIECE_BYTES, end - offset)
+                extent = extent_of.setdefault((offset, length), len(extents))
+                if extent == len(extents):
+                    extents.append((offset, length, Kind.BLOCK, 0))
+                pieces.append((len(files), extent, file_offset, length))
+                file_offset += length
+        files.append(MappedFile(medium + path, 0, b"iso9660"))
+    return np.array(extents, EXTENT), np.array(pieces, PIECE)
+
+
+def find_files(files: FileMap, reads: NDArray[np.void], *, exact: bool = False) -> Found:
+    """Tell which files were read.
+
+    Args:
+        files: The image.
+        reads: Shape (reads,), of :data:`optimizer.blocktrace.READ_DTYPE`, in their order.
+        exact: The reads are what the file system itself asked for, so that nothing came along by
+            readahead: those of the loop device that a squashfs is mounted from.
+    """
+    extents = files.extents.extents
+    starts = extents["offset_bytes"]
+    merged = ascending_pass(reads)
+    rows = files.extents.overlaps(merged["offset_bytes"], merged["length_bytes"])
+    covered = np.bincount(rows["extent"], rows["length_bytes"], extents.size)
+    whole = (covered >= extents["length_bytes"]) & (extents["length_bytes"] > 0)
+
+    jumps = np.sort(reads["offset_bytes"][seek_distances(reads) > 0])
+    if exact:
+        asked_for = whole
+    elif jumps.size:
+        before = np.maximum(np.searchsorted(jumps, starts, side="right") - 1, 0)
+        distance = starts - jumps[before]
+        asked_for = whole & (distance >= 0) & (distance < PAGE_BYTES)
+    else:
+        asked_for = np.zeros(extents.size, bool)
+
+    findings = np.zeros(len(files.files), FINDING)
+    pieces = files.pieces
+    is_whole = whole[pieces["extent"]]
+    findings["bytes_total"] = _sum(pieces["file"], pieces["file_bytes"], len(files.files))
+    findings["bytes_covered"] = _sum(
+        pieces["file"], np.where(is_whole, pieces["file_bytes"], 0), len(files.files)
+    )
+    findings["confidence"] = _confidence(files, whole, asked_for)
+    return Found(_touches(files, reads, whole), findings)
+
+
+def _sum(groups: NDArray[np.int64], values: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    return np.bincount(groups, values, count).astype(np.int64)
+
+
+def _touches(files: FileMap, reads: NDArray[np.void], whole: NDArray[np.bool_]) -> NDArray[np.void]:
+    rows = files.extents.overlaps(reads["offset_bytes"], reads["length_bytes"])
+    rows = rows[whole[rows["extent"]]]
+    touched, first = np.unique(rows["extent"], return_index=True)
+    order = np.argsort(first, kind="stable")
+    touched, first = touched[order], first[order]
+    begin = np.searchsorted(files.pieces["extent"], touched, side="left")
+    counts = np.searchsorted(files.pieces["extent"], touched, side="right") - begin
+    position = np.repeat(np.arange(touched.size), counts)
+    place = np.arange(position.size) + np.repeat(begin - (np.cumsum(counts) - counts), counts)
+    touches = np.zeros(place.size, TOUCH)
+    touches["read"] = rows["read"][first[position]]
+    for name in ("file", "file_offset_bytes", "file_bytes"):
+        touches[name] = files.pieces[name][place]
+    return touches
+
+
+def _confidence(
+    files: FileMap, whole: NDArray[np.bool_], asked_for: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return the confidence that each file was read.
+
+    It is the share of the file that was read whole; of a piece that n files share, a share of
+    1 / sqrt(n); half of that where it may just have come along: no read went to it on purpose, nor
+    to a piece that is this file's alone, and of these there is no more than readahead brings. The
+    root stands for what was measured: of 8 files in a fragment block that was asked for, a boot
+    wants 2 to 3, because files that are packed together are used together.
+    """
+    count = len(files.files)
+    pieces = files.pieces
+    file, extent = pieces["file"], pieces["extent"]
+    sharing = np.bincount(extent, minlength=asked_for.size)[extent]
+    own = sharing == 1
+    length = files.extents.extents["length_bytes"][extent]
+    on_purpose = np.bincount(file, own * whole[extent] * length, count) > READAHEAD_BYTES
+    on_purpose[file[own & asked_for[extent]]] = True
+    weight = np.where(asked_for[extent] | on_purpose[file], 1.0, CAME_ALONG) / np.sqrt(sharing)
+    believed = np.bincount(file, whole[extent] * weight * pieces["file_bytes"], count)
+    total = np.bincount(file, pieces["file_bytes"], count)
+    return np.minimum(1.0, believed / np.maximum(total, 1))
