@@ -10,12 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from bootprof.report.comparison import Comparison
-from bootprof.report.units import change, quantity
+from bootprof.report.units import NOTABLE, change, quantity
 
 # Wider than any table; a table takes what it needs of it.
 PIPE_WIDTH_COLUMNS = 10_000
-# A change of the modelled time below this is not worth a colour.
-NOTABLE = 0.01
 
 
 def print_table(comparison: Comparison, stream: TextIO, *, bounds: bool = False) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+# A change below this is not worth a colour.
+NOTABLE = 0.01
+
 
 def quantity(value: float, unit: str) -> str:
     """Write a value with its unit.
