@@ -1,0 +1,158 @@
+"""What each backend misses of the beginning of a real boot: a table of docs/matrix.md.
+
+    .venv/bin/python bench/early_gap.py [--write] kmod=FOLDER ebpf=FOLDER fanotify=FOLDER ...
+
+Each folder is a profile of the same image. The first one is what the others are compared with: the
+kernel module, started in the initrd before the root is mounted, which sees most. Best is one boot
+with several backends (``bootprof profile --backend kmod+ebpf+fanotify``), named once for each of
+them, since times of two boots cannot be compared. A second profile of the first backend shows how
+many paths differ for no other reason than that it was another boot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+TOP = Path(__file__).parent.parent
+# Instead of this folder, whose matrix.py would be taken for the package of this name.
+sys.path[0] = str(TOP / "tests")
+
+from matrix.document import listing, replace_section, shown, table  # noqa: E402
+
+from bootprof import backends  # noqa: E402
+from bootprof.backends import Recording  # noqa: E402
+from bootprof.bootlog import read_bootlog  # noqa: E402
+from bootprof.builder import store  # noqa: E402
+from bootprof.errors import InputError  # noqa: E402
+from optimizer.blocktrace import read_block_trace  # noqa: E402
+from optimizer.events import Bootlog  # noqa: E402
+from optimizer.order import PSEUDO_FILE_SYSTEMS  # noqa: E402
+
+DOCUMENT = TOP / "docs/matrix.md"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a backend saw of a boot.
+
+    Attributes:
+        name: The backend.
+        folder: The profile.
+        times_ns: Path → time of its first access in nanoseconds since boot, in the order of the
+            bootlog. Files of the image only: nothing of the initramfs, of memory or the kernel.
+        lost: Events that it lost.
+    """
+
+    name: str
+    folder: Path
+    times_ns: dict[bytes, int]
+    lost: int
+
+
+def read_profile(name: str, folder: Path) -> Bootlog:
+    """Return the bootlog of a backend in a profile.
+
+    Raises:
+        InputError: There is no such profile, or nothing of this backend in it.
+    """
+    if not (folder / "profile.json").exists():
+        raise InputError(f"{folder}: no profile", hint="make one with bootprof profile")
+    # Older profiles name all backends there; the bootlog is that of the first one.
+    description = json.loads((folder / "profile.json").read_text())
+    if description["backend"].split("+")[0] == name:
+        path = folder / "bootlog.events"
+        with path.open("rb") as stream:
+            return read_bootlog(stream, str(path))
+    image = Path(description["image"])
+    if not image.exists() or store.file_digest(image) != description["image_sha256"]:
+        raise InputError(f"{image}: not the image that was booted", hint="make the profile again")
+    with (folder / "blocktrace.tsv").open("rb") as stream:
+        trace = read_block_trace(stream, str(folder / "blocktrace.tsv"))
+    files = {path.name: path for path in folder.iterdir()}
+    recording = Recording(files=files, image=image, block_trace=trace)
+    return backends.load(name).read(recording)
+
+
+def seen(name: str, folder: Path) -> Seen:
+    """Return the files of the image in a bootlog; errors as in :func:`read_profile`."""
+    log = read_profile(name, folder)
+    pseudo = [index for index, kind in enumerate(log.file_systems) if kind in PSEUDO_FILE_SYSTEMS]
+    events = log.events[~np.isin(log.events["file_system"], pseudo)]
+    times_ns: dict[bytes, int] = {}
+    for path, time_ns in zip(events["path"].tolist(), events["time_ns"].tolist(), strict=True):
+        if log.paths[path].startswith(b"/"):
+            times_ns.setdefault(log.paths[path], time_ns)
+    return Seen(name, folder, times_ns, log.lost)
+
+
+def row(reference: Seen, other: Seen) -> list[str]:
+    """Return the line of a backend."""
+    if not other.times_ns:
+        return [other.name, "nothing", "-", "-", "-", "-", "-", str(other.lost)]
+    first = next(iter(other.times_ns))
+    # Times of the block trace count from power-on, not from the start of the kernel; and no two
+    # boots are as fast as each other.
+    timed = other.name != "block" and other.folder == reference.folder
+    early = [path for path, ns in reference.times_ns.items() if ns < other.times_ns[first]]
+    missed = [path for path in reference.times_ns if path not in other.times_ns]
+    early_missed = sum(path not in other.times_ns for path in early)
+    more = sum(path not in reference.times_ns for path in other.times_ns)
+    return [
+        other.name,
+        shown(first),
+        f"{other.times_ns[first] / 1e9:.1f} s",
+        f"{len(other.times_ns):,}",
+        f"{early_missed} of {len(early)}" if timed else "-",
+        f"{len(missed)} of {len(reference.times_ns):,}",
+        f"{more}",
+        f"{other.lost:,}",
+    ]
+
+
+def report(reference: Seen, others: list[Seen]) -> str:
+    """Return the table, and examples of what is missed."""
+    head = ["backend", "first path", "at", "paths", "missed before that", "missed in all"]
+    head += ["not in the first", "lost"]
+    text = table(head, [row(reference, other) for other in (reference, *others)]) + "\n"
+    for other in others:
+        missed = [path for path in reference.times_ns if path not in other.times_ns]
+        if missed:
+            text += f"- {other.name} misses: {listing(missed)}\n"
+        more = [path for path in other.times_ns if path not in reference.times_ns]
+        if more:
+            text += f"- {other.name} has, and {reference.name} has not: {listing(more)}\n"
+    return text
+
+
+def main() -> int:
+    """Compare profiles, and print or write the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("profiles", nargs="+", metavar="BACKEND=FOLDER")
+    parser.add_argument("--write", action="store_true", help="write docs/matrix.md")
+    options = parser.parse_args()
+    logs = []
+    try:
+        for word in options.profiles:
+            name, found, folder = word.partition("=")
+            if not found:
+                raise InputError(f"{word}: not BACKEND=FOLDER")
+            logs.append(seen(name, Path(folder)))
+    except InputError as error:
+        print(f"{error.message}; {error.hint}".rstrip("; "), file=sys.stderr)
+        return 2
+    content = report(logs[0], logs[1:])
+    if options.write:
+        replace_section(DOCUMENT, "early-gap", content)
+    else:
+        print(content)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
