@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from bootprof.errors import InputError
@@ -13,7 +13,6 @@ from optimizer.drives import Drive
 from optimizer.seek import bound_seconds, figures, modelled_seconds
 
 TRACE_NAME = "blocktrace.tsv"
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -178,39 +177,3 @@ def values_of(trace: BlockTrace, drives: Sequence[Drive]) -> list[float | None]:
         else:
             values += [modelled_seconds(trace.reads, drive), bound_seconds(trace.reads, drive)]
     return values
-
-
-def as_json(comparison: Comparison, plots: Sequence[Path]) -> dict[str, object]:
-    """Return the comparison as JSON has it (docs/commands/compare.md).
-
-    Args:
-        comparison: What is compared.
-        plots: Files of plots that were written.
-    """
-    builds: list[dict[str, object]] = []
-    for number, build in enumerate(comparison.builds):
-        metrics = {}
-        for metric in comparison.metrics:
-            ratio = comparison.ratio(number, metric.name)
-            metrics[metric.name] = {
-                "unit": metric.unit,
-                "value": comparison.value(number, metric.name),
-                # JSON has no infinity.
-                "ratio": None if ratio is None or math.isinf(ratio) else ratio,
-            }
-        builds.append(
-            {
-                "label": build.label,
-                "path": str(build.path),
-                "image": build.trace.image,
-                "image_bytes": build.trace.image_bytes,
-                "image_sha256": build.trace.image_sha256 or None,
-                "metrics": metrics,
-            }
-        )
-    return {
-        "schema": SCHEMA_VERSION,
-        "builds": builds,
-        "drives": [asdict(drive) for drive in comparison.drives],
-        "plots": [str(plot) for plot in plots],
-    }

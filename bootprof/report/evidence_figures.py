@@ -28,7 +28,7 @@ from bootprof.report.units import quantity
 from optimizer.attribution import Cause
 
 LANE_NAME_PIXELS, LANE_PIXELS = 24, 30
-ROW_NAME_PIXELS, ROW_PIXELS = 17, 11
+ROW_NAME_PIXELS, ROW_PIXELS, ROW_GAP_PIXELS = 17, 11, 6
 # Shades of a row, from few accesses in a bin to many.
 SHADES = (0.35, 0.55, 0.75, 1.0)
 # A bin is narrower than a pixel of a narrow page, where it could not be seen.
@@ -149,7 +149,7 @@ def timeline_svg(timeline: Timeline, rows: Sequence[Row], title: str) -> str:
         title: What is shown.
     """
     seconds = linear_axis(timeline.end_ns / 1e9, "time since the kernel started (s)")
-    step = ROW_NAME_PIXELS + ROW_PIXELS
+    step = ROW_NAME_PIXELS + ROW_PIXELS + ROW_GAP_PIXELS
     height = step * len(rows)
     lines = "".join(
         f'<line x1="{percent(seconds.share(value))}" x2="{percent(seconds.share(value))}"'

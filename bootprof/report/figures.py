@@ -97,6 +97,7 @@ def seek_panels(comparison: Comparison) -> str:
             offsets,
             seek_marks(build, seconds, offsets, f"seek-{place}", colour_of(place)),
             says=says,
+            height_pixels=300,
             above=(
                 f'<line class="target" x1="{percent(share)}" x2="{percent(share)}" y1="0"'
                 f' y2="100%" stroke-dasharray="{TARGET_DASHES}"/>'
@@ -188,7 +189,7 @@ def histogram_panels(comparison: Comparison, histogram: SeekHistogram) -> str:
         low=float(edges[0]),
         high=float(edges[-1]),
         title="length of the seek",
-        ticks=tuple((float(edge), quantity(edge, "bytes")) for edge in decades),
+        ticks=tuple((float(edge), power_of_ten(edge)) for edge in decades),
         logarithmic=True,
     )
     highest_bytes = float(histogram.distances_bytes.max(initial=0))
@@ -228,6 +229,13 @@ def histogram_panels(comparison: Comparison, histogram: SeekHistogram) -> str:
         f'{signs}<div class="panels">{"".join(panels)}</div>',
         f"Three bins for each power of ten. Reads without any seek are not in it ({contiguous}).",
     )
+
+
+def power_of_ten(size_bytes: int) -> str:
+    """Write 1, 10, 100, 1000 ... bytes without decimals."""
+    words = quantity(size_bytes, "bytes")
+    figures, unit = words.split()
+    return f"{float(figures):.0f} {unit}"
 
 
 def histogram_bars(

@@ -144,9 +144,13 @@ def figures_section(comparison: Comparison) -> str:
     head = [""]
     for place, build in enumerate(comparison.builds):
         head += [build.label, "change"] if place else [build.label]
+    drives = {drive.name: drive.title for drive in comparison.drives}
     rows = []
     for metric in comparison.metrics:
-        row = [escape(metric.title.strip())]
+        title = metric.title
+        if metric.is_bound:
+            title = f"{drives[metric.name.removesuffix('-bound')]}, one pass at best"
+        row = [escape(title)]
         for place in range(len(comparison.builds)):
             value = comparison.value(place, metric.name)
             row.append("does not fit" if value is None else quantity(value, metric.unit))

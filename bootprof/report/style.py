@@ -66,8 +66,8 @@ OTHERS = {
     "light": {
         "hot": VERMILLION,
         "read": ORANGE,
-        "cold": "#9aa7b8",
-        "empty": "#eef1f4",
+        "cold": "#bcc4ce",
+        "empty": "#f3f5f7",
         "life": "#b9c2cd",
         "less": "#00704f",
         "more": "#b04a00",
@@ -75,7 +75,7 @@ OTHERS = {
     "dark": {
         "hot": VERMILLION,
         "read": "#f2cf6b",
-        "cold": "#5b6777",
+        "cold": "#505b69",
         "empty": "#1a212b",
         "life": "#4a5563",
         "less": GREEN,

@@ -59,6 +59,8 @@ def test_the_table_has_every_figure_and_the_plots_are_in_the_current_folder(
     assert "seek.png" in said.err
     assert (profiles / "seek.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert (profiles / "seek.svg").read_bytes().startswith(b"<?xml")
+    assert "wrote compare.html" in said.err
+    assert (profiles / "compare.html").read_bytes().startswith(b"<!DOCTYPE html>")
 
 
 def test_bounds_are_shown_when_asked_for(
@@ -90,11 +92,36 @@ def test_json_is_the_whole_of_standard_output(
     assert main(["compare", "--json", "unsorted", "sorted", "-o", "plots", "-p", "p"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["plots"] == ["plots/p.png", "plots/p.svg"]
+    assert found["report"] == "plots/compare.html"
+    assert (profiles / found["report"]).is_file()
     assert [build["label"] for build in found["builds"]] == ["unsorted", "sorted"]
     metrics = found["builds"][1]["metrics"]
     assert metrics["boot-time"] == {"unit": "seconds", "value": 57.0, "ratio": 0.95}
     assert 0 < metrics["cd-24x"]["ratio"] < 0.5
     assert all((profiles / plot).exists() for plot in found["plots"])
+
+
+def test_the_report_goes_where_it_is_wanted_or_nowhere(
+    profiles: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = ["compare", "unsorted", "sorted", "--no-plot"]
+    assert main([*wanted, "--no-report"]) == 0
+    assert sorted(path.name for path in profiles.iterdir()) == ["sorted", "unsorted"]
+    assert main([*wanted, "--report", "r/boot.html", "-o", "out"]) == 0
+    assert (profiles / "out" / "r" / "boot.html").is_file()
+    capsys.readouterr()
+    assert main([*wanted, "--no-report", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["report"] is None
+    assert "is not there" in found["builds"][0]["absent"]["image_map"]
+
+
+def test_a_report_that_cannot_be_written_is_one_line_and_status_1(
+    profiles: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (profiles / "compare.html").mkdir()
+    assert main(["compare", "unsorted", "sorted", "--no-plot"]) == 1
+    assert "bootprof: error: compare.html: Is a directory" in capsys.readouterr().err
 
 
 def test_both_themes_can_be_written(profiles: Path) -> None:
@@ -130,6 +157,44 @@ def test_fail_above_judges_every_build_after_the_first(
     errors = capsys.readouterr().err
     assert "unsorted: seek-distance is inf times" in errors
     assert "unsorted: cd-24x is" in errors
+
+
+@pytest.mark.parametrize(
+    ("limit", "old", "new", "status"),
+    [
+        ("10", "sorted", "sorted", 0),
+        ("0%", "sorted", "sorted", 0),
+        ("1000%", "unsorted", "sorted", 0),
+        ("1000%", "sorted", "unsorted", 1),
+        ("boot-time=5%", "sorted", "unsorted", 1),
+        ("boot-time=6%", "sorted", "unsorted", 0),
+        # A percentage alone judges every metric but the time to the boot target.
+        ("5", "sorted", "later", 0),
+    ],
+)
+def test_fail_above_takes_percentages(
+    profiles: Path,
+    limit: str,
+    old: str,
+    new: str,
+    status: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_profile(profiles / "later", (np.arange(50) * 32768).tolist(), 90 * 10**9)
+    options = ["--no-plot", "--no-report", "--fail-above", limit]
+    assert main(["compare", old, new, *options]) == status
+    assert ("more than" in capsys.readouterr().err) == bool(status)
+
+
+def test_an_image_that_fits_no_more_is_worse(
+    profiles: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = (profiles / "sorted" / "blocktrace.tsv").read_text()
+    (profiles / "larger.tsv").write_text(trace.replace("233000000", "900000000"))
+    options = ["--no-plot", "--no-report", "--fail-above", "10%"]
+    assert main(["compare", "sorted", "larger.tsv", *options]) == 1
+    assert "larger: does not fit on cd-24x, and sorted does" in capsys.readouterr().err
+    assert main(["compare", "larger.tsv", "sorted", *options]) == 0
 
 
 def test_a_drive_of_the_user_is_modelled_too(
@@ -189,7 +254,8 @@ def test_a_limit_on_a_drive_that_is_too_small_is_an_error(
 
 
 @pytest.mark.parametrize(
-    "limit", ["seek-distance", "=1", "reads=x", "reads=0", "reads=nan", "reads=inf"]
+    "limit",
+    ["seek-distance", "=1", "reads=x", "reads=0", "reads=nan", "reads=inf", "-5", "reads=-5%", "%"],
 )
 def test_a_limit_that_is_none_is_wrong_usage(
     limit: str, capsys: pytest.CaptureFixture[str]

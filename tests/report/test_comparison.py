@@ -1,4 +1,3 @@
-import json
 import math
 from pathlib import Path
 
@@ -6,7 +5,7 @@ import numpy as np
 import pytest
 
 from bootprof.errors import FormatError, InputError
-from bootprof.report.comparison import Build, as_json, compare, load_build
+from bootprof.report.comparison import Build, compare, load_build
 from optimizer.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
 from optimizer.drives import CD_24X, NVME
 
@@ -77,24 +76,6 @@ def test_equal_labels_are_told_apart_by_their_number() -> None:
 def test_two_drives_of_one_name_are_refused() -> None:
     with pytest.raises(InputError, match="two metrics are called nvme"):
         compare([UNSORTED, SORTED], [NVME, NVME])
-
-
-def test_json_has_the_documented_keys_and_no_infinity() -> None:
-    text = json.dumps(as_json(compare([STILL, UNSORTED], [NVME]), [Path("s.png")]), allow_nan=False)
-    found = json.loads(text)
-    assert set(found) == {"schema", "builds", "drives", "plots"}
-    assert found["schema"] == 1
-    assert found["plots"] == ["s.png"]
-    assert [drive["name"] for drive in found["drives"]] == ["nvme"]
-    first, second = found["builds"]
-    assert set(first) == {"label", "path", "image", "image_bytes", "image_sha256", "metrics"}
-    assert set(first["metrics"]) == {
-        *("reads", "bytes", "unique-bytes", "non-contiguous", "seek-distance", "boot-time"),
-        *("nvme", "nvme-bound"),
-    }
-    assert first["metrics"]["seek-distance"] == {"unit": "bytes", "value": 0, "ratio": 1.0}
-    assert second["metrics"]["seek-distance"] == {"unit": "bytes", "value": 17000, "ratio": None}
-    assert first["image_sha256"] is None
 
 
 def write(path: Path, build: Build) -> None:
