@@ -96,12 +96,11 @@ def totals(cells: Sequence[Cell]) -> str:
 
 def by_part(cells: Sequence[Cell]) -> str:
     """Return the table of one recorder, and why its cells are not 1."""
-    rows, notes = [], []
+    rows = []
     for part in cells[0].result.parts:
         scores = [cell.result.parts[part] for cell in cells]
         rows.append([f"{part} ({scores[0].accessed})", *(triple(part, score) for score in scores)])
-        notes += remarks(cells, part)
-    return table(["part (paths)", *(cell.kernel for cell in cells)], rows) + "\n" + "".join(notes)
+    return table(["part (paths)", *(cell.kernel for cell in cells)], rows) + "\n" + remarks(cells)
 
 
 def triple(part: str, score: Score) -> str:
@@ -113,28 +112,26 @@ def triple(part: str, score: Score) -> str:
     return " / ".join(share(value) for value in (score.recall, score.precision, tau))
 
 
-def remarks(cells: Sequence[Cell], part: str) -> list[str]:
-    """Say of each figure of a part that is not 1 which paths it is about, and why."""
-    lines = []
-    for kind in ("missed", "invented", "order"):
-        where: dict[tuple[bytes, ...], list[str]] = {}
+def remarks(cells: Sequence[Cell]) -> str:
+    """Say of the figures that are not 1 which paths they are about, and why."""
+    found: dict[tuple[str, str], dict[str, dict[bytes, None]]] = {}
+    for part in cells[0].result.parts:
         for cell in cells:
             score = cell.result.parts[part]
-            if kind == "order":
-                wrong = part != STORM and score.tau not in (None, 1)
-                paths: tuple[bytes, ...] = (b"",) if wrong else ()
-            else:
-                paths = score.missed if kind == "missed" else score.invented
-            if paths:
-                where.setdefault(paths, []).append(cell.kernel)
-        if not where:
-            continue
-        lines.append(f"- **{part}, {kind}**: {explanation(cells[0].name, part, kind)}\n")
-        if kind != "order":
-            for paths, kernels in where.items():
-                names = "everywhere" if len(kernels) == len(cells) else ", ".join(kernels)
-                lines.append(f"  - {names}: {listing(paths)}\n")
-    return lines
+            wrong = {"missed": score.missed, "listed but not accessed": score.invented}
+            if part != STORM and score.tau not in (None, 1):
+                wrong["out of order"] = ()
+            for kind, paths in wrong.items():
+                if paths or kind == "out of order":
+                    reason = explanation(cells[0].name, part, kind)
+                    parts = found.setdefault((kind, reason), {})
+                    parts.setdefault(part, {}).update(dict.fromkeys(paths))
+    text = ""
+    for (kind, reason), parts in found.items():
+        paths = tuple(path for examples in parts.values() for path in examples)
+        text += f"- **{kind}** ({', '.join(parts)}): {reason}"
+        text += f": {listing(paths)}\n" if paths else "\n"
+    return text
 
 
 def agreements(pairs: Sequence[tuple[str, Agreement]]) -> str:

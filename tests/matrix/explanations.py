@@ -4,11 +4,53 @@ from __future__ import annotations
 
 from typing import Final
 
-# Recorder, part of the workload ("" for any), and what is wrong: missed, invented or order.
+MISSED: Final = "missed"
+LISTED: Final = "listed but not accessed"
+ORDER: Final = "out of order"
+
+_NAMES_OF_IMAGE = (
+    "what comes from the image has the name that it has there, which knows of no mount point; for "
+    "a sort file that is the useful one"
+)
+_IN_MEMORY = "it is in memory, or was never read: no block of the medium belongs to it"
+_NEIGHBOURS = (
+    "neighbours on the image that the kernel read ahead. On 7.2 it reads ahead so far that nearly "
+    "all of this small image came"
+)
+_FRAGMENTS = (
+    "a few KiB that share one fragment block with all other small files here. The block was read, "
+    "but not which of them it was read for, so each has a confidence below the threshold"
+)
+
+# Backends that see blocks; part of the workload ("" for any), and what is wrong.
+_BLOCKS: Final = {
+    ("calls", MISSED): _IN_MEMORY,
+    ("links", MISSED): "two names of one file, which blocks do not tell apart",
+    ("bind", MISSED): _NAMES_OF_IMAGE,
+    ("bind", LISTED): _NAMES_OF_IMAGE + "; and neighbours that were read ahead",
+    (
+        "overlay",
+        MISSED,
+    ): "one is in memory alone, the other was read by the name that it has on the image",
+    ("unread", MISSED): _IN_MEMORY,
+    ("exec", MISSED): _FRAGMENTS,
+    ("32bit", MISSED): "the file that creat empties is not read; the program is one of those in "
+    "the fragment block",
+    ("tmpfs", MISSED): _IN_MEMORY,
+    ("storm", MISSED): _IN_MEMORY,
+    ("", LISTED): _NEIGHBOURS,
+    ("", ORDER): "files come with the neighbours that were read before, so in the order of the "
+    "image",
+}
+
+# Recorder, part of the workload ("" for any), and what is wrong.
 EXPLANATIONS: Final = {
-    ("ebpf", "bind", "invented"): "these are `cache` events. The page cache knows the inode of the "
-    "squashfs, which has no mount point in its name. Under the mount point the files are listed, "
-    "too; for a sort file these names are the useful ones",
+    ("ebpf", "bind", LISTED): "`cache` events: " + _NAMES_OF_IMAGE,
+    **{
+        (name, part, kind): text
+        for name in ("block", "tracepoints", "block_dump")
+        for (part, kind), text in _BLOCKS.items()
+    },
 }
 
 

@@ -112,6 +112,8 @@ RECORDERS: Mapping[str, Recorder] = {
     for recorder in (
         KMOD,
         background("ebpf", "ebpf.events", "bootprof-trace --memory 256"),
+        # The server of the medium records it.
+        Recorder("block", "", "", ""),
     )
 }
 

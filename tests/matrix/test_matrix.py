@@ -114,6 +114,23 @@ def test_tracers_have_each_open_and_execution_of_each_process_in_order_or_count_
         assert missing == result.lost
 
 
+@pytest.mark.vm
+@pytest.mark.root
+def test_the_block_trace_tells_each_file_that_was_read_whole_and_has_blocks_of_its_own(
+    outcome: Outcome,
+) -> None:
+    parts = outcome.results["block"].parts
+    whole = ("early", "order", "relative", "names", "deep", "deleted", "mmap")
+    assert {part: parts[part].missed for part in whole} == dict.fromkeys(whole, ())
+
+
+@pytest.mark.vm
+@pytest.mark.root
+def test_the_block_trace_lists_nothing_that_is_not_on_the_medium(outcome: Outcome) -> None:
+    listed = outcome.results["block"].total.invented
+    assert [path for path in listed if path.startswith(b"/w/tmpfs/mounted/")] == []
+
+
 def test_kendalls_tau_is_what_its_definition_says() -> None:
     assert kendall_tau([1, 2, 3, 4], [10, 20, 30, 40]) == 1
     assert kendall_tau([1, 2, 3, 4], [4, 3, 2, 1]) == -1
