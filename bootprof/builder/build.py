@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootprof import progress
-from bootprof.builder import initrd, iso, store
-from bootprof.builder.config import LiveConfig
+from bootprof.builder import initrd, iso, repack, store
+from bootprof.builder.config import Initrd, LiveConfig
 from bootprof.builder.kernelmodule import build_module
 from bootprof.builder.root import Kernel, find_kernel, make_root, source_date_epoch
 from bootprof.builder.squashfs import make_squashfs, mksquashfs_version
@@ -79,7 +79,7 @@ def build(request: BuildRequest) -> BuildResult:
         epoch = source_date_epoch(root)
         squashfs = obtain_squashfs(request, cache, root, sort, epoch, version)
         initrds = [
-            copy_initrd(cache, kernel),
+            obtain_initrd(config.initrd, cache, kernel),
             obtain_additions(cache, request.config.system.arch, epoch),
         ]
         boot_options = config.media.boot_options
@@ -229,13 +229,25 @@ def obtain_additions(cache: Path, arch: str, epoch: int) -> Path:
     return store.obtain(cache, "additions", digest, make, ".cpio")[0]
 
 
-def copy_initrd(cache: Path, kernel: Kernel) -> Path:
-    """Give the initrd a file name that fits every boot loader."""
+def obtain_initrd(config: Initrd, cache: Path, kernel: Kernel) -> Path:
+    """Pack the initrd again, or give it as it is a file name that fits every boot loader."""
 
     def make(target: Path) -> None:
-        shutil.copyfile(kernel.initrd, target)
+        if keep:
+            shutil.copyfile(kernel.initrd, target)
+        else:
+            content = kernel.initrd.read_bytes()
+            target.write_bytes(repack.repack(content, str(kernel.initrd), config.leave_out))
 
-    return store.obtain(cache, "initrd", store.digest_of(kernel.initrd), make, ".img")[0]
+    options = kernel.image.with_name(f"config-{kernel.release}")
+    able = options.is_file() and "CONFIG_RD_ZSTD=y" in options.read_text()
+    keep = config.compressor == "keep" or not able
+    with progress.step("initrd, as it is" if keep else "initrd, packed again") as update:
+        digest = store.digest_of(kernel.initrd, config, keep, Path(repack.__file__))
+        path, _ = store.obtain(cache, "initrd", digest, make, ".img")
+        before, after = kernel.initrd.stat().st_size, path.stat().st_size
+        update(f"{before / 1e6:.1f} MB, now {after / 1e6:.1f} MB")
+    return path
 
 
 def link(name: Path, target: Path) -> None:

@@ -78,12 +78,25 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     timeout: int = 0
 
 
+class Initrd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``[initrd]``: the initrd that the root's own tools have made, packed again.
+
+    Attributes:
+        compressor: ``zstd`` to compress it well, ``keep`` to leave it as it is.
+        leave_out: Folders of drivers to leave out, as ``drivers/net``.
+    """
+
+    compressor: Literal["zstd", "keep"] = "zstd"
+    leave_out: tuple[str, ...] = ()
+
+
 class LiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole configuration, and the file that it came from."""
 
     name: str
     system: System = System()
     squashfs: Squashfs = Squashfs()
+    initrd: Initrd = Initrd()
     media: Media = Media()
 
 
@@ -121,6 +134,8 @@ def check_values(path: Path, config: LiveConfig) -> None:
         )
     if len(config.media.label.encode()) > 32 or not config.media.label:
         raise InputError(f"{path}: media.label must have 1 to 32 characters")
+    if config.initrd.compressor == "keep" and config.initrd.leave_out:
+        raise InputError(f'{path}: initrd.leave_out needs initrd.compressor to be "zstd"')
     if not config.name or "/" in config.name:
         raise InputError(f"{path}: name must be a file name, and is {config.name!r}")
 
