@@ -38,6 +38,10 @@ Ranges = list[tuple[int, int]]
 """(offset, length) in bytes in a file; empty: the whole file."""
 
 
+# A smaller file may be one that the live system reads for itself.
+LOADED_BYTES = 1 << 16
+
+
 class Cause(IntEnum):
     """Why bytes were read."""
 
@@ -286,24 +290,24 @@ def _demand_tables(
 def loader_reads(layout: Layout, reads: NDArray[np.void], iso: IsoLayout | None) -> int:
     """Return how many reads at the start of a trace are the firmware's and the boot loader's.
 
-    Before the first read of the squashfs, one file of the ISO is read most of: the initrd, which
-    loaders read last. The loader is done when it first gets to the end of that. Without an ISO
-    all reads before the first one of the squashfs count.
+    Before the first read of the squashfs, large files of the ISO are read whole: kernel and
+    initrds. The loader is done when it first gets to the end of the last of them; who reads there
+    later looks for signatures. Without an ISO all reads before the first one of the squashfs
+    count.
     """
     offsets = reads["offset_bytes"]
     ends = offsets + reads["length_bytes"]
     inside = (ends > layout.offset_bytes) & (offsets < layout.offset_bytes + layout.size_bytes)
     first = int(np.argmax(inside)) if inside.any() else len(reads)
-    most_bytes, count = 0, first if iso is None else 0
+    count = 0 if iso else first
     for region in iso.regions if iso else ():
         if region.kind != "file" or region.offset_bytes == layout.offset_bytes:
             continue
         region_end = region.offset_bytes + region.length_bytes
         end = np.minimum(ends[:first], region_end)
         read = np.maximum(end - np.maximum(offsets[:first], region.offset_bytes), 0)
-        if int(read.sum()) > most_bytes:
-            most_bytes = int(read.sum())
-            count = int(np.argmax(np.where(read > 0, end, 0))) + 1
+        if region.length_bytes >= LOADED_BYTES and int(read.sum()) >= region.length_bytes:
+            count = max(count, int(np.argmax(np.where(read > 0, end, 0))) + 1)
     return count
 
 
