@@ -14,9 +14,9 @@
  * it begins there. A partition that begins inside of the disk's ISO 9660 file system is a part of
  * the medium, whatever it holds; one behind it (persistence) is left to blkid.
  *
- * Formats: ECMA-119, 8.4 (primary) and 8.5 (supplementary volume descriptor); squashfs and FAT boot
- * sector as in the kernel's fs/squashfs/squashfs_fs.h and include/uapi/linux/msdos_fs.h. Labels and
- * identifiers are made as libblkid makes them, so that the links in /dev/disk do not change.
+ * Formats: ECMA-119, 8.4 (primary) and 8.5 (supplementary volume descriptor); squashfs as in
+ * the kernel's fs/squashfs/squashfs_fs.h. Labels and identifiers are made as libblkid makes them, so
+ * that the links in /dev/disk do not change.
  */
 
 #include <ctype.h>
@@ -135,25 +135,6 @@ static bool print_squashfs(const unsigned char *head)
 	return true;
 }
 
-/* FAT12 and FAT16 have label and type elsewhere than FAT32. */
-static void print_fat(const unsigned char *head)
-{
-	const unsigned char *extended;
-	char identifier[10];
-
-	if (!memcmp(head + 54, "FAT1", 4))
-		extended = head + 38;
-	else if (!memcmp(head + 82, "FAT32", 5))
-		extended = head + 66;
-	else
-		return;
-	puts("ID_FS_TYPE=vfat\nID_FS_USAGE=filesystem");
-	snprintf(identifier, sizeof(identifier), "%02X%02X-%02X%02X", extended[4], extended[3],
-		 extended[2], extended[1]);
-	print_text("ID_FS_UUID", identifier, strlen(identifier));
-	print_text("ID_FS_LABEL", (const char *)extended + 5, 11);
-}
-
 /* The identifier of a classic partition table. */
 static void print_partition_table(const unsigned char *head)
 {
@@ -179,9 +160,12 @@ int main(int argc, char **argv)
 	if (argc == 4) {
 		if (strtoull(argv[3], NULL, 10) >= strtoull(argv[2], NULL, 10))
 			return 1;
-		/* A partition may be the file system itself. */
-		if (!print_iso(device) && !print_squashfs(head))
-			print_fat(head);
+		/*
+		 * It may be the file system itself. If it is another one, for firmware, it is of no
+		 * use to the system, which would try to mount what has a type.
+		 */
+		if (!print_iso(device))
+			print_squashfs(head);
 		return 0;
 	}
 	if (print_iso(device)) {
