@@ -165,7 +165,7 @@ def timeline_svg(timeline: Timeline, rows: Sequence[Row], title: str) -> str:
     drawn = []
     for place, row in enumerate(rows):
         top = place * step
-        words = f"{int(row.events.sum()):,} in {row.files:,} files"
+        words = f"{int(row.events.sum()):,} accesses, files: {row.files:,}"
         drawn.append(
             f"<g><title>{escape(tooltip(row))}</title>"
             + text(0, 0, row.title, kind="name halo", dy=top + ROW_NAME_PIXELS - 4)
