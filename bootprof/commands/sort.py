@@ -151,6 +151,8 @@ def run(options: argparse.Namespace) -> int:
     others: list[bytes] = []
     if options.format != "list":
         paths, others = split_expressible(paths)
+        if options.place == "end" and options.root is not None:
+            paths = with_twins(paths, options.root)
     summary = describe(arrangement, len(paths), len(others), len(skipped), options.root)
     if not paths and not options.allow_empty:
         raise InputError(
@@ -161,6 +163,19 @@ def run(options: argparse.Namespace) -> int:
     if not options.quiet:
         print(f"bootprof: {summary}", file=sys.stderr)
     return 0
+
+
+def with_twins(paths: Sequence[bytes], root: Path) -> list[bytes]:
+    """Put the twins of hot files beside them; one written earlier would draw the content away."""
+    from optimizer.sortfile import split_expressible
+    from optimizer.twins import find_twins
+
+    twins = find_twins(root, [path[1:] for path in paths])
+    together = []
+    for path in paths:
+        found, _ = split_expressible([b"/" + twin for twin in twins.get(path[1:], ())])
+        together += [path, *found]
+    return together
 
 
 def open_bootlog(argument: str) -> tuple[str, BinaryIO]:

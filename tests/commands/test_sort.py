@@ -199,3 +199,14 @@ def test_from_bootlog_to_image_through_links(tmp_path: Path) -> None:
         "usr/lib/ld.so",
         "usr/bin/cold",
     ]
+
+
+def test_at_the_end_the_twins_of_a_hot_file_come_with_it(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    for name, content in {"etc/hot": "same", "cold": "same", "other": "else"}.items():
+        (root / name).write_text(content)
+    (tmp_path / "bootlog.list").write_text("/etc/hot\n")
+    arguments = ("--root", root, tmp_path / "bootlog.list", "-q")
+    assert sort(*arguments, "--place", "end").stdout == b"etc/hot -1\ncold -2\n"
+    assert sort(*arguments).stdout == b"etc/hot 32767\n"
