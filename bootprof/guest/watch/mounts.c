@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * mounts.c - what is mounted where, as it changes
+ *
+ * A recorder that began in the initramfs keeps the initramfs as its root directory for ever. When
+ * the real root is moved over it, the table shows that at "/", but a path that begins at our root
+ * directory does not lead there. A path that begins with "/.." does: the parent of the root
+ * directory is the root directory itself with whatever is mounted on it.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "watch.h"
+
+/* File systems whose files are no part of any image, and whose directories need not end. */
+static const char * const not_real[] = {
+	"autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts",
+	"devtmpfs", "efivarfs", "fuse.lxcfs", "fusectl", "hugetlbfs", "mqueue", "nsfs", "proc",
+	"pstore", "rpc_pipefs", "securityfs", "selinuxfs", "sysfs", "tracefs",
+};
+
+void mounts_open(struct mounts *mounts, int proc, const char *initramfs_root)
+{
+	mounts->initramfs_root = initramfs_root;
+	mounts->file = openat(proc, "self/mountinfo", O_RDONLY | O_CLOEXEC);
+	if (mounts->file < 0)
+		fail(1, "procfs has to be mounted", "/proc/self/mountinfo: %s", strerror(errno));
+	mounts_refresh(mounts);
+}
+
+static char *read_table(int file)
+{
+	size_t used = 0, capacity = 1 << 14;
+	char *text = malloc(capacity);
+
+	lseek(file, 0, SEEK_SET);
+	while (text) {
+		ssize_t length = read(file, text + used, capacity - used - 1);
+		char *larger;
+
+		if (length <= 0)
+			break;
+		used += (size_t)length;
+		if (capacity - used > 4096)
+			continue;
+		larger = realloc(text, capacity *= 2);
+		if (!larger)
+			break;
+		text = larger;
+	}
+	if (!text)
+		fail(1, "", "memory: %s", strerror(errno));
+	text[used] = '\0';
+	return text;
+}
+
+/* Undo the escapes of the table (\040 for a space), in place. */
+static void decode(char *text)
+{
+	char *target = text;
+
+	while (*text) {
+		unsigned int octal;
+
+		if (*text == '\\' && sscanf(text + 1, "%3o", &octal) == 1) {
+			*target++ = (char)octal;
+			text += 4;
+		} else {
+			*target++ = *text++;
+		}
+	}
+	*target = '\0';
+}
+
+struct mount_point *mounts_find(const struct mounts *mounts, int id)
+{
+	size_t i;
+
+	for (i = 0; i < mounts->count; i++)
+		if (mounts->list[i].id == id)
+			return &mounts->list[i];
+	return NULL;
+}
+
+const struct mount_point *mounts_of_device(const struct mounts *mounts, unsigned int major,
+					   unsigned int minor)
+{
+	size_t i;
+
+	for (i = 0; i < mounts->count; i++)
+		if (mounts->list[i].major == major && mounts->list[i].minor == minor)
+			return &mounts->list[i];
+	return NULL;
+}
+
+/* One line: "36 35 98:0 /root /point options optional... - type source options". */
+static void parse_line(struct mounts *mounts, char *line)
+{
+	char *type, *source, *options, *point, *rest;
+	struct mount_point *mount;
+	unsigned int major, minor;
+	int id, consumed = 0;
+
+	if (sscanf(line, "%d %*d %u:%u %*s %n", &id, &major, &minor, &consumed) != 3 || !consumed)
+		return;
+	type = strstr(line, " - ");
+	if (!type)
+		return;
+	*type = '\0';
+	point = strtok_r(line + consumed, " ", &rest);
+	type = strtok_r(type + 3, " ", &rest);
+	source = strtok_r(NULL, " ", &rest);
+	options = strtok_r(NULL, " ", &rest);
+	if (!point || !type || !source || !options)
+		return;
+	decode(point);
+	decode(options);
+	mount = mounts_find(mounts, id);
+	/* Numbers are used again. */
+	if (mount && (mount->major != major || mount->minor != minor))
+		mount->layer = mount->watched = false;
+	if (!mount) {
+		struct mount_point *larger =
+			realloc(mounts->list, (mounts->count + 1) * sizeof(*larger));
+
+		if (!larger)
+			return;
+		mounts->list = larger;
+		mount = &mounts->list[mounts->count++];
+		*mount = (struct mount_point){ .id = id };
+	}
+	free(mount->point);
+	free(mount->type);
+	free(mount->options);
+	mount->point = strdup(point);
+	mount->type = strdup(type);
+	mount->options = strdup(options);
+	mount->major = major;
+	mount->minor = minor;
+	mount->listed = mount->point && mount->type && mount->options;
+}
+
+static void mark_layer(struct mounts *mounts, const char *folder, size_t length, bool exactly)
+{
+	struct mount_point *best = NULL;
+	size_t i, longest = 1;
+
+	for (i = 0; i < mounts->count; i++) {
+		struct mount_point *mount = &mounts->list[i];
+		size_t size = strlen(mount->point);
+
+		/* The file system at "/" has more to it than one layer. */
+		if (size <= longest || size > length || memcmp(mount->point, folder, size) ||
+		    (size < length && (exactly || folder[size] != '/')))
+			continue;
+		longest = size;
+		best = mount;
+	}
+	if (best && (exactly || !strcmp(best->type, "tmpfs")))
+		best->layer = true;
+}
+
+/* Find the mounts that an overlay is made of; it names them as they were when it was mounted. */
+static void find_layers(struct mounts *mounts, const struct mount_point *overlay)
+{
+	char *options = strdup(overlay->options);
+	char *option, *rest;
+
+	for (option = options ? strtok_r(options, ",", &rest) : NULL; option;
+	     option = strtok_r(NULL, ",", &rest)) {
+		char *folder, *next;
+
+		if (!strncmp(option, "upperdir=", 9))
+			mark_layer(mounts, option + 9, strlen(option + 9), false);
+		/* "lowerdir=A:B", and since Linux 6.8 "lowerdir+=A". */
+		if (strncmp(option, "lowerdir", 8) || !(folder = strchr(option, '=')))
+			continue;
+		for (folder = strtok_r(folder + 1, ":", &next); folder;
+		     folder = strtok_r(NULL, ":", &next))
+			mark_layer(mounts, folder, strlen(folder), true);
+	}
+	free(options);
+}
+
+/* Look at the table again if it has changed. Returns whether it had. */
+bool mounts_refresh(struct mounts *mounts)
+{
+	struct pollfd state = { .fd = mounts->file, .events = POLLPRI };
+	bool root_of_initramfs = false, other_root = false;
+	char *text, *line, *rest;
+	size_t i, kept = 0;
+
+	if (poll(&state, 1, 0) < 1 && mounts->count)
+		return false;
+	for (i = 0; i < mounts->count; i++)
+		mounts->list[i].listed = false;
+	text = read_table(mounts->file);
+	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		parse_line(mounts, line);
+	free(text);
+	for (i = 0; i < mounts->count; i++) {
+		struct mount_point *mount = &mounts->list[i];
+
+		if (mount->listed) {
+			mounts->list[kept++] = *mount;
+			continue;
+		}
+		free(mount->point);
+		free(mount->type);
+		free(mount->options);
+	}
+	mounts->count = kept;
+	for (i = 0; i < kept; i++) {
+		const struct mount_point *mount = &mounts->list[i];
+
+		if (!strcmp(mount->type, "overlay"))
+			find_layers(mounts, mount);
+		if (strcmp(mount->point, "/"))
+			continue;
+		if (!strcmp(mount->type, "rootfs"))
+			root_of_initramfs = true;
+		else
+			other_root = true;
+	}
+	mounts->in_initramfs = root_of_initramfs && !other_root;
+	return true;
+}
+
+bool mount_is_real(const struct mount_point *mount)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(not_real) / sizeof(not_real[0]); i++)
+		if (!strcmp(mount->type, not_real[i]))
+			return false;
+	return true;
+}
+
+/* Open something below the root of a mount. Returns -1 if something else hides it. */
+int mount_reach(const struct mount_point *mount, const char *below, int flags)
+{
+	char path[PATH_MAX];
+	struct statx status;
+	int file;
+
+	/* The initramfs is what it is, under whatever was moved over it. */
+	if ((size_t)snprintf(path, sizeof(path), "%s%s%s",
+			     strcmp(mount->type, "rootfs") ? "/.." : "", mount->point, below) >=
+	    sizeof(path)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	file = open(path, flags | O_CLOEXEC | O_NOFOLLOW);
+	if (file < 0)
+		return -1;
+	if (statx(file, "", AT_EMPTY_PATH, STATX_MNT_ID, &status) ||
+	    (status.stx_mask & STATX_MNT_ID && (int)status.stx_mnt_id != mount->id)) {
+		close(file);
+		errno = ENOENT;
+		return -1;
+	}
+	return file;
+}
+
+/*
+ * The path that a file has in the booted system: under the final root, where the initramfs has it
+ * mounted on a folder. Files of the initramfs itself stay what they are.
+ */
+const char *mounts_final_path(const struct mounts *mounts, const char *file_system,
+			      const char *path)
+{
+	size_t prefix = strlen(mounts->initramfs_root);
+
+	if (mounts->in_initramfs && prefix && strcmp(file_system, "rootfs") &&
+	    !strncmp(path, mounts->initramfs_root, prefix) && path[prefix] == '/')
+		return path + prefix;
+	return path;
+}
+
+/* Whether a path is one of those that were asked for, or below one. */
+bool watch_wants(const struct watch *watch, const char *path)
+{
+	int i;
+
+	for (i = 0; i < watch->path_count; i++) {
+		size_t length = strlen(watch->paths[i]);
+
+		if (!strncmp(path, watch->paths[i], length) &&
+		    (!path[length] || path[length] == '/' || length == 1))
+			return true;
+	}
+	return !watch->path_count;
+}
