@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-WIDTH_PIXELS = 1400
+WIDTH_PIXELS = 1200
 HEIGHT_PIXELS = 640
 # Of these many reads dots become smaller, and their ink thinner.
 CROWD = 5_000
