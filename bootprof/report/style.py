@@ -55,10 +55,11 @@ svg.area{overflow:hidden}
 .halo{paint-order:stroke;stroke:var(--paper);stroke-width:4px;stroke-linejoin:round}
 .paper{fill:var(--empty)}
 @media (max-width:560px){body{padding:0 12px 30px}.second{display:none}h1{font-size:1.35rem}
-th,td{padding:.22rem .3rem}tbody th,thead th,tfoot th{white-space:normal;min-width:5em}
+th,td{padding:.22rem .3rem}th{white-space:normal}tbody th{min-width:8.5em}
 table{font-size:.8rem}}
 @media print{body{max-width:none;font-size:10pt}nav{display:none}
-h2,h3,.legend,caption{break-after:avoid}.panel,svg,tr{break-inside:avoid}.scroll{overflow:visible}
+h2,h3,.legend,caption{break-after:avoid}figure,.panel,svg,tr,.scroll{break-inside:avoid}
+.scroll{overflow:visible}
 .panels{grid-template-columns:1fr 1fr}tfoot{display:table-row-group}
 table{font-size:7.5pt}th,td{padding:.15rem .35rem}
 svg,.legend{print-color-adjust:exact;-webkit-print-color-adjust:exact}}

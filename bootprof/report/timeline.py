@@ -13,7 +13,7 @@ from optimizer.order import PSEUDO_FILE_SYSTEMS
 from optimizer.squashfs import printable
 
 BINS = 300
-ROWS = 24
+ROWS = 20
 FOLDER_DEPTH = 3
 EXAMPLES = 4
 
