@@ -34,6 +34,7 @@ void mounts_open(struct mounts *mounts, int proc, const char *initramfs_root)
 	mounts->file = openat(proc, "self/mountinfo", O_RDONLY | O_CLOEXEC);
 	if (mounts->file < 0)
 		fail(1, "procfs has to be mounted", "/proc/self/mountinfo: %s", strerror(errno));
+	mounts->changed = true;
 	mounts_refresh(mounts);
 }
 
@@ -199,8 +200,9 @@ bool mounts_refresh(struct mounts *mounts)
 	char *text, *line, *rest;
 	size_t i, kept = 0;
 
-	if (poll(&state, 1, 0) < 1 && mounts->count)
+	if (poll(&state, 1, 0) < 1 && !mounts->changed)
 		return false;
+	mounts->changed = false;
 	for (i = 0; i < mounts->count; i++)
 		mounts->list[i].listed = false;
 	text = read_table(mounts->file);

@@ -271,6 +271,8 @@ int main(int argc, char **argv)
 	count = options.recorder->descriptors(&watch, list);
 	while (!stop_asked) {
 		ppoll(list, (nfds_t)count, count ? NULL : &look, &while_waiting);
+		if (count > 1 && list[1].revents)
+			watch.mounts.changed = true;
 		options.recorder->take(&watch);
 		if (output_flush())
 			break;

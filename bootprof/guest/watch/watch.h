@@ -33,6 +33,7 @@ struct mount_point {
  * struct mounts - the table of mounts
  * @file: /proc/self/mountinfo
  * @initramfs_root: where the initramfs mounts the root, cut from the paths of that time
+ * @changed: it was seen to have changed; the kernel says so once only
  * @in_initramfs: the root directory is that of the initramfs still
  * @list: the mounts
  * @count: how many
@@ -40,7 +41,7 @@ struct mount_point {
 struct mounts {
 	int file;
 	const char *initramfs_root;
-	bool in_initramfs;
+	bool changed, in_initramfs;
 	struct mount_point *list;
 	size_t count;
 };
@@ -77,7 +78,7 @@ struct watch {
  * @start: begin; ends the program with one clear line if it cannot
  * @take: take what has come, without waiting
  * @end: take the last, undo what @start changed, write header lines
- * @descriptors: fill in what to wait for, return how many
+ * @descriptors: fill in what to wait for (the second is the table of mounts), return how many
  * @rich: writes a rich bootlog, not text of the kernel
  */
 struct recorder {

@@ -1,0 +1,60 @@
+"""What the tests of bootprof-watch share: the program, and a watcher that runs for a while."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TOP = Path(__file__).parents[2]
+
+
+@dataclass
+class Watcher:
+    """A watcher that is ready; what it left behind once it has ended."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+    status: int | None = None
+    errors: str = ""
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def partial(self) -> Path:
+        return self.output.with_name(self.output.name + ".partial")
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=30)
+        self.status, self.errors = self.process.returncode, errors.decode()
+
+
+def build_watcher(folder: Path) -> Path:
+    words: list[str | Path] = ["make", "-C", TOP / "bootprof/guest/watch", f"BUILD={folder}"]
+    subprocess.run(words, check=True, capture_output=True)
+    return folder / "bootprof-watch"
+
+
+@contextlib.contextmanager
+def watching(program: Path, output: Path, *options: str | Path) -> Iterator[Watcher]:
+    """Start a watcher, wait until it is ready, end it in the end if the test has not."""
+    ready, told = os.pipe()
+    process = subprocess.Popen(
+        [program, "--output", output, "--ready-fd", str(told), *options],
+        pass_fds=[told],
+        stderr=subprocess.PIPE,
+    )
+    os.close(told)
+    watcher = Watcher(process, output)
+    try:
+        with os.fdopen(ready, "rb") as stream:
+            assert stream.read() == b"ready\n"
+        yield watcher
+        if watcher.status is None:
+            watcher.end()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
