@@ -22,8 +22,8 @@ def only_file(recording: Recording) -> Path:
     if len(recording.files) != 1:
         raise InputError(f"one file to import is needed, not {len(recording.files)}")
     path = next(iter(recording.files.values()))
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    if not path.exists() or path.is_dir():
+        raise InputError(f"{path}: no such file", hint="give what the tool wrote")
     return path
 
 

@@ -34,7 +34,8 @@ _TRACE = re.compile(
 )
 _SCRIPT = re.compile(
     rb" *(?P<command>.*?) +(?:\d+/)?(?P<pid>\d+) +(?:\[\d+\] +)?"
-    rb"(?P<second>\d+)\.(?P<fraction>\d+): +(?:\d+ +)?(?P<event>(?:syscalls|probe|raw_syscalls):[a-z_0-9]+): ?(?P<fields>.*)\Z",
+    rb"(?P<second>\d+)\.(?P<fraction>\d+): +(?:\d+ +)?"
+    rb"(?P<event>(?:syscalls|probe):[a-z_0-9]+): ?(?P<fields>.*)\Z",
     re.DOTALL,
 )
 _NAMES = rb"(?P<name>openat2?|open|creat|execveat|execve|chdir|fchdir|clone3?|v?fork|close)"
