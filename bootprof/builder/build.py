@@ -193,30 +193,35 @@ def obtain_profiler(
     modules = [initrd.GuestModule(module), *(initrd.GuestModule(path) for path in additional)]
 
     def make(target: Path) -> None:
-        initrd.make_profiler(modules, tracer, kernel.release, system.arch, target, epoch=epoch)
+        initrd.make_profiler(modules, recorders, kernel.release, system.arch, target, epoch=epoch)
 
-    tracer = obtain_tracer(cache) if system.arch == "amd64" else None
+    recorders = [
+        obtain_recorder(recorder, system.arch, cache)
+        for recorder in initrd.RECORDERS
+        if system.arch in recorder.arches
+    ]
     with progress.step("profiler archive"):
-        parts = [initrd.AGENT_SOURCE, tracer, *(module.path for module in modules)]
+        parts = [initrd.AGENT_SOURCE, *recorders, *(module.path for module in modules)]
         digest = store.digest_of(modules, epoch, *parts)
         return store.obtain(cache, "profiler", digest, make, ".cpio")[0]
 
 
-def obtain_tracer(cache: Path) -> Path:
-    """Compile the BPF tracer, or find what was compiled before from the same sources."""
+def obtain_recorder(recorder: initrd.Recorder, arch: str, cache: Path) -> Path:
+    """Compile a program that records, or find what was compiled before from the same sources."""
     sources = sorted(
         path
-        for path in initrd.TRACER_SOURCES.iterdir()
+        for path in recorder.sources.iterdir()
         if path.suffix in (".c", ".h") or path.name == "Makefile"
     )
 
     def make(target: Path) -> None:
-        initrd.make_tracer(target, cache / "tracer.log")
+        initrd.make_recorder(recorder, arch, target, cache / f"{recorder.name}.log")
 
-    with progress.step("BPF tracer") as update:
-        tracer, reused = store.obtain(cache, "tracer", store.digest_of(*sources), make)
+    with progress.step(recorder.name) as update:
+        digest = store.digest_of(arch, *sources)
+        folder, reused = store.obtain(cache, recorder.name, digest, make)
         update("unchanged, reused" if reused else "compiled")
-    return tracer / "bootprof-trace"
+    return folder / recorder.name
 
 
 def obtain_additions(cache: Path, arch: str, epoch: int) -> Path:

@@ -18,7 +18,6 @@ from bootprof.process import run
 
 GUEST = Path(__file__).parent.parent / "guest"
 AGENT_SOURCE = GUEST / "agent.c"
-TRACER_SOURCES = Path(__file__).parents[2] / "ebpf"
 # Rules of the root file system, which take over what those of the initrd have found out.
 UDEV_RULES = GUEST / "rules/60-live-medium.rules"
 # What every image's initrd gets, and where.
@@ -33,6 +32,27 @@ STATIC = ("-static", "-Os", "-s", "-Wall", "-Werror")
 
 # First program of the boot, and the backend that it starts unless the host says otherwise.
 BOOT_OPTIONS = "rdinit=/bootprof/agent"
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """A program for the profiler archive, static, compiled by its own Makefile.
+
+    Attributes:
+        name: The program.
+        sources: Folder of its sources.
+        arches: Debian architectures that it can be compiled for.
+    """
+
+    name: str
+    sources: Path
+    arches: tuple[str, ...] = ("amd64", "i386")
+
+
+RECORDERS = (
+    Recorder("bootprof-trace", Path(__file__).parents[2] / "ebpf", ("amd64",)),
+    Recorder("bootprof-watch", GUEST / "watch"),
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +107,7 @@ def check_module(module: Path, kernel_release: str) -> None:
 
 def make_profiler(
     modules: Sequence[GuestModule],
-    tracer: Path | None,
+    recorders: Sequence[Path],
     kernel_release: str,
     arch: str,
     target: Path,
@@ -98,7 +118,7 @@ def make_profiler(
 
     Args:
         modules: Kernel modules in the order in which the agent loads them.
-        tracer: The BPF tracer, or None if the architecture has none.
+        recorders: Programs that record, for the agent to start.
         kernel_release: Release of the image's kernel.
         arch: Debian architecture of the image.
         target: Archive to write (cpio, newc).
@@ -109,8 +129,8 @@ def make_profiler(
         folder = staging / "bootprof"
         folder.mkdir(parents=True)
         compile_static(AGENT_SOURCE, folder / "agent", arch)
-        if tracer is not None:
-            shutil.copy(tracer, folder)
+        for recorder in recorders:
+            shutil.copy(recorder, folder)
         lines = []
         for module in modules:
             check_module(module.path, kernel_release)
@@ -157,16 +177,19 @@ def archive(staging: Path, target: Path, epoch: int) -> None:
     )
 
 
-def make_tracer(target: Path, log_file: Path) -> None:
-    """Compile the BPF tracer: a static program with its BPF object inside.
+def make_recorder(recorder: Recorder, arch: str, target: Path, log_file: Path) -> None:
+    """Compile a program that records.
 
     Args:
-        target: Folder to make; it holds ``bootprof-trace`` then.
+        recorder: Which one.
+        arch: Debian architecture that it shall run on.
+        target: Folder to make, for the program.
         log_file: Where the words of the compilers go.
     """
     log_file.unlink(missing_ok=True)
+    machine = ["M32=-m32"] if arch == "i386" else []
     run(
-        ["make", "-C", TRACER_SOURCES, f"BUILD={target.resolve()}", "all"],
+        ["make", "-C", recorder.sources, f"BUILD={target.resolve()}", *machine],
         log_file=log_file,
     )
 
