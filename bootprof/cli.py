@@ -14,7 +14,18 @@ from bootprof import __version__
 from bootprof.errors import BootprofError
 
 # Modules of bootprof.commands, in the order in which a person needs them.
-COMMANDS = ("build", "profile", "convert", "sort", "merge", "check", "compare", "layout", "analyze")
+COMMANDS = (
+    "build",
+    "profile",
+    "convert",
+    "sort",
+    "merge",
+    "check",
+    "compare",
+    "layout",
+    "analyze",
+    "readahead",
+)
 
 DESCRIPTION = """\
 Find out which files a boot reads, and rebuild the live image so that it reads them in one pass.
