@@ -291,7 +291,7 @@ def loader_reads(layout: Layout, reads: NDArray[np.void], iso: IsoLayout | None)
     """Return how many reads at the start of a trace are the firmware's and the boot loader's.
 
     Before the first read of the squashfs, large files of the ISO are read whole: kernel and
-    initrds. The loader is done when it first gets to the end of the last of them; who reads there
+    initrds (all but their last bytes, which a read of the squashfs may bring). The loader is done when it first gets to the end of the last of them; who reads there
     later looks for signatures. Without an ISO all reads before the first one of the squashfs
     count.
     """
@@ -306,7 +306,8 @@ def loader_reads(layout: Layout, reads: NDArray[np.void], iso: IsoLayout | None)
         region_end = region.offset_bytes + region.length_bytes
         end = np.minimum(ends[:first], region_end)
         read = np.maximum(end - np.maximum(offsets[:first], region.offset_bytes), 0)
-        if region.length_bytes >= LOADED_BYTES and int(read.sum()) >= region.length_bytes:
+        whole = int(read.sum()) >= 0.9 * region.length_bytes
+        if whole and region.length_bytes >= LOADED_BYTES:
             count = max(count, int(np.argmax(np.where(read > 0, end, 0))) + 1)
     return count
 
