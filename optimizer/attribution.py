@@ -291,9 +291,9 @@ def loader_reads(layout: Layout, reads: NDArray[np.void], iso: IsoLayout | None)
     """Return how many reads at the start of a trace are the firmware's and the boot loader's.
 
     Before the first read of the squashfs, large files of the ISO are read whole: kernel and
-    initrds (all but their last bytes, which a read of the squashfs may bring). The loader is done when it first gets to the end of the last of them; who reads there
-    later looks for signatures. Without an ISO all reads before the first one of the squashfs
-    count.
+    initrds (all but their last bytes, which a read of the squashfs may bring). The loader is done
+    when it first gets to the end of the last of them; who reads there later looks for signatures.
+    Without an ISO all reads before the first one of the squashfs count.
     """
     offsets = reads["offset_bytes"]
     ends = offsets + reads["length_bytes"]
