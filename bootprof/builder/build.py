@@ -190,7 +190,10 @@ def obtain_profiler(
             kernel_release=kernel.release,
             progress=update,
         ).module
-    modules = [initrd.GuestModule(module, "ranges=1"), *(initrd.GuestModule(path) for path in additional)]
+    modules = [
+        initrd.GuestModule(module, "ranges=1"),
+        *(initrd.GuestModule(path) for path in additional),
+    ]
 
     def make(target: Path) -> None:
         initrd.make_profiler(modules, recorders, kernel.release, system.arch, target, epoch=epoch)
