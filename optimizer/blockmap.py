@@ -6,8 +6,9 @@ A read of the medium says which bytes came, not what for. What can be told from 
   read was not read: that is the readahead of the kernel.
 * A read that does not continue the one before it went to its first block on purpose; what came
   behind that may have come along.
-* A fragment block holds the tails of several files, and a data block may stand for several files
-  with the same content. Which of them was wanted cannot be seen: they share the evidence.
+* A fragment block holds the tails of several files, a data block may stand for several files with
+  the same content, and a page may hold several small blocks. Which of them was wanted cannot be
+  seen: they share the evidence.
 
 docs/commands/convert.md says how well that works, measured against a tracer in the same boot.
 """
@@ -251,15 +252,10 @@ def find_files(files: FileMap, reads: NDArray[np.void], *, exact: bool = False) 
     covered = np.bincount(rows["extent"], rows["length_bytes"], extents.size)
     whole = (covered >= extents["length_bytes"]) & (extents["length_bytes"] > 0)
 
-    jumps = np.sort(reads["offset_bytes"][seek_distances(reads) > 0])
-    if exact:
-        asked_for = whole
-    elif jumps.size:
-        before = np.maximum(np.searchsorted(jumps, starts, side="right") - 1, 0)
-        distance = starts - jumps[before]
-        asked_for = whole & (distance >= 0) & (distance < PAGE_BYTES)
-    else:
-        asked_for = np.zeros(extents.size, bool)
+    asked_for, in_page = whole, np.ones(extents.size, np.int64)
+    if not exact:
+        in_page = _in_one_page(extents)
+        asked_for = whole & _begins_a_jump(reads, starts, in_page > 1, whole)
 
     findings = np.zeros(len(files.files), FINDING)
     pieces = files.pieces
@@ -268,8 +264,42 @@ def find_files(files: FileMap, reads: NDArray[np.void], *, exact: bool = False) 
     findings["bytes_covered"] = _sum(
         pieces["file"], np.where(is_whole, pieces["file_bytes"], 0), len(files.files)
     )
-    findings["confidence"] = _confidence(files, whole, asked_for)
+    findings["confidence"] = _confidence(files, whole, asked_for, in_page)
     return Found(_touches(files, reads, whole), findings)
+
+
+def _in_one_page(extents: NDArray[np.void]) -> NDArray[np.int64]:
+    """Return for each extent how many share the page that it lies in; 1 if it has a page alone.
+
+    What is read is pages, so small blocks in one page say no more than tails in one fragment.
+    """
+    first = extents["offset_bytes"] // PAGE_BYTES
+    last = (extents["offset_bytes"] + extents["length_bytes"] - 1) // PAGE_BYTES
+    pages = np.sort(np.concatenate([first, last[last > first]]))
+    count = np.searchsorted(pages, first, side="right") - np.searchsorted(pages, first)
+    return np.where(first == last, count, 1)
+
+
+def _begins_a_jump(
+    reads: NDArray[np.void],
+    starts: NDArray[np.int64],
+    small: NDArray[np.bool_],
+    whole: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """Tell which extents begin in the first page of a read that does not continue the one before.
+
+    Of several in one such page the one that reaches out of it explains the read; those that share
+    the page with it do not count then.
+    """
+    jumps = np.sort(reads["offset_bytes"][seek_distances(reads) > 0])
+    if not jumps.size:
+        return np.zeros(starts.size, bool)
+    jump = np.maximum(np.searchsorted(jumps, starts, side="right") - 1, 0)
+    distance = starts - jumps[jump]
+    begins = whole & (distance >= 0) & (distance < PAGE_BYTES)
+    explained = np.zeros(jumps.size, bool)
+    explained[jump[begins & ~small]] = True
+    return np.asarray(begins & ~(small & explained[jump]))
 
 
 def _sum(groups: NDArray[np.int64], values: NDArray[np.int64], count: int) -> NDArray[np.int64]:
@@ -294,7 +324,10 @@ def _touches(files: FileMap, reads: NDArray[np.void], whole: NDArray[np.bool_]) 
 
 
 def _confidence(
-    files: FileMap, whole: NDArray[np.bool_], asked_for: NDArray[np.bool_]
+    files: FileMap,
+    whole: NDArray[np.bool_],
+    asked_for: NDArray[np.bool_],
+    in_page: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """Return the confidence that each file was read.
 
@@ -307,7 +340,7 @@ def _confidence(
     count = len(files.files)
     pieces = files.pieces
     file, extent = pieces["file"], pieces["extent"]
-    sharing = np.bincount(extent, minlength=asked_for.size)[extent]
+    sharing = (np.bincount(extent, minlength=asked_for.size) * in_page)[extent]
     own = sharing == 1
     length = files.extents.extents["length_bytes"][extent]
     on_purpose = np.bincount(file, own * whole[extent] * length, count) > READAHEAD_BYTES

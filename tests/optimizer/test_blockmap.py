@@ -44,7 +44,7 @@ def layout(make_image: MakeImage, tmp_path_factory: pytest.TempPathFactory) -> L
         file.seek(3 * BLOCK_BYTES)
         file.write(source.randbytes(BLOCK_BYTES))
     for number in range(SMALL_FILES):
-        (root / f"small{number}").write_bytes(source.randbytes(500))
+        (root / f"small{number}").write_bytes(source.randbytes(1500))
     (root / "empty").write_bytes(b"")
     return read_layout(make_image(root, "-b", str(BLOCK_BYTES)))
 
@@ -149,6 +149,24 @@ def test_files_of_one_fragment_block_share_what_it_says(layout: Layout, files: F
         value = confidence(files, found, b"/small%d" % number)
         assert value == pytest.approx(1 / math.sqrt(SMALL_FILES))
         assert value < DEFAULT_THRESHOLD
+
+
+def test_small_blocks_of_one_page_share_what_it_says_unless_a_larger_one_explains_the_read(
+    make_image: MakeImage, tmp_path: Path
+) -> None:
+    source = random.Random(6)
+    for number in range(3):
+        (tmp_path / f"small{number}").write_bytes(source.randbytes(600))
+    (tmp_path / "zlarge").write_bytes(source.randbytes(20_000))
+    image = read_layout(make_image(tmp_path, "-no-fragments"))
+    mapped = map_files([image])
+    only = find_files(mapped, reads_of((0, 512), (0, 2048)))
+    assert confidence(mapped, only, b"/small0") == pytest.approx(1 / math.sqrt(4))
+    more = find_files(mapped, reads_of((0, 512), (0, 24_576)))
+    assert confidence(mapped, more, b"/small0") == pytest.approx(CAME_ALONG / math.sqrt(4))
+    assert confidence(mapped, more, b"/zlarge") == 1
+    loop = find_files(mapped, reads_of((0, 2048)), exact=True)
+    assert confidence(mapped, loop, b"/small0") == 1
 
 
 def test_files_of_one_content_share_what_it_says(layout: Layout, files: FileMap) -> None:
