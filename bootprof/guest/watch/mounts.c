@@ -155,6 +155,8 @@ static void mark_layer(struct mounts *mounts, const char *folder, size_t length,
 	struct mount_point *best = NULL;
 	size_t i, longest = 1;
 
+	while (length && folder[length - 1] == '/')
+		length--;
 	for (i = 0; i < mounts->count; i++) {
 		struct mount_point *mount = &mounts->list[i];
 		size_t size = strlen(mount->point);
