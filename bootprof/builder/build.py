@@ -12,6 +12,7 @@ from bootprof import progress
 from bootprof.builder import initrd, iso, repack, store
 from bootprof.builder.config import Initrd, LiveConfig
 from bootprof.builder.kernelmodule import build_module
+from bootprof.builder.readahead import FILES, PROGRAM, ReadaheadRequest, make_archive, make_list
 from bootprof.builder.root import Kernel, find_kernel, make_root, source_date_epoch
 from bootprof.builder.squashfs import make_squashfs, mksquashfs_version
 from bootprof.errors import InputError, UnsupportedError
@@ -28,6 +29,7 @@ class BuildRequest:
         image: ISO image to write, or None for ``<output>/<name>.iso``.
         profiling: Add the profiler archive and start it.
         sort: Use the configured sort file if it is there.
+        readahead: What the image shall read ahead, or None.
     """
 
     config: LiveConfig
@@ -36,6 +38,7 @@ class BuildRequest:
     image: Path | None = None
     profiling: bool = False
     sort: bool = True
+    readahead: ReadaheadRequest | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,9 @@ def build(request: BuildRequest) -> BuildResult:
             obtain_initrd(config.initrd, cache, kernel),
             obtain_additions(cache, request.config.system.arch, epoch),
         ]
+        if request.readahead is not None:
+            arch = config.system.arch
+            initrds.append(obtain_readahead(request.readahead, cache, squashfs, arch, epoch))
         boot_options = config.media.boot_options
         if request.profiling:
             initrds.append(obtain_profiler(request, cache, kernel, additional, epoch))
@@ -237,6 +243,21 @@ def obtain_additions(cache: Path, arch: str, epoch: int) -> Path:
     return store.obtain(cache, "additions", digest, make, ".cpio")[0]
 
 
+def obtain_readahead(
+    request: ReadaheadRequest, cache: Path, squashfs: Path, arch: str, epoch: int
+) -> Path:
+    """Make the readahead list for a squashfs, and the initrd archive that acts on it."""
+
+    def make(target: Path) -> None:
+        make_archive(content, arch, target, epoch=epoch)
+
+    with progress.step(f"readahead list for {request.drive.title}") as update:
+        content = make_list(request, squashfs)
+        update(f"{sum(not line.startswith(b'#') for line in content.splitlines())} ranges")
+        digest = store.digest_of(content, PROGRAM, *FILES, arch, epoch)
+        return store.obtain(cache, "readahead", digest, make, ".cpio")[0]
+
+
 def obtain_initrd(config: Initrd, cache: Path, kernel: Kernel) -> Path:
     """Pack the initrd again, or give it as it is a file name that fits every boot loader."""
 
@@ -281,6 +302,7 @@ def write_manifest(
         "sort_sha256": store.file_digest(sort) if sort else None,
         "mksquashfs": ".".join(str(number) for number in version),
         "profiling": request.profiling,
+        "readahead": request.readahead.source if request.readahead else None,
     }
     with store.replacing(result.image.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(manifest, indent=2) + "\n")

@@ -90,6 +90,18 @@ class Initrd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     leave_out: tuple[str, ...] = ()
 
 
+class Readahead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``[readahead]``: what the image reads ahead while it boots.
+
+    Attributes:
+        bootlog: Bootlog of what to read ahead, beside the configuration; empty for no readahead.
+        drive: Drive that the gaps between are weighed for.
+    """
+
+    bootlog: str = ""
+    drive: str = "cd-24x"
+
+
 class LiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole configuration, and the file that it came from."""
 
@@ -98,6 +110,7 @@ class LiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     squashfs: Squashfs = Squashfs()
     initrd: Initrd = Initrd()
     media: Media = Media()
+    readahead: Readahead = Readahead()
 
 
 def load_config(path: Path, defines: Sequence[str] = ()) -> LiveConfig:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bootprof.builder.config import Readahead
+    from bootprof.builder.readahead import ReadaheadRequest
 
 EPILOG = """\
 The sort file that the configuration names (squashfs.sort, by default distrib.sort beside the
@@ -14,6 +18,8 @@ examples:
   bootprof build                          config/live.cfg to out/<name>.iso
   bootprof build --profiling -i out/profiling.iso
                                           the same with the profiler in a second initrd
+  bootprof build --readahead out/profile/bootlog.events
+                                          read ahead, while it boots, what that boot has read
   bootprof build --define system.arch=i386 --define 'system.packages=["live-boot"]'
 
 What has not changed since an earlier run (the bootstrapped root, the kernel module, the
@@ -68,6 +74,21 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--no-sort", action="store_true", help="leave the sort file alone, even if it is there"
     )
+    parser.add_argument(
+        "-r",
+        "--readahead",
+        type=Path,
+        metavar="BOOTLOG",
+        help="read ahead what this boot has touched (default: readahead.bootlog, if it is set)",
+    )
+    parser.add_argument(
+        "--no-readahead", action="store_true", help="read nothing ahead, whatever is configured"
+    )
+    parser.add_argument(
+        "--readahead-drive",
+        metavar="DRIVE",
+        help="drive to weigh gaps for, see bootprof readahead (default: readahead.drive)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -76,15 +97,34 @@ def run(options: argparse.Namespace) -> int:
     from bootprof.builder.build import BuildRequest, build
     from bootprof.builder.config import load_config
 
+    config = load_config(options.config, options.define)
     result = build(
         BuildRequest(
-            config=load_config(options.config, options.define),
+            config=config,
             base=options.config.parent,
             output=options.output,
             image=options.image,
             profiling=options.profiling,
             sort=not options.no_sort,
+            readahead=readahead_request(options, config.readahead),
         )
     )
     print(result.image)
     return 0
+
+
+def readahead_request(
+    options: argparse.Namespace, configured: Readahead
+) -> ReadaheadRequest | None:
+    """Return what the image shall read ahead: by the options, else by the configuration."""
+    from bootprof.builder.readahead import ReadaheadRequest
+    from bootprof.commands.analyze import touched_by
+    from bootprof.commands.compare import choose_drives
+
+    bootlog = options.readahead
+    if bootlog is None and configured.bootlog:
+        bootlog = options.config.parent / configured.bootlog
+    if bootlog is None or options.no_readahead:
+        return None
+    drive = choose_drives([options.readahead_drive or configured.drive])[0]
+    return ReadaheadRequest(str(bootlog), touched_by(bootlog), drive)
