@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import io
 import logging
 import os
 import signal
@@ -65,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=logging.DEBUG if options.debug else logging.WARNING,
         format="bootprof: %(levelname)s: %(message)s",
     )
+    if isinstance(sys.stdout.buffer, io.RawIOBase):
+        # Unbuffered (python -u), a write to a full disk takes a part and does not say so.
+        sys.stdout = open(sys.stdout.fileno(), "w", closefd=False)  # noqa: SIM115
     # Ends like Ctrl-C, so that every `finally` and context manager on the way out cleans up.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
@@ -84,7 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         where = f"{error.filename}: " if error.filename else ""
         missing = isinstance(error, FileNotFoundError)
-        return report(f"{where}{error.strerror or error}", "", 2 if missing else 1)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "make room, or write to another file system" if full else ""
+        return report(f"{where}{error.strerror or error}", hint, 2 if missing else 1)
     except KeyboardInterrupt:
         return report("interrupted", "", 130)
     return status

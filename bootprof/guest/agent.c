@@ -216,7 +216,7 @@ static bool start_kmod(void)
 		}
 		first = false;
 		folder = openat(debugfs, "bootprof", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (!error && folder < 0)
+		if (debugfs < 0 || (!error && folder < 0))
 			snprintf(reason, sizeof(reason), "this kernel has no debugfs to read from");
 		started = !error && folder >= 0;
 		note("kmod", started ? "started" : "failed", started ? "" : reason);
