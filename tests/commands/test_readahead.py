@@ -1,0 +1,112 @@
+"""``bootprof readahead``: a list from a bootlog or a block trace, and clear words where not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bootprof.cli import main
+from optimizer.readahead import ReadaheadList, parse_list
+
+BLOCK = 131072
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("mksquashfs") is None:
+        pytest.skip("mksquashfs is not installed: apt-get install squashfs-tools")
+    root = tmp_path_factory.mktemp("readahead") / "root"
+    root.mkdir()
+    for number in range(10):
+        (root / f"file {number}").write_bytes(os.urandom(2 * BLOCK))
+    made = root.parent / "image.squashfs"
+    command = ["mksquashfs", str(root), str(made), "-no-progress"]
+    subprocess.run(command, check=True, capture_output=True)
+    return made
+
+
+def listed(path: Path) -> ReadaheadList:
+    with path.open("rb") as stream:
+        return parse_list(stream, str(path))
+
+
+def test_a_bootlog_becomes_a_list_for_this_image(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bootlog, target = tmp_path / "bootlog.list", tmp_path / "readahead.list"
+    bootlog.write_text("/file 2\n/file 7\n/not there\n")
+    assert main(["readahead", str(image), str(bootlog), "-d", "usb-2", "-o", str(target)]) == 0
+    found = listed(target)
+    assert found.superblock == image.read_bytes()[:96]
+    assert found.drive == "usb-2"
+    # Superblock, two files, tables; of the files two blocks each, and what shares a page with them.
+    assert len(found.ranges) == 4
+    assert 4 * BLOCK < int(found.ranges["length_bytes"].sum()) < 4 * BLOCK + 32768
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("4 ranges, ")
+    assert "one pass on USB 2" in shown.err
+
+
+def test_without_output_the_list_goes_to_standard_output(
+    image: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    bootlog, target = tmp_path / "bootlog.list", tmp_path / "readahead.list"
+    bootlog.write_text("/file 2\n")
+    assert main(["readahead", str(image), str(bootlog), "-o", str(target)]) == 0
+    assert main(["readahead", str(image), str(tmp_path)]) == 0
+    assert capfdbinary.readouterr().out == target.read_bytes()
+
+
+def test_a_block_trace_becomes_a_list_of_what_was_read(image: Path, tmp_path: Path) -> None:
+    trace, target = tmp_path / "blocktrace.tsv", tmp_path / "readahead.list"
+    digest = hashlib.sha256(image.read_bytes()).hexdigest()
+    trace.write_text(
+        f"#bootprof-blocktrace 1\n#image: x\n#image_bytes: {image.stat().st_size}\n"
+        f"#image_sha256: {digest}\n#target_ns: 9\n1\t409600\t8192\n2\t819200\t4096\n"
+    )
+    assert main(["readahead", str(image), str(trace), "-d", "nvme", "-o", str(target)]) == 0
+    places = listed(target).ranges[["offset_bytes", "length_bytes"]].tolist()
+    assert places[1:3] == [(409600, 8192), (819200, 4096)]
+
+
+def test_a_block_trace_of_another_image_is_refused(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "blocktrace.tsv"
+    trace.write_text(
+        "#bootprof-blocktrace 1\n#image: x\n#image_bytes: 4096\n#target_ns: 9\n1\t0\t4096\n"
+    )
+    assert main(["readahead", str(image), str(trace)]) == 2
+    assert "is of another image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "no such file"), ("/not there\n", "none of its files"), ("", "none of its files")],
+)
+def test_a_bootlog_that_says_nothing_of_the_image_is_refused(
+    image: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: str | None,
+    words: str,
+) -> None:
+    bootlog, target = tmp_path / "bootlog.list", tmp_path / "readahead.list"
+    if content is not None:
+        bootlog.write_text(content)
+    assert main(["readahead", str(image), str(bootlog), "-o", str(target)]) == 2
+    assert words in capsys.readouterr().err
+    assert not target.exists()
+
+
+def test_a_folder_without_a_bootlog_is_refused(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["readahead", str(image), str(tmp_path)]) == 2
+    assert "holds no bootlog" in capsys.readouterr().err

@@ -1,0 +1,228 @@
+"""A readahead list has all that a boot wants, in one ascending pass that no drive wants changed."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from optimizer.attribution import demand_of
+from optimizer.blocktrace import READ_DTYPE
+from optimizer.drives import DRIVES
+from optimizer.errors import FormatError, InputError
+from optimizer.readahead import (
+    PAGE_BYTES,
+    RANGE_DTYPE,
+    SUPERBLOCK_BYTES,
+    ReadaheadList,
+    format_list,
+    parse_list,
+    plan,
+    read_superblock_bytes,
+    wanted_by_demand,
+    wanted_by_trace,
+)
+from optimizer.squashfs import Kind, Layout, read_layout
+
+BLOCK = 131072
+FILES = 40
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory, make_image: Callable[..., Path]) -> Layout:
+    """Forty files of three blocks each that do not compress: 15 MB."""
+    root = tmp_path_factory.mktemp("files")
+    source = random.Random(6)
+    for number in range(FILES):
+        (root / f"{number:02}").write_bytes(source.randbytes(3 * BLOCK))
+    return read_layout(make_image(root, "-comp", "gzip", "-no-fragments"))
+
+
+def reads(*places: tuple[int, int]) -> NDArray[np.void]:
+    return np.array([(0, offset, length) for offset, length in places], READ_DTYPE)
+
+
+def bytes_of(places: NDArray[np.void], size_bytes: int) -> NDArray[np.bool_]:
+    covered = np.zeros(size_bytes, bool)
+    for offset, length in zip(
+        places["offset_bytes"].tolist(), places["length_bytes"].tolist(), strict=True
+    ):
+        covered[offset : offset + length] = True
+    return covered
+
+
+def test_the_ranges_hold_every_needed_block_and_every_table(layout: Layout) -> None:
+    demand = demand_of(layout, {b"/03": [], b"/30": [(BLOCK, 10)]})
+    planned = plan(layout, wanted_by_demand(layout, demand), DRIVES["cd-24x"])
+    extents = layout.extent_map.extents
+    is_table = ~np.isin(extents["kind"], (Kind.BLOCK, Kind.FRAGMENT))
+    must = extents[demand.needed | is_table]
+    assert is_table.sum() > 3
+    assert demand.needed.sum() > 4
+    covered = bytes_of(planned.ranges, layout.size_bytes)
+    assert covered[bytes_of(must, layout.size_bytes)].all()
+
+
+def test_of_a_file_that_was_read_in_part_only_these_blocks_are_wanted(layout: Layout) -> None:
+    part = demand_of(layout, {b"/30": [(BLOCK, 10)]})
+    ranges = plan(layout, wanted_by_demand(layout, part), DRIVES["nvme"]).ranges
+    covered = bytes_of(ranges, layout.size_bytes)
+    first, second, third = layout.extents_of(b"/30")["offset_bytes"].tolist()
+    assert covered[second : second + BLOCK].all()
+    # Neighbours only as far as they share a page with it.
+    assert not covered[first : second - PAGE_BYTES].any()
+    assert not covered[third + PAGE_BYTES : third + BLOCK].any()
+
+
+def test_only_the_range_with_the_tables_is_marked_as_such(layout: Layout) -> None:
+    demand = demand_of(layout, {b"/03": []})
+    ranges = plan(layout, wanted_by_demand(layout, demand), DRIVES["usb-2"]).ranges
+    assert ranges["tables"].tolist() == [False, False, True]
+    inode_table = layout.superblock.inode_table
+    assert ranges["offset_bytes"][2] <= inode_table < ranges["offset_bytes"][2] + PAGE_BYTES
+
+
+@given(st.data())
+def test_ranges_are_sorted_disjoint_and_cover_what_is_wanted(
+    layout: Layout, data: st.DataObject
+) -> None:
+    drive = DRIVES[data.draw(st.sampled_from(sorted(DRIVES)))]
+    size = layout.size_bytes
+    places = data.draw(
+        st.lists(
+            st.integers(0, size - 1).flatmap(
+                lambda offset: st.tuples(
+                    st.just(offset), st.integers(1, min(size - offset, 300_000))
+                )
+            ),
+            max_size=12,
+        )
+    )
+    wanted = reads(*places)
+    planned = plan(layout, wanted, drive)
+    offsets = planned.ranges["offset_bytes"]
+    ends = offsets + planned.ranges["length_bytes"]
+    assert (offsets[1:] > ends[:-1]).all()
+    assert (planned.ranges["length_bytes"] > 0).all()
+    assert not len(ends) or ends[-1] <= size
+    assert (offsets % PAGE_BYTES == 0).all()
+    assert ((ends % PAGE_BYTES == 0) | (ends == size)).all()
+    covered = bytes_of(planned.ranges, size)
+    assert covered[bytes_of(wanted, size)].all()
+    assert int(covered.sum()) == planned.wanted_bytes + planned.bridged_bytes
+    # Bridges are only built where they pay.
+    assert planned.seconds <= planned.stretch_seconds + 1e-9
+
+
+@pytest.mark.parametrize("name", sorted(DRIVES))
+def test_a_gap_is_read_through_exactly_where_that_is_cheaper_than_a_request(
+    layout: Layout, name: str
+) -> None:
+    # A drive that reads 1 MB/s makes gaps of this image worth a thought on all.
+    drive = replace(DRIVES[name], first_rate_bytes_per_second=1e6, last_rate_bytes_per_second=1e6)
+    seen = set()
+    for gap_pages in (1, 2, 8, 20, 40, 100, 1000):
+        second = (10 + gap_pages) * PAGE_BYTES
+        wanted = reads((0, 10 * PAGE_BYTES), (second, PAGE_BYTES))
+        planned = plan(layout, wanted, drive)
+        request = drive.overhead_ms / 1e3 + float(
+            drive.positioning_seconds(10 * PAGE_BYTES, second)
+        )
+        cheaper = gap_pages * PAGE_BYTES / 1e6 <= request
+        assert len(planned.ranges) == (1 if cheaper else 2)
+        assert planned.bridged_bytes == (gap_pages * PAGE_BYTES if cheaper else 0)
+        seen.add(cheaper)
+    assert False in seen
+
+
+def test_offsets_count_from_the_squashfs_wherever_it_lies(layout: Layout, tmp_path: Path) -> None:
+    moved_file = tmp_path / "disk"
+    moved_file.write_bytes(bytes(1 << 20) + Path(layout.name).read_bytes())
+    moved = read_layout(moved_file, 1 << 20)
+    touched: dict[bytes, list[tuple[int, int]]] = {b"/03": [], b"/17": []}
+    plans = [
+        plan(image, wanted_by_demand(image, demand_of(image, touched)), DRIVES["usb-2"])
+        for image in (layout, moved)
+    ]
+    assert plans[0].ranges.tolist() == plans[1].ranges.tolist()
+    superblocks = []
+    for image in (layout, moved):
+        with Path(image.name).open("rb") as stream:
+            superblocks.append(read_superblock_bytes(stream, image))
+    assert superblocks[0] == superblocks[1]
+    assert superblocks[0][:4] == b"hsqs"
+
+
+def test_a_block_trace_gives_what_was_read_of_the_squashfs_and_nothing_around_it(
+    layout: Layout, tmp_path: Path
+) -> None:
+    moved_file = tmp_path / "disk"
+    moved_file.write_bytes(bytes(1 << 20) + Path(layout.name).read_bytes() + bytes(1 << 20))
+    moved = read_layout(moved_file, 1 << 20)
+    trace = reads((0, 2048), ((1 << 20) + 409_600, 8192), ((1 << 20) + moved.size_bytes, 8192))
+    ranges = plan(moved, wanted_by_trace(moved, trace), DRIVES["nvme"]).ranges
+    assert ranges[["offset_bytes", "length_bytes"]].tolist()[1] == (409_600, 8192)
+    assert ranges["tables"].tolist() == [False, False, True]
+
+
+def test_an_image_that_does_not_fit_on_the_drive_is_refused(layout: Layout) -> None:
+    small = replace(DRIVES["usb-2"], capacity_bytes=1_000_000)
+    with pytest.raises(InputError, match="do not fit on USB 2"):
+        plan(layout, reads((0, 1)), small)
+
+
+ranges_strategy = st.lists(
+    st.tuples(st.integers(1, 10**6), st.integers(1, 10**6), st.booleans()), max_size=30
+)
+
+
+@given(ranges_strategy, st.binary(min_size=SUPERBLOCK_BYTES, max_size=SUPERBLOCK_BYTES))
+def test_a_list_reads_back_as_it_was_written(
+    steps: list[tuple[int, int, bool]], superblock: bytes
+) -> None:
+    rows, end = [], 0
+    for gap, length, tables in steps:
+        rows.append((end + gap, length, tables))
+        end += gap + length
+    written = ReadaheadList(superblock, end, "cd-24x", np.array(rows, RANGE_DTYPE))
+    found = parse_list(io.BytesIO(format_list(written)), "list")
+    assert found.superblock == superblock
+    assert (found.squashfs_bytes, found.drive) == (end, "cd-24x")
+    assert found.ranges.tolist() == rows
+
+
+GOOD = format_list(
+    ReadaheadList(
+        bytes(SUPERBLOCK_BYTES), 9000, "usb-2", np.array([(0, 10, 0), (20, 5, 1)], RANGE_DTYPE)
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not a readahead list"),
+        (b"/etc/passwd\n", "not a readahead list"),
+        (GOOD[:-8], "line 7"),
+        (GOOD.replace(b"20\t5\ttables\n", b""), "2 ranges are announced, 1 are there"),
+        (GOOD.replace(b"20\t5", b"10\t5"), "line 7: not behind"),
+        (GOOD.replace(b"20\t5", b"20\t0"), "line 7: not behind"),
+        (GOOD.replace(b"20\t5", b"20\t-5"), "line 7: not a range"),
+        (GOOD.replace(b"20\t5", b"8999\t5"), "past the end"),
+        (GOOD.replace(b"#drive: usb-2\n", b""), "header"),
+        (GOOD.replace(b"#superblock: 00", b"#superblock: "), "superblock"),
+        (GOOD.replace(b"#superblock: 00", b"#superblock: xx"), "header"),
+    ],
+)
+def test_a_damaged_list_is_refused_with_its_place(content: bytes, words: str) -> None:
+    with pytest.raises(FormatError, match=words) as refused:
+        parse_list(io.BytesIO(content), "some.list")
+    assert "some.list" in refused.value.message
