@@ -22,6 +22,16 @@ _FRAGMENTS = (
     "but not which of them it was read for, so each has a confidence below the threshold"
 )
 
+_TOO_SOON = (
+    "a file system is watched once the recorder has noticed the mount; these files are touched "
+    "within a millisecond of it, so chance decides"
+)
+_TEMPORARY = "a file without a name (`O_TMPFILE`), which an overlay has since 6.4, by a made-up one"
+_BY_FIRST_NAME = (
+    "a watch belongs to a directory, whatever mount it is reached through: the name is that of the "
+    "place where the recorder found it"
+)
+
 # Backends that see blocks; part of the workload ("" for any), and what is wrong.
 _BLOCKS: Final = {
     ("calls", MISSED): _IN_MEMORY,
@@ -37,6 +47,7 @@ _BLOCKS: Final = {
     ("32bit", MISSED): "the file that creat empties is not read; the program is one of those in "
     "the fragment block",
     ("tmpfs", MISSED): _IN_MEMORY,
+    ("handle", MISSED): _IN_MEMORY,
     ("storm", MISSED): _IN_MEMORY,
     ("", LISTED): _NEIGHBOURS,
     ("", ORDER): "files come with the neighbours that were read before, so in the order of the "
@@ -45,6 +56,19 @@ _BLOCKS: Final = {
 
 # Recorder, part of the workload ("" for any), and what is wrong.
 EXPLANATIONS: Final = {
+    ("kmod", "handle", MISSED): "in table mode the module replaces the system calls that open by "
+    "name; open_by_handle_at is none of these",
+    ("fanotify", "early", MISSED): _TOO_SOON,
+    ("fanotify", "tmpfs", MISSED): _TOO_SOON,
+    ("fanotify", "handle", MISSED): _TOO_SOON,
+    ("fanotify", "failed", LISTED): _TEMPORARY,
+    ("inotify", "early", MISSED): _TOO_SOON,
+    ("inotify", "tmpfs", MISSED): _TOO_SOON,
+    ("inotify", "tmpfs", ORDER): _TOO_SOON,
+    ("inotify", "handle", MISSED): _TOO_SOON,
+    ("inotify", "failed", LISTED): _TEMPORARY,
+    ("inotify", "bind", MISSED): _BY_FIRST_NAME,
+    ("inotify", "bind", LISTED): _BY_FIRST_NAME,
     ("ebpf", "bind", LISTED): "`cache` events: " + _NAMES_OF_IMAGE,
     **{
         (name, part, kind): text

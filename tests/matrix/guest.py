@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 TOP = HERE.parents[1]
 
 # Programs that record, and where they are made.
-SOURCES = {"bootprof-trace": TOP / "ebpf"}
+SOURCES = {"bootprof-trace": TOP / "ebpf", "bootprof-watch": TOP / "bootprof/guest/watch"}
 # virtio_blk and isofs for the medium, the rest for the root.
 MODULES = ("virtio_blk", "isofs", "loop", "squashfs", "overlay")
 
@@ -43,8 +43,10 @@ mkdir -p /ready /out /medium /lower /cow /root /truth
 mount -t tmpfs none /truth
 """
 
-# The middle of every run. Both parts of the workload append to one list. The move and the chroot
-# are what switch_root does, by a process that need not be the first.
+# The middle of every run. Both parts of the workload append to one list. The early one comes right
+# after the mounts, which recorders of file system events have to notice first; for the rest, chance
+# shall not decide. The move and the chroot are what switch_root does, by a process that need not be
+# the first.
 WORKLOAD = """
 mount -t iso9660 -o ro /dev/vda /medium
 losetup -r /dev/loop0 /medium/live/filesystem.squashfs
@@ -55,7 +57,8 @@ mount -t overlay -o lowerdir=/lower,upperdir=/cow/upper,workdir=/cow/work none /
 mount -o bind /truth /root/truth
 mount -t proc none /root/proc
 workload early /root/w /w /truth/truth
-(cd /root; mount --move . /; exec chroot . /bin/workload main /w /w /truth/truth)
+sleep 1
+(cd /root; mount --move . /; exec chroot . /bin/workload main /w /w /truth/truth $storm)
 """
 
 
@@ -82,13 +85,14 @@ class Recorder:
         return not self.suites or suite in self.suites
 
 
-def background(name: str, file: str, command: str) -> Recorder:
+def background(name: str, file: str, command: str, suites: tuple[str, ...] = ()) -> Recorder:
     """Return a recorder that is a program, which ends when it is told to.
 
     Args:
         name: Name of the backend.
         file: Name of what it records.
         command: The program with its options, but for ``--output`` and ``--ready-fd``.
+        suites: Suites whose kernels have what it needs; empty for all.
     """
     start = f"""
 mkfifo /ready/{name}
@@ -97,7 +101,7 @@ pid_{name}=$!
 read answer < /ready/{name}
 [ "$answer" = ready ]
 """
-    return Recorder(name, file, start, f"kill -TERM $pid_{name}\nwait $pid_{name}\n")
+    return Recorder(name, file, start, f"kill -TERM $pid_{name}\nwait $pid_{name}\n", suites)
 
 
 KMOD = Recorder(
@@ -112,6 +116,12 @@ RECORDERS: Mapping[str, Recorder] = {
     for recorder in (
         KMOD,
         background("ebpf", "ebpf.events", "bootprof-trace --memory 256"),
+        background("fanotify", "fanotify.events", "bootprof-watch --backend fanotify"),
+        background("inotify", "inotify.events", "bootprof-watch --backend inotify"),
+        background("tracepoints", "tracepoints.log", "bootprof-watch --backend tracepoints"),
+        background(
+            "block_dump", "block_dump.log", "bootprof-watch --backend block_dump", ("bullseye",)
+        ),
         # The server of the medium records it.
         Recorder("block", "", "", ""),
     )
@@ -195,6 +205,7 @@ def live_system(folder: Path) -> LiveSystem:
         {
             "bin/workload": folder / "workload",
             "bin/bootprof-trace": folder / "trace/bootprof-trace",
+            "bin/bootprof-watch": folder / "watch/bootprof-watch",
         },
     )
 
@@ -206,6 +217,7 @@ def run_workload(
     folder: Path,
     *,
     module: ModuleBuild | None = None,
+    storm: tuple[int, int] = (200, 1000),
     timeout_seconds: float = 300,
 ) -> Run:
     """Boot a kernel, run the workload under some recorders, fetch what they recorded.
@@ -216,13 +228,15 @@ def run_workload(
         recorders: Started in this order, before anything is mounted.
         folder: Where the recorded files are written.
         module: The kernel module, for the recorder that is one.
+        storm: Number of processes that are forked at once, and of the opens of each.
         timeout_seconds: When to end a guest that hangs.
 
     Raises:
         AssertionError: The workload or a recorder failed, or the kernel complained.
     """
     script = PRELUDE + "".join(recorder.start for recorder in recorders)
-    script += WORKLOAD + "".join(recorder.stop for recorder in recorders)
+    script += f'storm="{storm[0]} {storm[1]}"\n' + WORKLOAD
+    script += "".join(recorder.stop for recorder in recorders)
     names = [recorder.file for recorder in recorders if recorder.file]
     script += "".join(f"send {name} /out/{name}\n" for name in names)
     script += "send truth /truth/truth\necho end > $OUT\n"

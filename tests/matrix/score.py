@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -120,10 +120,19 @@ def score(accessed: Iterable[bytes], listed: Iterable[bytes]) -> Score:
     )
 
 
-def sequences(log: Bootlog) -> dict[int, list[tuple[str, bytes]]]:
-    """Return what each process opened and executed below the workload's folder, in order."""
+def sequences(log: Bootlog, aside: Container[bytes]) -> dict[int, list[tuple[str, bytes]]]:
+    """Return what each process opened and executed below the workload's folder, in order.
+
+    Args:
+        log: A bootlog.
+        aside: Paths that are left out.
+    """
     names = {int(Operation.OPEN): "open", int(Operation.EXEC): "exec"}
-    wanted = {index for index, path in enumerate(log.paths) if path.startswith(PREFIX)}
+    wanted = {
+        index
+        for index, path in enumerate(log.paths)
+        if path.startswith(PREFIX) and path not in aside
+    }
     found: dict[int, list[tuple[str, bytes]]] = {}
     events = log.events[np.isin(log.events["operation"], list(names))]
     for pid, operation, path in zip(
@@ -150,7 +159,7 @@ def evaluate(truth: Sequence[Access], log: Bootlog) -> Result:
         if part in listed and path not in neither:
             listed[part].append(path)
     calm = [part for part in accessed if part != STORM]
-    recorded = sequences(log)
+    recorded = sequences(log, {access.path for access in truth if access.kind == "async"})
     return Result(
         parts={part: score(accessed[part], listed[part]) for part in accessed},
         total=score(

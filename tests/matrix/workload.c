@@ -4,7 +4,7 @@
  *
  *	workload prepare TREE			makes the files, on the host
  *	workload early FOLDER NAMED TRUTH	what is accessed before the root is switched
- *	workload main FOLDER NAMED TRUTH	all the rest
+ *	workload main FOLDER NAMED TRUTH PROCESSES OPENS	all the rest; the size of the storm
  *
  * FOLDER is where the files are now, NAMED what the booted system calls it. Each part of the
  * workload has a folder of its own, so that a table can say which part a recorder misses. Lines
@@ -12,6 +12,7 @@
  * escaped as in a rich bootlog. Kinds:
  *
  *	open	opened, and read unless the part is about files that are not read
+ *	async	opened on behalf of the process, perhaps by a thread of the kernel
  *	exec	executed: a program, a script, the interpreter of a script
  *	load	the ELF interpreter that the kernel maps beside a program
  *	may	not opened, but the kernel itself reads of it: it counts neither way
@@ -22,6 +23,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <linux/openat2.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -38,8 +40,6 @@
 #define COLD_FILES	4		/* neighbours in each folder that nobody touches */
 #define STORM_FILES	64
 #define STORM_FILE_BYTES 4096
-#define STORM_PROCESSES	200
-#define STORM_OPENS	1000
 #define DEPTH		40
 
 static FILE *truth;
@@ -164,6 +164,10 @@ static void prepare(void)
 	make_all("open openat openat2");
 	begin("tmpfs");
 	check(!mkdir("mounted", 0755), "mkdir");
+	begin("handle");
+	check(!mkdir("mounted", 0755), "mkdir");
+	begin("iouring");
+	make_all("first second");
 	begin("storm");
 	for (i = 0; i < STORM_FILES; i++) {
 		snprintf(name, sizeof(name), "file-%zu", i);
@@ -487,14 +491,78 @@ static void memory(void)
 	touch(open("mounted/a", O_RDONLY), "mounted/a");
 }
 
-static void storm_process(int number)
+static void by_handle(void)
 {
-	size_t size = STORM_OPENS * 64, used = 0;
-	char *lines = malloc(size), name[32];
-	int i, file;
+	struct {
+		struct file_handle handle;
+		char bytes[MAX_HANDLE_SZ];
+	} place = { .handle.handle_bytes = MAX_HANDLE_SZ };
+	int mount_id, directory;
 
-	for (i = 0; i < STORM_OPENS; i++) {
-		snprintf(name, sizeof(name), "file-%d", (number * 31 + i * 17) % STORM_FILES);
+	start("handle");
+	/* An overlay gives no handles. */
+	check(!mount("none", "mounted", "tmpfs", 0, NULL), "tmpfs");
+	check(!mknod("mounted/file", S_IFREG | 0644, 0), "mknod");
+	check(!name_to_handle_at(AT_FDCWD, "mounted/file", &place.handle, &mount_id, 0), "handle");
+	directory = open("mounted", O_RDONLY | O_DIRECTORY);
+	touch(open_by_handle_at(directory, &place.handle, O_RDONLY), "mounted/file");
+	close(directory);
+}
+
+/* Open a file by io_uring; what io_uring_setup(2) and io_uring_enter(2) ask for, and no more. */
+static int ring_open(const char *name)
+{
+	struct io_uring_params sizes = { 0 };
+	int ring = syscall(SYS_io_uring_setup, 1, &sizes);
+	const int access = PROT_READ | PROT_WRITE, how = MAP_SHARED | MAP_POPULATE;
+	char *submitted, *completed;
+	struct io_uring_sqe *entry;
+
+	check(ring >= 0, "io_uring_setup");
+	submitted = mmap(NULL, sizes.sq_off.array + sizes.sq_entries * sizeof(unsigned int), access,
+			 how, ring, IORING_OFF_SQ_RING);
+	completed = mmap(NULL, sizes.cq_off.cqes + sizes.cq_entries * sizeof(struct io_uring_cqe),
+			 access, how, ring, IORING_OFF_CQ_RING);
+	entry = mmap(NULL, sizeof(*entry), access, how, ring, IORING_OFF_SQES);
+	check(submitted != MAP_FAILED && completed != MAP_FAILED && entry != MAP_FAILED, "ring");
+	memset(entry, 0, sizeof(*entry));
+	entry->opcode = IORING_OP_OPENAT;
+	entry->fd = AT_FDCWD;
+	entry->addr = (uintptr_t)name;
+	entry->open_flags = O_RDONLY;
+	*(unsigned int *)(submitted + sizes.sq_off.array) = 0;
+	__atomic_store_n((unsigned int *)(submitted + sizes.sq_off.tail), 1, __ATOMIC_RELEASE);
+	check(syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1,
+	      "io_uring_enter");
+	errno = -((struct io_uring_cqe *)(completed + sizes.cq_off.cqes))->res;
+	return ((struct io_uring_cqe *)(completed + sizes.cq_off.cqes))->res;
+}
+
+static void io_uring(void)
+{
+	static const char * const opened[] = { "second", "first" };
+	char buffer[4096];
+	size_t i;
+
+	start("iouring");
+	for (i = 0; i < COUNT(opened); i++) {
+		int file = ring_open(opened[i]);
+
+		check(file >= 0 && read(file, buffer, sizeof(buffer)) > 0, opened[i]);
+		close(file);
+		expect_of(getpid(), "async", opened[i]);
+	}
+}
+
+static void storm_process(long number, long opens)
+{
+	size_t size = (size_t)opens * 64, used = 0;
+	char *lines = malloc(size), name[32];
+	int file;
+	long i;
+
+	for (i = 0; i < opens; i++) {
+		snprintf(name, sizeof(name), "file-%ld", (number * 31 + i * 17) % STORM_FILES);
 		file = open(name, O_RDONLY);
 		check(file >= 0, name);
 		close(file);
@@ -505,17 +573,18 @@ static void storm_process(int number)
 	check(write(fileno(truth), lines, used) == (ssize_t)used, "truth");
 }
 
-static void storm(void)
+static void storm(long processes, long opens)
 {
-	int i, status;
+	int status;
+	long i;
 
 	start("storm");
-	for (i = 0; i < STORM_PROCESSES; i++) {
+	for (i = 0; i < processes; i++) {
 		pid_t child = fork();
 
 		check(child >= 0, "fork");
 		if (!child) {
-			storm_process(i);
+			storm_process(i, opens);
 			_exit(0);
 		}
 	}
@@ -531,7 +600,7 @@ int main(int argc, char **argv)
 		prepare();
 		return 0;
 	}
-	check(argc == 5, "usage");
+	check(argc == (argc > 1 && !strcmp(argv[1], "main") ? 7 : 5), "usage");
 	folder = argv[2];
 	named = argv[3];
 	truth = fopen(argv[4], "ae");
@@ -555,6 +624,8 @@ int main(int argc, char **argv)
 	failed();
 	compat();
 	memory();
-	storm();
+	by_handle();
+	io_uring();
+	storm(atol(argv[5]), atol(argv[6]));
 	return 0;
 }
