@@ -1,0 +1,101 @@
+"""How well files are told from block reads: against a tracer that ran in the same boot.
+
+    .venv/bin/python bench/blockmap.py IMAGE PROFILE [IMAGE PROFILE ...]
+
+PROFILE is a folder of bootprof profile with the kernel module: its bootlog.events is the truth, its
+blocktrace.tsv is what is judged. Truth are the regular files with content that were opened,
+executed, mapped or read on the root file system. For each threshold: the files at or above it;
+precision and recall by files, and by bytes (of the files that were named; of the bytes that came);
+Kendall's tau of the order of those that are right. The time is that of all but reading the layout.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bootprof.bootlog import read_bootlog
+from optimizer.blockmap import FileMap, find_files, map_files
+from optimizer.blocktrace import read_block_trace
+from optimizer.iso9660 import find_squashfs, is_iso, read_iso
+from optimizer.squashfs import Layout, read_layout
+
+THRESHOLDS = (0.001, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+ROOT_FILE_SYSTEMS = (b"overlay", b"squashfs")
+
+
+def true_order(layout: Layout, bootlog_file: Path) -> dict[bytes, int]:
+    """Return the rank of each file that the tracer saw, by the first of its names."""
+    with bootlog_file.open("rb") as stream:
+        bootlog = read_bootlog(stream, str(bootlog_file))
+    of_root = [
+        bootlog.file_systems[number] in ROOT_FILE_SYSTEMS
+        for number in bootlog.events["file_system"].tolist()
+    ]
+    ranks: dict[bytes, int] = {}
+    for number in bootlog.events["path"][np.array(of_root, bool)].tolist():
+        index = layout.path_index.get(bootlog.paths[number])
+        if index is not None:
+            name = layout.paths_of(int(layout.entries["inode"][index]))[0]
+            ranks.setdefault(name, len(ranks))
+    return ranks
+
+
+def kendall_tau(ranks: NDArray[np.int64]) -> float:
+    """Return how far ranks ascend: 1 if they do, -1 if they descend."""
+    signs = sum(int(np.sign(ranks[place + 1 :] - rank).sum()) for place, rank in enumerate(ranks))
+    pairs = len(ranks) * (len(ranks) - 1) // 2
+    return signs / pairs if pairs else float("nan")
+
+
+def judge(image: Path, profile: Path) -> None:
+    """Print the table of one profile."""
+    layout = read_layout(image, find_squashfs(image))
+    with (profile / "blocktrace.tsv").open("rb") as stream:
+        trace = read_block_trace(stream, str(profile))
+    iso = read_iso(image) if is_iso(image) else None
+    started = time.perf_counter()
+    mapped: FileMap = map_files([layout], iso)
+    found = find_files(mapped, trace.reads)
+    seconds = time.perf_counter() - started
+    ranks = true_order(layout, profile / "bootlog.events")
+    in_root = np.array([file.file_system == b"squashfs" for file in mapped.files])
+    rank = np.array([ranks.get(file.path, -1) for file in mapped.files])
+    true = in_root & (rank >= 0)
+    total, covered = found.findings["bytes_total"], found.findings["bytes_covered"]
+    order = found.order()
+    print(
+        f"{profile}: {len(trace.reads):,} reads, {in_root.sum():,} files, of which the boot read "
+        f"{true.sum()}; {1000 * seconds:.0f} ms"
+    )
+    print("threshold  files  precision  recall  precision by bytes  recall by bytes   tau")
+    true_bytes = covered[true].sum()
+    for threshold in THRESHOLDS:
+        named = in_root & (found.findings["confidence"] >= threshold)
+        right = named & true
+        print(
+            f"{threshold:9.3g} {named.sum():6} {right.sum() / max(1, named.sum()):10.2f} "
+            f"{right.sum() / true.sum():7.2f} "
+            f"{total[right].sum() / max(1, total[named].sum()):19.2f} "
+            f"{covered[right].sum() / true_bytes:16.2f} "
+            f"{kendall_tau(rank[order[right[order]]]):5.2f}"
+        )
+
+
+def main() -> int:
+    """Judge every profile that was given."""
+    arguments = [Path(word) for word in sys.argv[1:]]
+    if not arguments or len(arguments) % 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    for place in range(0, len(arguments), 2):
+        judge(arguments[place], arguments[place + 1])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
