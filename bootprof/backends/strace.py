@@ -36,7 +36,6 @@ _PREFIX = re.compile(
 _CALL = re.compile(rb"(?P<name>[a-z_0-9]+)\((?P<arguments>.*)", re.DOTALL)
 _RESUMED = re.compile(rb"<\.\.\. (?P<name>[a-z_0-9]+) resumed>(?P<rest>.*)", re.DOTALL)
 _ATTACHED = re.compile(rb"strace: Process (\d+) attached\s*\Z")
-_UNFINISHED = re.compile(rb"\s*<unfinished \.\.\.>\s*\Z")
 _RESULT = re.compile(
     rb"(?P<arguments>.*)\)\s*= (?P<value>-?\d+|\?|0x[0-9a-f]+)"
     rb"(?:<(?P<path>/(?:[^<>\\]|\\.)*)[<>])?",
@@ -98,7 +97,7 @@ class _Trace:
             pid = self._pid(int(given) if given else 0)
             time_ns = self._time(prefix)
             text = line[prefix.end() :]
-            attached = _ATTACHED.search(text)
+            attached = _ATTACHED.search(text) if b"strace: Process " in text else None
             if attached is not None:
                 child = int(attached[1])
                 self.attached.add(child)
@@ -113,10 +112,10 @@ class _Trace:
                 self.processes.end(pid)
                 self.attached.discard(pid)
                 continue
-            if _UNFINISHED.search(text):
-                self._begin(pid, _UNFINISHED.sub(b"", text))
+            if text.rstrip().endswith(b"<unfinished ...>"):
+                self._begin(pid, text.rstrip().removesuffix(b"<unfinished ...>").rstrip())
                 continue
-            resumed = _RESUMED.match(text)
+            resumed = _RESUMED.match(text) if text.startswith(b"<...") else None
             if resumed is not None:
                 text = self.pending.pop(pid, b"") + resumed["rest"]
             call = _CALL.match(text)
