@@ -8,18 +8,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bootprof.backends import IMPORTS, Recording, load
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bootprof.backends import Recording
     from bootprof.backends.located import Located
     from optimizer.events import Bootlog
 
 # Formats that tell blocks of a device, not files: these need the image that was booted.
 BLOCK_FORMATS = ("block", "block_dump", "tracepoints", "blkparse")
-FORMATS = ("strace", "perf", "ureadahead", "e4rat", *BLOCK_FORMATS)
+FORMATS = tuple(dict.fromkeys((*IMPORTS, *BLOCK_FORMATS)))
 
 EPILOG = """\
 formats:
@@ -122,7 +122,8 @@ def run(options: argparse.Namespace) -> int:
                 f"--from {options.format} names files, so there is no confidence in them",
                 hint="--threshold and --confidence are for " + ", ".join(BLOCK_FORMATS),
             )
-        bootlog = imported(options.format, options.file)
+        recording = Recording(files={options.format: options.file})
+        bootlog = load(options.format).read(recording)
     if table is not None:
         write(table, options.confidence)
     write(encoded(bootlog, rich=options.rich), options.output)
@@ -130,18 +131,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def imported(name: str, file: Path) -> Bootlog:
-    """Read a file in a format that names files."""
-    from bootprof.backends import Recording, load
-
-    return load(name).read(Recording(files={file.name: file}))
-
-
 def locate(options: argparse.Namespace) -> Located:
     """Find the files of a format that tells blocks."""
     import importlib
-
-    from bootprof.backends import Recording
 
     if options.image is None:
         raise InputError(
@@ -157,7 +149,7 @@ def locate(options: argparse.Namespace) -> Located:
         trace = load_trace(options.file, options.image)
         recording = Recording(image=options.image, block_trace=trace)
     else:
-        name = getattr(module, "LOG_NAME", options.file.name)
+        name = getattr(module, "LOG_NAME", options.format)
         recording = Recording(files={name: options.file}, image=options.image)
     locate_files: Callable[[Recording], Located] = module.locate_files
     return locate_files(recording)
