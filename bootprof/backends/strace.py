@@ -110,6 +110,8 @@ class _Trace:
                 continue
             if text.startswith(b"+++"):
                 self.processes.end(pid)
+                self.names.pop(pid, None)
+                self.pending.pop(pid, None)
                 self.attached.discard(pid)
                 continue
             if text.rstrip().endswith(b"<unfinished ...>"):
