@@ -89,6 +89,20 @@ def test_known_files_are_recorded_in_the_order_of_access_and_no_others(
     assert not watcher.partial.exists()
 
 
+@BOTH
+def test_the_32_bit_program_records_the_same(folder: Path, tmp_path: Path, backend: str) -> None:
+    if not Path("/usr/lib32/libc.a").exists():
+        pytest.skip("static 32-bit programs need the package gcc-multilib")
+    files = write_files(folder)
+    program = build_watcher(tmp_path / "build", "M32=-m32")
+    with watching(program, tmp_path / "log", "--backend", backend, folder) as watcher:
+        for path in files:
+            path.read_bytes()
+    log = bootlog(backend, watcher.output)
+    assert paths_of(log) == [str(path) for path in files]
+    assert [int(event["inode"]) for event in log.events] == [path.stat().st_ino for path in files]
+
+
 def test_fanotify_tells_the_process_and_executions_from_opens(
     program: Path, folder: Path, tmp_path: Path
 ) -> None:
@@ -263,7 +277,7 @@ def test_events_over_the_limit_are_counted_as_lost(
     program: Path, folder: Path, tmp_path: Path, backend: str
 ) -> None:
     files = write_files(folder)
-    options = ["--backend", backend, "--limit", "10", folder]
+    options: list[str | Path] = ["--backend", backend, "--limit", "10", folder]
     with watching(program, tmp_path / "log", *options) as watcher:
         for path in files:
             path.read_bytes()

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 TOP = Path(__file__).parents[2]
@@ -19,7 +19,6 @@ class Watcher:
     output: Path
     status: int | None = None
     errors: str = ""
-    lines: list[str] = field(default_factory=list)
 
     @property
     def partial(self) -> Path:
@@ -31,8 +30,9 @@ class Watcher:
         self.status, self.errors = self.process.returncode, errors.decode()
 
 
-def build_watcher(folder: Path) -> Path:
-    words: list[str | Path] = ["make", "-C", TOP / "bootprof/guest/watch", f"BUILD={folder}"]
+def build_watcher(folder: Path, *settings: str) -> Path:
+    source = TOP / "bootprof/guest/watch"
+    words: list[str | Path] = ["make", "-C", source, f"BUILD={folder}", *settings]
     subprocess.run(words, check=True, capture_output=True)
     return folder / "bootprof-watch"
 
