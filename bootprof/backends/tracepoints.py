@@ -31,7 +31,7 @@ _LINE = re.compile(
     rb"(?P<sector>\d+) \+ (?P<sectors>\d+) (?:\S+,\d+,\d+ )?\[(?P<task>.*)\]\s*\Z",
     re.DOTALL,
 )
-_DEVICE = re.compile(rb"#device (\d+):(\d+) (\S+)\s*\Z")
+_DEVICE = re.compile(rb"#device (\d+:\d+) (\S+)\s*\Z")
 _LOST = re.compile(rb"CPU:\d+ \[LOST (\d+) EVENTS\]")
 # Major numbers that stand for the same driver everywhere (Documentation/admin-guide/devices.txt).
 _LOOP_MAJOR = 7
@@ -43,37 +43,42 @@ class _Log:
     def __init__(self) -> None:
         self.lost = 0
         self.events: dict[bytes, set[bytes]] = {}
+        # By major:minor. A device may be named only after its first read.
+        self.names: dict[bytes, bytes] = {}
 
     def parse(self, stream: BinaryIO) -> Iterator[tuple[bytes, DeviceRead]]:
-        """Yield event and read, in their order."""
-        names: dict[tuple[int, int], bytes] = {}
+        """Yield event and read, in their order; devices are major:minor."""
         for line in stream:
             found = _LINE.match(line)
             if found is None:
-                if device := _DEVICE.match(line):
-                    names[int(device[1]), int(device[2])] = device[3]
+                if named := _DEVICE.match(line):
+                    self.names[named[1]] = named[2]
                 elif lost := _LOST.match(line):
                     self.lost += int(lost[1])
                 continue
             # F is a flush before the request; behind the operation stand flags (readahead, sync).
             if found["operation"].removeprefix(b"F")[:1] != b"R" or found["sectors"] == b"0":
                 continue
-            major, minor = int(found["major"]), int(found["minor"])
-            default = b"loop%d" % minor if major == _LOOP_MAJOR else b"%d:%d" % (major, minor)
-            name = names.get((major, minor), default)
-            self.events.setdefault(name, set()).add(found["event"])
+            device = found["major"] + b":" + found["minor"]
+            self.events.setdefault(device, set()).add(found["event"])
             time_ns = int(found["second"]) * 1_000_000_000 + int(found["microsecond"]) * 1000
             yield (
                 found["event"],
                 DeviceRead(
                     time_ns,
-                    name,
+                    device,
                     int(found["sector"]) * SECTOR_BYTES,
                     int(found["sectors"]) * SECTOR_BYTES,
                     int(found["pid"]),
                     found["task"],
                 ),
             )
+
+    def name(self, device: bytes) -> bytes:
+        """Return the name of a device, as far as it is known."""
+        major, _, minor = device.partition(b":")
+        known = b"loop" + minor if int(major) == _LOOP_MAJOR else device
+        return self.names.get(device, known)
 
 
 def locate_files(recording: Recording) -> Located:
@@ -98,7 +103,7 @@ def locate_files(recording: Recording) -> Located:
         )
     # Both events of one read would count twice. The former is what was asked for, by whom.
     reads = [
-        one
+        one._replace(device=log.name(one.device))
         for event, one in seen
         if event == b"block_bio_queue" or b"block_bio_queue" not in log.events[one.device]
     ]

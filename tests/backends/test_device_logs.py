@@ -325,3 +325,12 @@ def test_what_blkparse_prints_is_read(
     assert (event.pid, event.command) == (42, b"my (cat) 1")
     issued = b"".join(line for line in text.splitlines(True) if b" Q " not in line)
     assert b"/usr/bin/third" in read_text("blkparse", issued, foreign_iso).paths
+
+
+def test_a_device_may_be_named_after_its_first_read(foreign_iso: Path, read_text: ReadText) -> None:
+    third = traced(*sectors(foreign_iso, b"/usr/bin/third"), "254,0")
+    first = traced(*sectors(foreign_iso, b"/usr/bin/first"), "254,0")
+    log = third + b"#device 254:0 vda\n" + first
+    bootlog = read_text("tracepoints", log, foreign_iso, TRACE)
+    assert bootlog.paths == [b"/usr/bin/third", b"/usr/bin/first"]
+    assert bootlog.header["devices"] == "vda"
