@@ -3,10 +3,12 @@
     .venv/bin/python bench/blockmap.py IMAGE PROFILE [IMAGE PROFILE ...]
 
 PROFILE is a folder of bootprof profile with the kernel module: its bootlog.events is the truth, its
-blocktrace.tsv is what is judged. Truth are the regular files with content that were opened,
-executed, mapped or read on the root file system. For each threshold: the files at or above it;
-precision and recall by files, and by bytes (of the files that were named; of the bytes that came);
-Kendall's tau of the order of those that are right. The time is that of all but reading the layout.
+blocktrace.tsv is what is judged, and so are the logs of tracepoints and block_dump if they are
+there (bootprof profile --backend kmod+tracepoints). Truth are the regular files with content that
+were opened, executed, mapped or read on the root file system. For each threshold: the files at or
+above it; precision and recall by files, and by bytes (of the files that were named; of the bytes
+that came); Kendall's tau of the order of those that are right. The time is that of all but reading
+the layout.
 """
 
 from __future__ import annotations
@@ -18,13 +20,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bootprof.backends import Recording, block_dump, tracepoints
 from bootprof.bootlog import read_bootlog
-from optimizer.blockmap import FileMap, find_files, map_files
+from optimizer.blockmap import FileMap, Found, find_files, map_files
 from optimizer.blocktrace import read_block_trace
 from optimizer.iso9660 import find_squashfs, is_iso, read_iso
 from optimizer.squashfs import Layout, read_layout
 
 THRESHOLDS = (0.001, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+LOGS = {tracepoints.LOG_NAME: tracepoints, block_dump.LOG_NAME: block_dump}
 ROOT_FILE_SYSTEMS = (b"overlay", b"squashfs")
 
 
@@ -52,28 +56,16 @@ def kendall_tau(ranks: NDArray[np.int64]) -> float:
     return signs / pairs if pairs else float("nan")
 
 
-def judge(image: Path, profile: Path) -> None:
-    """Print the table of one profile."""
-    layout = read_layout(image, find_squashfs(image))
-    with (profile / "blocktrace.tsv").open("rb") as stream:
-        trace = read_block_trace(stream, str(profile))
-    iso = read_iso(image) if is_iso(image) else None
-    started = time.perf_counter()
-    mapped: FileMap = map_files([layout], iso)
-    found = find_files(mapped, trace.reads)
-    seconds = time.perf_counter() - started
-    ranks = true_order(layout, profile / "bootlog.events")
-    in_root = np.array([file.file_system == b"squashfs" for file in mapped.files])
-    rank = np.array([ranks.get(file.path, -1) for file in mapped.files])
+def print_table(files: FileMap, found: Found, ranks: dict[bytes, int]) -> None:
+    """Print precision, recall and order for each threshold."""
+    in_root = np.array([file.file_system == b"squashfs" for file in files.files])
+    rank = np.array([ranks.get(file.path, -1) for file in files.files])
     true = in_root & (rank >= 0)
     total, covered = found.findings["bytes_total"], found.findings["bytes_covered"]
     order = found.order()
-    print(
-        f"{profile}: {len(trace.reads):,} reads, {in_root.sum():,} files, of which the boot read "
-        f"{true.sum()}; {1000 * seconds:.0f} ms"
-    )
-    print("threshold  files  precision  recall  precision by bytes  recall by bytes   tau")
     true_bytes = covered[true].sum()
+    print(f"{in_root.sum():,} files, of which the boot read {true.sum()}")
+    print("threshold  files  precision  recall  precision by bytes  recall by bytes   tau")
     for threshold in THRESHOLDS:
         named = in_root & (found.findings["confidence"] >= threshold)
         right = named & true
@@ -84,6 +76,26 @@ def judge(image: Path, profile: Path) -> None:
             f"{covered[right].sum() / true_bytes:16.2f} "
             f"{kendall_tau(rank[order[right[order]]]):5.2f}"
         )
+
+
+def judge(image: Path, profile: Path) -> None:
+    """Print the tables of one profile."""
+    layout = read_layout(image, find_squashfs(image))
+    ranks = true_order(layout, profile / "bootlog.events")
+    with (profile / "blocktrace.tsv").open("rb") as stream:
+        trace = read_block_trace(stream, str(profile))
+    iso = read_iso(image) if is_iso(image) else None
+    started = time.perf_counter()
+    files = map_files([layout], iso)
+    found = find_files(files, trace.reads)
+    milliseconds = 1000 * (time.perf_counter() - started)
+    print(f"{profile}: block trace, {len(trace.reads):,} reads, {milliseconds:.0f} ms")
+    print_table(files, found, ranks)
+    for name, module in LOGS.items():
+        if (profile / name).exists():
+            located = module.locate_files(Recording({name: profile / name}, image))
+            print(f"{profile}: {name}, {len(located.times_ns):,} reads")
+            print_table(located.files, located.found, ranks)
 
 
 def main() -> int:
