@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # What the host needs, by the name of its Debian package.
 APT_PACKAGES := bpftool busybox-static ca-certificates clang cpio dosfstools file gcc git grub-common \
 	grub-efi-amd64-bin grub-pc-bin kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev llvm make mmdebstrap \
-	mtools musl-tools nbdkit ovmf perl procps python3 python3-dev python3-venv qemu-system-x86 sparse \
+	mtools musl-tools nbdkit nbdkit-plugin-dev ovmf perl procps python3 python3-dev python3-venv qemu-system-x86 sparse \
 	squashfs-tools squashfs-tools-ng xorriso xz-utils zlib1g-dev zstd
 
 .DEFAULT_GOAL := help

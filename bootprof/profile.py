@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from bootprof import backends, vm
 from bootprof.builder import store
+from bootprof.emulator import Emulation, Statistics
 from bootprof.errors import BootprofError, InputError, UnsupportedError
 from optimizer.blocktrace import BlockTrace, parse_nbdkit_log, write_block_trace
 
@@ -160,6 +161,7 @@ def profile(
     target: vm.Target,
     timeout_seconds: float,
     progress: Callable[[str], None],
+    emulation: Emulation | None = None,
 ) -> Profile:
     """Boot an image and write its profile.
 
@@ -172,6 +174,7 @@ def profile(
         target: When the boot is done.
         timeout_seconds: When to give up.
         progress: Called with the state of the boot.
+        emulation: The drive that the image is served like; None for one that costs no time.
 
     Raises:
         BootprofError: The boot did not reach its target, or nothing could be harvested.
@@ -192,8 +195,9 @@ def profile(
                 backend=choice.agent,
                 timeout_seconds=timeout_seconds,
                 progress=progress,
+                emulation=emulation,
             )
-            done = write_profile(temporary, folder, image, choice, machine, result)
+            done = write_profile(temporary, folder, image, choice, machine, result, emulation)
         except BootprofError as error:
             store.remove(failed)
             temporary.rename(failed)
@@ -212,6 +216,7 @@ def write_profile(
     choice: Choice,
     machine: vm.Machine,
     result: vm.BootResult,
+    emulation: Emulation | None,
 ) -> Profile:
     """Write what a boot gave into a folder."""
     from optimizer.events import Bootlog
@@ -269,6 +274,7 @@ def write_profile(
             "firmware": machine.firmware,
             "medium": machine.medium,
         },
+        "drive": describe_drive(emulation, result.emulated),
         "host_kernel": platform.release(),
         "target_ns": done.target_ns,
         "reads": done.reads,
@@ -278,6 +284,21 @@ def write_profile(
     }
     (temporary / "profile.json").write_text(json.dumps(description, indent=2) + "\n")
     return done
+
+
+def describe_drive(
+    emulation: Emulation | None, statistics: Statistics | None
+) -> dict[str, object] | None:
+    """Say for ``profile.json`` how the image was served."""
+    if emulation is None or statistics is None:
+        return None
+    return {
+        "name": emulation.drive.name,
+        "scale": emulation.scale,
+        "requests": statistics.requests,
+        "modelled_seconds": statistics.modelled_ns / 1e9,
+        "measured_seconds": statistics.waited_ns / 1e9,
+    }
 
 
 def what_recorded(choice: Choice, attempts: Sequence[Attempt]) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from bootprof.emulator import Emulation, Statistics, plugin_arguments, read_statistics
 from bootprof.errors import BootprofError, InputError, ToolError, UnsupportedError
 from bootprof.process import last_line, program, stop
 
@@ -76,6 +77,7 @@ class BootResult:
         agent: What the agent in the guest said of itself, or an empty string.
         harvest: Harvested files by name.
         accelerator: The accelerator that was used.
+        emulated: What the emulated drive did until the end of the harvest, if there was one.
     """
 
     power_on_epoch_ns: int
@@ -84,6 +86,7 @@ class BootResult:
     agent: str
     harvest: dict[str, bytes] = field(default_factory=dict)
     accelerator: str = ""
+    emulated: Statistics | None = None
 
 
 def parse_target(text: str) -> Target:
@@ -107,18 +110,29 @@ def parse_target(text: str) -> Target:
 
 
 @contextlib.contextmanager
-def served(image: Path, log_file: Path) -> Iterator[Path]:
+def served(
+    image: Path,
+    log_file: Path,
+    emulation: Emulation | None = None,
+    statistics: Path | None = None,
+) -> Iterator[Path]:
     """Serve an image with nbdkit, read-only, and log every request.
 
     Args:
         image: Image to serve.
         log_file: Where the log goes (format of nbdkit-log-filter).
+        emulation: The drive to serve it like; None to serve it as fast as can be.
+        statistics: Where the emulator writes what it did, when the server has ended.
 
     Yields:
         The Unix socket that it is served on.
     """
     with tempfile.TemporaryDirectory(prefix="bootprof-") as folder:
         unix_socket = Path(folder) / "nbd"
+        source = ["file", str(image.resolve())]
+        if emulation is not None:
+            results = statistics or Path(folder) / "statistics"
+            source = plugin_arguments(emulation, image, Path(folder), results)
         server = subprocess.Popen(
             [
                 program("nbdkit"),
@@ -127,8 +141,7 @@ def served(image: Path, log_file: Path) -> Iterator[Path]:
                 "--readonly",
                 f"--unix={unix_socket}",
                 "--filter=log",
-                "file",
-                str(image.resolve()),
+                *source,
                 f"logfile={log_file}",
             ],
             stdin=subprocess.DEVNULL,
@@ -247,6 +260,7 @@ def boot(
     backend: str,
     timeout_seconds: float,
     progress: Callable[[str], None],
+    emulation: Emulation | None = None,
 ) -> BootResult:
     """Boot an image until its boot target, and harvest what the backend recorded.
 
@@ -258,6 +272,7 @@ def boot(
         backend: Backend for the agent in the guest, ``none`` for the block trace alone.
         timeout_seconds: When to give up.
         progress: Called with the state of the boot, about twice a second.
+        emulation: The drive that the image is served like; None for one that costs no time.
 
     Raises:
         BootprofError: The machine ended or the time was up before the boot target, or the guest
@@ -268,7 +283,10 @@ def boot(
     log_file.unlink(missing_ok=True)
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bootprof-")))
-        nbd = stack.enter_context(served(image, log_file))
+        statistics = scratch / "statistics"
+        server = contextlib.ExitStack()
+        stack.push(server)
+        nbd = server.enter_context(served(image, log_file, emulation, statistics))
         harvest_socket = scratch / "harvest"
         command = qemu_command(
             machine, accelerator, f"file=nbd:unix:{nbd}", backend, harvest_socket
@@ -292,8 +310,18 @@ def boot(
                 error.message, hint=f"QEMU said: {last_line(said)}" if said.strip() else error.hint
             ) from None
         harvest = watch.harvest() if backend != "none" else {}
+        stop(guest)
+        # It writes its statistics when it ends.
+        server.close()
+        emulated = read_statistics(statistics) if emulation is not None else None
     return BootResult(
-        power_on_epoch_ns, target_ns, bytes(watch.console), watch.agent, harvest, accelerator
+        power_on_epoch_ns,
+        target_ns,
+        bytes(watch.console),
+        watch.agent,
+        harvest,
+        accelerator,
+        emulated,
     )
 
 

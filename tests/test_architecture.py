@@ -12,7 +12,13 @@ TOP = Path(__file__).parent.parent
 LAYERS = (
     ("optimizer",),
     ("bootprof.errors", "bootprof.process", "bootprof.progress", "bootprof.bootlog"),
-    ("bootprof.backends", "bootprof.builder", "bootprof.report", "bootprof.vm"),
+    (
+        "bootprof.backends",
+        "bootprof.builder",
+        "bootprof.emulator",
+        "bootprof.report",
+        "bootprof.vm",
+    ),
     ("bootprof.profile",),
     ("bootprof.commands",),
     ("bootprof.cli",),

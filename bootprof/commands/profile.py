@@ -92,16 +92,38 @@ def add_parser(subparsers: Any) -> None:
         default="disk",
         help="attach the image as a disk (USB stick) or as a CD-ROM (default: %(default)s)",
     )
+    parser.add_argument(
+        "--drive",
+        metavar="DRIVE",
+        help="serve the image as slowly as a drive would: a name (cd-24x, dvd-8x, usb-2, sd-card, "
+        "hard-disk, nvme) or a TOML file (docs/drive-model.md)",
+    )
+    parser.add_argument(
+        "--drive-scale",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="multiply the drive's times, as the processor's are where it is emulated "
+        "(default: %(default)s)",
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Profile, and print the folder of the profile."""
     from bootprof import vm
+    from bootprof.commands.compare import choose_drives
+    from bootprof.emulator import Emulation
+    from bootprof.errors import InputError
     from bootprof.profile import choose_backend, profile
     from bootprof.progress import note, step
 
     target = vm.parse_target(options.until)
+    emulation = None
+    if options.drive is not None:
+        if not 0 < options.drive_scale < float("inf"):
+            raise InputError(f"drive scale {options.drive_scale}: must be above 0")
+        emulation = Emulation(choose_drives([options.drive])[0], options.drive_scale)
     choice = choose_backend(options.image, options.backend)
     folder = options.output or options.image.with_suffix(".profile")
     with step(f"boot of {options.image}") as update:
@@ -120,6 +142,7 @@ def run(options: argparse.Namespace) -> int:
             target=target,
             timeout_seconds=options.timeout,
             progress=update,
+            emulation=emulation,
         )
         update(f"boot target after {done.target_ns / 1e9:.1f} s")
     note(f"backend {done.backend}: {done.reason}")
