@@ -81,10 +81,9 @@ def build(request: BuildRequest) -> BuildResult:
         kernel = find_kernel(root)
         epoch = source_date_epoch(root)
         squashfs = obtain_squashfs(request, cache, root, sort, epoch, version)
-        initrds = [
-            obtain_initrd(config.initrd, cache, kernel),
-            obtain_additions(cache, request.config.system.arch, epoch),
-        ]
+        initrds = [obtain_initrd(config.initrd, cache, kernel)]
+        if config.media.quick_probes:
+            initrds.append(obtain_additions(cache, config.system.arch, epoch))
         if request.readahead is not None:
             arch = config.system.arch
             initrds.append(obtain_readahead(request.readahead, cache, squashfs, arch, epoch))
@@ -118,6 +117,7 @@ def obtain_root(request: BuildRequest, cache: Path) -> Path:
     if files is not None and not files.is_dir():
         raise InputError(f"{files}: no such folder", hint="system.files names it")
     log_file = cache / "root.log"
+    udev_rules = initrd.UDEV_RULES if request.config.media.quick_probes else None
     listing = sorted((str(p.relative_to(files)), p) for p in files.rglob("*")) if files else []
 
     def make(target: Path) -> None:
@@ -126,15 +126,13 @@ def obtain_root(request: BuildRequest, cache: Path) -> Path:
             system,
             target,
             files=files,
-            udev_rules=initrd.UDEV_RULES,
+            udev_rules=udev_rules,
             log_file=log_file,
             progress=update,
         )
 
     with progress.step(f"root file system ({system.suite}, {system.arch})") as update:
-        digest = store.digest_of(
-            system, initrd.UDEV_RULES, *(part for entry in listing for part in entry)
-        )
+        digest = store.digest_of(system, udev_rules, *(part for entry in listing for part in entry))
         root, reused = store.obtain(cache, "root", digest, make)
         update("unchanged, reused" if reused else "bootstrapped")
     return root

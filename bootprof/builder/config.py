@@ -70,12 +70,16 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         label: Volume identifier of the ISO image (32 characters at most).
         boot_options: Kernel command line.
         timeout: Seconds that the menu waits.
+        quick_probes: Whether the system is kept from looking at the medium's far end.
+        reading_order: Whether the files of the ISO lie in the order in which a boot reads them.
     """
 
     title: str = "Live system"
     label: str = "LIVE"
     boot_options: str = "boot=live quiet console=tty0 console=ttyS0"
     timeout: int = 0
+    quick_probes: bool = True
+    reading_order: bool = True
 
 
 class Initrd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -155,7 +155,7 @@ def run_xorriso(media: Media, boot: BootFiles, tree: Path, target: Path, epoch: 
     """Write the ISO image from the staged tree."""
     order = [*READING_ORDER, *(f"/live/{path.name}" for path in boot.initrds)]
     weights: list[str] = []
-    for number, path in enumerate(order):
+    for number, path in enumerate(order if media.reading_order else ()):
         weights += ["--sort-weight", str(1000 - number), path]
     run(
         [

@@ -49,7 +49,7 @@ def make_root(
     target: Path,
     *,
     files: Path | None,
-    udev_rules: Path,
+    udev_rules: Path | None,
     log_file: Path,
     progress: Callable[[str], None],
 ) -> None:
@@ -60,7 +60,7 @@ def make_root(
         target: Folder to make; it is whole only when this function has returned.
         files: Folder whose content is copied over the root, after the cleaning, so that what it
             brings is never cleaned away.
-        udev_rules: File of udev rules to add.
+        udev_rules: File of udev rules to add, if any.
         log_file: Where mmdebstrap's words go.
         progress: Called with the last of these words.
     """
@@ -84,7 +84,8 @@ def make_root(
     )
     clean(target)
     configure(system, target)
-    shutil.copy(udev_rules, target / "usr/lib/udev/rules.d")
+    if udev_rules is not None:
+        shutil.copy(udev_rules, target / "usr/lib/udev/rules.d")
     if files is not None:
         shutil.copytree(files, target, symlinks=True, dirs_exist_ok=True)
 
