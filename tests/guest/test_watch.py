@@ -6,14 +6,14 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from guest.watching import build_watcher, watching
 
 from bootprof.backends import Recording, load
-from optimizer.events import Bootlog
+from optimizer.events import Bootlog, Operation
 
 pytestmark = pytest.mark.root
 BOTH = pytest.mark.parametrize("backend", ["fanotify", "inotify"])
@@ -52,18 +52,14 @@ def bootlog(backend: str, output: Path) -> Bootlog:
     return load(backend).read(Recording({f"{backend}.events": output}))
 
 
-def paths_of(log: Bootlog, operation: str | None = None) -> list[str]:
-    from optimizer.events import Operation
-
+def paths_of(log: Bootlog, operation: Operation | None = None) -> list[str]:
     chosen = log.events
     if operation is not None:
-        chosen = chosen[chosen["operation"] == Operation[operation.upper()]]
+        chosen = chosen[chosen["operation"] == operation]
     return [os.fsdecode(log.paths[index]) for index in chosen["path"]]
 
 
-def wait_until(done: object) -> None:
-    """Wait until a callable says yes."""
-    assert callable(done)
+def wait_until(done: Callable[[], bool]) -> None:
     for _ in range(200):
         if done():
             return
@@ -112,8 +108,8 @@ def test_fanotify_tells_the_process_and_executions_from_opens(
         (folder / "file").read_text()
         subprocess.run([folder / "tool"], check=True)
     log = bootlog("fanotify", watcher.output)
-    assert paths_of(log, "exec") == [str(folder / "tool")]
-    (opened,) = log.events[log.events["operation"] == log.events["operation"][0]]
+    assert paths_of(log, Operation.EXEC) == [str(folder / "tool")]
+    (opened,) = log.events[log.events["operation"] == Operation.OPEN]
     assert opened["pid"] == os.getpid()
     name = Path("/proc/self/comm").read_bytes().rstrip(b"\n")
     assert log.commands[opened["command"]] == name
