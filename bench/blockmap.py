@@ -27,7 +27,7 @@ from optimizer.blocktrace import read_block_trace
 from optimizer.iso9660 import find_squashfs, is_iso, read_iso
 from optimizer.squashfs import Layout, read_layout
 
-THRESHOLDS = (0.001, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+THRESHOLDS = (0.001, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.8, 1.0)
 LOGS = {tracepoints.LOG_NAME: tracepoints, block_dump.LOG_NAME: block_dump}
 ROOT_FILE_SYSTEMS = (b"overlay", b"squashfs")
 

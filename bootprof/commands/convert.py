@@ -36,7 +36,9 @@ The last four tell blocks. Files are found with the image that was booted: a squ
 disk image, whoever built it. A file counts with the confidence that its blocks give it:
   1      all of it came in reads that went there on purpose
   0.5    all of it came, but perhaps only as readahead behind another file
-  less   a part of it came, or blocks that n files share: that is worth 1 / sqrt(n)
+  0.33   its block was asked for, but other files are in that block too
+  0.17   that block came, but perhaps only as readahead
+  less   only a part of it came
 --threshold says from which confidence on files are written; --confidence writes a table of all.
 
 examples:
@@ -78,7 +80,7 @@ def add_parser(subparsers: Any) -> None:
         "--threshold",
         type=parse_confidence,
         metavar="NUMBER",
-        help="leave out files of less confidence, from 0 to 1 (default: 0.4; 0: none)",
+        help="leave out files of less confidence, from 0 to 1 (default: 0.15; 0: none)",
     )
     parser.add_argument(
         "-c",

@@ -27,7 +27,7 @@ def foreign_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("first", "second", "third", "fourth"):
         (root / "usr" / "bin" / name).write_bytes(source.randbytes(2 * 65536))
     for number in range(4):
-        (root / "etc" / f"small{number}").write_bytes(source.randbytes(300))
+        (root / "etc" / f"small{number}").write_bytes(source.randbytes(5000))
     return root
 
 

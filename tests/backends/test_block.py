@@ -135,4 +135,4 @@ def test_the_table_has_every_file_that_was_touched(foreign_iso: Path, tmp_path: 
     lines = (tmp_path / "table").read_bytes().splitlines()
     assert lines[0] == b"#path\tconfidence\tbytes_covered\tbytes_total"
     assert b"/usr/bin/first\t1.000\t131072\t131072" in lines
-    assert b"/usr/bin/fourth\t0.500\t65536\t131072" in lines
+    assert b"/usr/bin/fourth\t0.250\t65536\t131072" in lines

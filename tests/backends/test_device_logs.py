@@ -144,7 +144,8 @@ def test_where_the_loop_device_was_logged_the_medium_does_not_count(
 def test_a_loop_device_of_something_else_does_not_count(
     foreign_iso: Path, read_text: ReadText
 ) -> None:
-    other = traced(17, 8, "7,3") + traced(9_000_000, 8, "7,4")
+    inside = b"".join(traced(sector, 8, "7,3") for sector in (80, 100, 230))
+    other = inside + traced(9_000_000, 8, "7,4")
     third = traced(*sectors(foreign_iso, b"/usr/bin/third"), "254,0")
     bootlog = read_text("tracepoints", other + third, foreign_iso, TRACE)
     assert bootlog.paths == [b"/usr/bin/third"]

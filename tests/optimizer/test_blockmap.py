@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import random
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from optimizer.blockmap import (
     CAME_ALONG,
     DEFAULT_THRESHOLD,
+    SHARED,
     FileMap,
     Found,
     find_files,
@@ -118,7 +118,7 @@ def test_a_read_begins_on_the_page_before_what_it_is_for(layout: Layout, files: 
     ((start, length),) = pieces(layout, b"/e-end")
     aligned = start // 4096 * 4096
     found = find_files(files, reads_of((aligned, start - aligned + length)))
-    assert confidence(files, found, b"/e-end") == pytest.approx(1 / math.sqrt(2))
+    assert confidence(files, found, b"/e-end") == pytest.approx(SHARED)
 
 
 def test_a_large_file_of_which_only_the_head_was_read_ahead_is_below_the_threshold(
@@ -127,7 +127,7 @@ def test_a_large_file_of_which_only_the_head_was_read_ahead_is_below_the_thresho
     places = pieces(layout, b"/d-big")
     ((start, length),) = pieces(layout, b"/c-behind")
     found = find_files(files, reads_of((start, length + places[0][1])))
-    assert 0 < confidence(files, found, b"/d-big") == pytest.approx(CAME_ALONG / 6)
+    assert 0 < confidence(files, found, b"/d-big") == pytest.approx(CAME_ALONG / 36)
     assert confidence(files, found, b"/d-big") < DEFAULT_THRESHOLD
 
 
@@ -147,8 +147,7 @@ def test_files_of_one_fragment_block_share_what_it_says(layout: Layout, files: F
     found = find_files(files, reads_of(place))
     for number in range(SMALL_FILES):
         value = confidence(files, found, b"/small%d" % number)
-        assert value == pytest.approx(1 / math.sqrt(SMALL_FILES))
-        assert value < DEFAULT_THRESHOLD
+        assert value == pytest.approx(SHARED)
 
 
 def test_small_blocks_of_one_page_share_what_it_says_unless_a_larger_one_explains_the_read(
@@ -161,9 +160,9 @@ def test_small_blocks_of_one_page_share_what_it_says_unless_a_larger_one_explain
     image = read_layout(make_image(tmp_path, "-no-fragments"))
     mapped = map_files([image])
     only = find_files(mapped, reads_of((0, 512), (0, 2048)))
-    assert confidence(mapped, only, b"/small0") == pytest.approx(1 / math.sqrt(4))
+    assert confidence(mapped, only, b"/small0") == pytest.approx(SHARED)
     more = find_files(mapped, reads_of((0, 512), (0, 24_576)))
-    assert confidence(mapped, more, b"/small0") == pytest.approx(CAME_ALONG / math.sqrt(4))
+    assert confidence(mapped, more, b"/small0") == pytest.approx(CAME_ALONG * SHARED)
     assert confidence(mapped, more, b"/zlarge") == 1
     loop = find_files(mapped, reads_of((0, 2048)), exact=True)
     assert confidence(mapped, loop, b"/small0") == 1
@@ -172,7 +171,7 @@ def test_small_blocks_of_one_page_share_what_it_says_unless_a_larger_one_explain
 def test_files_of_one_content_share_what_it_says(layout: Layout, files: FileMap) -> None:
     found = find_files(files, reads_of(*pieces(layout, b"/e-end")))
     for path in (b"/e-end", b"/f-same"):
-        assert confidence(files, found, path) == pytest.approx(1 / math.sqrt(2))
+        assert confidence(files, found, path) == pytest.approx(SHARED)
 
 
 def test_holes_are_not_waited_for(layout: Layout, files: FileMap) -> None:
@@ -196,6 +195,15 @@ def test_reads_of_the_file_system_itself_are_all_on_purpose(layout: Layout, file
     ((_, more),) = pieces(layout, b"/c-behind")
     found = find_files(files, reads_of((start, length + more)), exact=True)
     assert confidence(files, found, b"/c-behind") == 1
+
+
+def test_a_part_of_a_file_is_enough_where_nothing_comes_along(
+    layout: Layout, files: FileMap
+) -> None:
+    found = find_files(files, reads_of(pieces(layout, b"/d-big")[4]), exact=True)
+    assert confidence(files, found, b"/d-big") == 1
+    shared = find_files(files, reads_of(*pieces(layout, b"/e-end")), exact=True)
+    assert confidence(files, shared, b"/f-same") == SHARED
 
 
 def test_no_reads_say_nothing(files: FileMap) -> None:
