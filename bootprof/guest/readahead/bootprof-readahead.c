@@ -310,6 +310,27 @@ static bool read_chunk(struct work *work, uint64_t offset, uint64_t length)
 	return true;
 }
 
+static uint64_t chunk_of(uint64_t length)
+{
+	return length < CHUNK_BYTES ? length : CHUNK_BYTES;
+}
+
+/* Read the superblock and what is around it: who mounts the squashfs begins with that, and so does
+ * who looks what is on the loop device. The tables may be at the other end of the medium. */
+static void read_start(struct work *work, struct list *list)
+{
+	struct range *first = list->ranges;
+	uint64_t length;
+
+	if (!list->count || first->offset)
+		return;
+	length = chunk_of(first->length);
+	if (read_chunk(work, 0, length)) {
+		first->offset += length;
+		first->length -= length;
+	}
+}
+
 /* Read all ranges of one kind. */
 static void read_ranges(struct work *work, const struct list *list, bool tables)
 {
@@ -320,9 +341,7 @@ static void read_ranges(struct work *work, const struct list *list, bool tables)
 		uint64_t done, length;
 
 		for (done = 0; range->tables == tables && done < range->length; done += length) {
-			length = range->length - done;
-			if (length > CHUNK_BYTES)
-				length = CHUNK_BYTES;
+			length = chunk_of(range->length - done);
 			if (!read_chunk(work, range->offset + done, length))
 				break;
 		}
@@ -404,6 +423,7 @@ int main(int argc, char **argv)
 		return 2;
 	for (i = 0; i < list.count; i++)
 		total += list.ranges[i].length;
+	read_start(&work, &list);
 	/* The mount wants tables first, wherever they lie. */
 	read_ranges(&work, &list, true);
 	read_ranges(&work, &list, false);
