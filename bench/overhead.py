@@ -6,7 +6,8 @@ Prints nanoseconds per open+close and per open+read of 4 KiB+close of a file in 
 the ratio to the same with nothing recorded: on this machine's own kernel, and on a Debian kernel in
 QEMU, where the kernel module can be loaded. There, each instruction of the emulated processor takes
 one nanosecond, so that other work on this machine changes nothing. Between the two, only ratios can
-be compared, and these with care: counted like this, memory costs nothing.
+be compared, and these with care: counted like this, memory costs nothing. The guest has one
+processor, so its column "by the clock" has the recorder's own work in it.
 
 The times are of the processor, spent by the recorded process: on a machine with other work, the
 clock mostly tells how long it waited for its turn. A recorder that stops the process (strace) makes
