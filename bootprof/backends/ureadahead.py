@@ -92,9 +92,7 @@ def _packed_events(content: bytes, name: str) -> Iterator[Event]:
     for (_, inode, padded), blocks in zip(paths, pieces, strict=True):
         path = padded.partition(b"\0")[0]
         if not path.startswith(b"/"):
-            raise FormatError(
-                f"{name}: not an absolute path: {path.decode(errors='replace')!a}"
-            )
+            raise FormatError(f"{name}: not an absolute path: {path.decode(errors='replace')!a}")
         for offset, length in blocks or [(0, 0)]:
             yield _event(path, inode, device, offset, length)
 
