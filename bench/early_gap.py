@@ -2,11 +2,11 @@
 
     .venv/bin/python bench/early_gap.py [--write] kmod=FOLDER ebpf=FOLDER fanotify=FOLDER ...
 
-Each folder is a profile of the same image. The first one is what the others are compared with: the
-kernel module, started in the initrd before the root is mounted, which sees most. Best is one boot
-with several backends (``bootprof profile --backend kmod+ebpf+fanotify``), named once for each of
-them, since times of two boots cannot be compared. A second profile of the first backend shows how
-many paths differ for no other reason than that it was another boot.
+Each folder is a profile of the same image. The first backend is what the others are compared with:
+the kernel module, started in the initrd before the root is mounted, which sees most. Best are boots
+with several backends (``bootprof profile --backend kmod+ebpf+fanotify``), each folder named once
+for each of them: a backend is compared with the first one in its own boot, or, if that has none, in
+the first boot. There times cannot be compared, and some paths differ from boot to boot.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ class Seen:
     Attributes:
         name: The backend.
         folder: The profile.
+        first_path: Path of the first event of all, in the initramfs perhaps.
+        first_ns: Its time in nanoseconds since boot; since power-on for the block trace.
         times_ns: Path → time of its first access in nanoseconds since boot, in the order of the
             bootlog. Files of the image only: nothing of the initramfs, of memory or the kernel.
         lost: Events that it lost.
@@ -51,6 +53,8 @@ class Seen:
 
     name: str
     folder: Path
+    first_path: bytes
+    first_ns: int
     times_ns: dict[bytes, int]
     lost: int
 
@@ -88,45 +92,47 @@ def seen(name: str, folder: Path) -> Seen:
     for path, time_ns in zip(events["path"].tolist(), events["time_ns"].tolist(), strict=True):
         if log.paths[path].startswith(b"/"):
             times_ns.setdefault(log.paths[path], time_ns)
-    return Seen(name, folder, times_ns, log.lost)
+    first = log.event(0)
+    return Seen(name, folder, first.path, first.time_ns, times_ns, log.lost)
 
 
 def row(reference: Seen, other: Seen) -> list[str]:
     """Return the line of a backend."""
-    if not other.times_ns:
-        return [other.name, "nothing", "-", "-", "-", "-", "-", str(other.lost)]
-    first = next(iter(other.times_ns))
+    first, first_ns = next(iter(other.times_ns.items()))
     # Times of the block trace count from power-on, not from the start of the kernel; and no two
     # boots are as fast as each other.
     timed = other.name != "block" and other.folder == reference.folder
-    early = [path for path, ns in reference.times_ns.items() if ns < other.times_ns[first]]
-    missed = [path for path in reference.times_ns if path not in other.times_ns]
+    early = [path for path, ns in reference.times_ns.items() if ns < first_ns]
     early_missed = sum(path not in other.times_ns for path in early)
+    missed = sum(path not in other.times_ns for path in reference.times_ns)
     more = sum(path not in reference.times_ns for path in other.times_ns)
     return [
         other.name,
-        shown(first),
-        f"{other.times_ns[first] / 1e9:.1f} s",
+        f"{shown(other.first_path)} {other.first_ns / 1e9:.1f} s",
+        f"{shown(first)} {first_ns / 1e9:.1f} s",
         f"{len(other.times_ns):,}",
         f"{early_missed} of {len(early)}" if timed else "-",
-        f"{len(missed)} of {len(reference.times_ns):,}",
-        f"{more}",
+        f"{missed} of {len(reference.times_ns):,}",
+        f"{more:,}",
         f"{other.lost:,}",
     ]
 
 
-def report(reference: Seen, others: list[Seen]) -> str:
+def report(logs: list[Seen]) -> str:
     """Return the table, and examples of what is missed."""
-    head = ["backend", "first path", "at", "paths", "missed before that", "missed in all"]
-    head += ["not in the first", "lost"]
-    text = table(head, [row(reference, other) for other in (reference, *others)]) + "\n"
-    for other in others:
-        missed = [path for path in reference.times_ns if path not in other.times_ns]
+    name = logs[0].name
+    references = {log.folder: log for log in reversed(logs) if log.name == name}
+    pairs = [(references.get(log.folder, logs[0]), log) for log in logs]
+    head = ["backend", "first event", "first file of the image", "files", "missed before that"]
+    head += ["missed in all", f"not seen by {name}", "lost"]
+    text = table(head, [row(reference, log) for reference, log in pairs]) + "\n"
+    for reference, log in pairs:
+        missed = [path for path in reference.times_ns if path not in log.times_ns]
         if missed:
-            text += f"- {other.name} misses: {listing(missed)}\n"
-        more = [path for path in other.times_ns if path not in reference.times_ns]
+            text += f"- {log.name} misses: {listing(missed)}\n"
+        more = [path for path in log.times_ns if path not in reference.times_ns]
         if more:
-            text += f"- {other.name} has, and {reference.name} has not: {listing(more)}\n"
+            text += f"- {log.name} has, and {name} has not: {listing(more)}\n"
     return text
 
 
@@ -146,7 +152,7 @@ def main() -> int:
     except InputError as error:
         print(f"{error.message}; {error.hint}".rstrip("; "), file=sys.stderr)
         return 2
-    content = report(logs[0], logs[1:])
+    content = report(logs)
     if options.write:
         replace_section(DOCUMENT, "early-gap", content)
     else:

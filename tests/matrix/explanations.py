@@ -12,16 +12,11 @@ _NAMES_OF_IMAGE = (
     "what comes from the image has the name that it has there, which knows of no mount point; for "
     "a sort file that is the useful one"
 )
-_IN_MEMORY = "it is in memory, or was never read: no block of the medium belongs to it"
+_NEVER_READ = "in memory, emptied, or opened without being read: nothing of it came from the medium"
 _NEIGHBOURS = (
     "neighbours on the image that the kernel read ahead. On 7.2 it reads ahead so far that nearly "
     "all of this small image came"
 )
-_FRAGMENTS = (
-    "a few KiB that share one fragment block with all other small files here. The block was read, "
-    "but not which of them it was read for, so each has a confidence below the threshold"
-)
-
 _TOO_SOON = (
     "a file system is watched once the recorder has noticed the mount; these files are touched "
     "within a millisecond of it, so chance decides"
@@ -34,7 +29,7 @@ _BY_FIRST_NAME = (
 
 # Backends that see blocks; part of the workload ("" for any), and what is wrong.
 _BLOCKS: Final = {
-    ("calls", MISSED): _IN_MEMORY,
+    ("calls", MISSED): _NEVER_READ,
     ("links", MISSED): "two names of one file, which blocks do not tell apart",
     ("bind", MISSED): _NAMES_OF_IMAGE,
     ("bind", LISTED): _NAMES_OF_IMAGE + "; and neighbours that were read ahead",
@@ -42,16 +37,16 @@ _BLOCKS: Final = {
         "overlay",
         MISSED,
     ): "one is in memory alone, the other was read by the name that it has on the image",
-    ("unread", MISSED): _IN_MEMORY,
-    ("exec", MISSED): _FRAGMENTS,
-    ("32bit", MISSED): "the file that creat empties is not read; the program is one of those in "
-    "the fragment block",
-    ("tmpfs", MISSED): _IN_MEMORY,
-    ("handle", MISSED): _IN_MEMORY,
-    ("storm", MISSED): _IN_MEMORY,
+    ("unread", MISSED): _NEVER_READ,
+    ("32bit", MISSED): _NEVER_READ,
+    ("tmpfs", MISSED): _NEVER_READ,
+    ("handle", MISSED): _NEVER_READ,
+    ("storm", MISSED): "opened without being read. Those that are listed share a page of a "
+    "fragment block with a file that was read",
     ("", LISTED): _NEIGHBOURS,
-    ("", ORDER): "files come with the neighbours that were read before, so in the order of the "
-    "image",
+    ("", ORDER): "a piece has the time of the first read that brought any of it. The tail of a "
+    "file shares a fragment block, and the edge of a block shares a page, with files that may have "
+    "been read before; and what is read ahead comes in the order of the image",
 }
 
 # Recorder, part of the workload ("" for any), and what is wrong.
