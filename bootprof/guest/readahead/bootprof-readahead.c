@@ -23,6 +23,8 @@
  * one with the same list waits for the first. One line to --log says what was done.
  */
 #define _GNU_SOURCE
+/* Media over 2 GiB, on 32-bit systems too. */
+#define _FILE_OFFSET_BITS 64
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
