@@ -23,7 +23,8 @@ TOP = Path(__file__).parent.parent
 # Instead of this folder, whose matrix.py would be taken for the package of this name.
 sys.path[0] = str(TOP / "tests")
 
-from matrix.document import listing, replace_section, shown, table  # noqa: E402
+from matrix.agreement import compare  # noqa: E402
+from matrix.document import differences, listing, replace_section, shown, table  # noqa: E402
 
 from bootprof import backends  # noqa: E402
 from bootprof.backends import Recording  # noqa: E402
@@ -34,6 +35,8 @@ from optimizer.blocktrace import read_block_trace  # noqa: E402
 from optimizer.events import Bootlog  # noqa: E402
 from optimizer.order import PSEUDO_FILE_SYSTEMS  # noqa: E402
 
+# What is compared in full with the first backend, initramfs and all.
+TRACER = "ebpf"
 DOCUMENT = TOP / "docs/matrix.md"
 
 
@@ -48,7 +51,7 @@ class Seen:
         first_ns: Its time in nanoseconds since boot; since power-on for the block trace.
         times_ns: Path → time of its first access in nanoseconds since boot, in the order of the
             bootlog. Files of the image only: nothing of the initramfs, of memory or the kernel.
-        lost: Events that it lost.
+        log: All that it recorded.
     """
 
     name: str
@@ -56,7 +59,7 @@ class Seen:
     first_path: bytes
     first_ns: int
     times_ns: dict[bytes, int]
-    lost: int
+    log: Bootlog
 
 
 def read_profile(name: str, folder: Path) -> Bootlog:
@@ -93,7 +96,7 @@ def seen(name: str, folder: Path) -> Seen:
         if log.paths[path].startswith(b"/"):
             times_ns.setdefault(log.paths[path], time_ns)
     first = log.event(0)
-    return Seen(name, folder, first.path, first.time_ns, times_ns, log.lost)
+    return Seen(name, folder, first.path, first.time_ns, times_ns, log)
 
 
 def row(reference: Seen, other: Seen) -> list[str]:
@@ -114,7 +117,7 @@ def row(reference: Seen, other: Seen) -> list[str]:
         f"{early_missed} of {len(early)}" if timed else "-",
         f"{missed} of {len(reference.times_ns):,}",
         f"{more:,}",
-        f"{other.lost:,}",
+        f"{other.log.lost:,}",
     ]
 
 
@@ -133,6 +136,10 @@ def report(logs: list[Seen]) -> str:
         more = [path for path in log.times_ns if path not in reference.times_ns]
         if more:
             text += f"- {log.name} has, and {name} has not: {listing(more)}\n"
+    for reference, log in pairs:
+        if log.name == TRACER and log.folder == reference.folder:
+            text += f"\n### {name}+{TRACER}, the same real boot\n\n"
+            text += differences(compare(reference.log, log.log), (name, TRACER))
     return text
 
 

@@ -22,8 +22,8 @@ TOP = Path(__file__).parent.parent
 sys.path[0] = str(TOP / "tests")
 
 from matrix import guest  # noqa: E402
-from matrix.agreement import Agreement, compare  # noqa: E402
-from matrix.document import listing, replace_section, share, table  # noqa: E402
+from matrix.agreement import compare  # noqa: E402
+from matrix.document import differences, listing, replace_section, share, table  # noqa: E402
 from matrix.explanations import explanation  # noqa: E402
 from matrix.score import STORM, Result, Score, evaluate, read_truth  # noqa: E402
 
@@ -134,24 +134,6 @@ def remarks(cells: Sequence[Cell]) -> str:
     return text
 
 
-def agreements(pairs: Sequence[tuple[str, Agreement]]) -> str:
-    """Return how two recorders of the same boot differ, kernel by kernel."""
-    first, second = PAIR
-    text = ""
-    for kernel, agreement in pairs:
-        text += f"\n### {first} and {second} in one boot, {kernel}\n\n"
-        text += f"{agreement.both} paths are in both.\n\n"
-        for name, only in ((first, agreement.only_first), (second, agreement.only_second)):
-            for reason, paths in only.items():
-                text += f"- in {name} alone, {len(paths)}: {reason}: {listing(paths)}\n"
-        rows = [
-            [operation, *map(str, counts)] for operation, counts in agreement.operations.items()
-        ]
-        head = ["operation (paths of both)", "both", f"{first} alone", f"{second} alone"]
-        text += "\n" + table(head, rows)
-    return text
-
-
 def main() -> int:
     """Run what is asked for, and print or write the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -190,7 +172,11 @@ def main() -> int:
         mine = [cell for cell in cells if cell.name == name]
         if mine:
             parts += f"\n### {name}\n\n" + by_part(mine)
-    sections = {"totals": totals(cells), "parts": parts, "agreement": agreements(pairs)}
+    agreements = "".join(
+        f"\n### {'+'.join(PAIR)}, {kernel}\n\n" + differences(agreement, PAIR)
+        for kernel, agreement in pairs
+    )
+    sections = {"totals": totals(cells), "parts": parts, "agreement": agreements}
     for name, content in sections.items():
         if options.write:
             replace_section(DOCUMENT, name, content)

@@ -13,7 +13,7 @@ from optimizer.order import PSEUDO_FILE_SYSTEMS
 
 BEFORE = "before the other one was ready"
 AFTER = "after the other one had been told to end"
-PSEUDO = "files of the kernel (sysfs, debugfs, namespaces)"
+PSEUDO = "in memory, or made up by the kernel (tmpfs, sysfs, namespaces)"
 CACHE = "entered the page cache; named by the squashfs, or never opened by a process"
 SCRIPT = "a script, by the name that was given instead of the one it resolves to"
 OTHER = "not explained"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from matrix.agreement import Agreement
+
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table; all columns but the first are right-aligned."""
@@ -31,6 +33,20 @@ def listing(paths: Sequence[bytes], limit: int = 6) -> str:
     """Return the first of some paths, and how many more there are."""
     more = f" and {len(paths) - limit} more" if len(paths) > limit else ""
     return ", ".join(shown(path) for path in paths[:limit]) + more
+
+
+def differences(agreement: Agreement, names: tuple[str, str]) -> str:
+    """Return how two bootlogs of one boot differ, and why."""
+    text = f"{agreement.both:,} paths are in both.\n\n"
+    for name, only in zip(names, (agreement.only_first, agreement.only_second), strict=True):
+        for reason, paths in only.items():
+            text += f"- in {name} alone, {len(paths)}: {reason}: {listing(paths)}\n"
+    rows = [
+        [operation, *(f"{count:,}" for count in counts)]
+        for operation, counts in agreement.operations.items()
+    ]
+    head = ["operation (paths of both)", "both", *(f"{name} alone" for name in names)]
+    return f"{text}\n" + table(head, rows)
 
 
 def replace_section(document: Path, name: str, content: str) -> None:
