@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.cli import main
+from bootprof.builder.config import load_config
+from bootprof.cli import build_parser, main
+from bootprof.commands.build import readahead_request
 from optimizer.readahead import ReadaheadList, parse_list
 
 BLOCK = 131072
@@ -110,3 +112,35 @@ def test_a_folder_without_a_bootlog_is_refused(
 ) -> None:
     assert main(["readahead", str(image), str(tmp_path)]) == 2
     assert "holds no bootlog" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "source", "drive"),
+    [
+        ([], "configured.list", "usb-2"),
+        (["--readahead-drive", "nvme"], "configured.list", "nvme"),
+        (["--readahead", "other.list"], "other.list", "usb-2"),
+        (["--no-readahead"], None, None),
+    ],
+)
+def test_a_build_reads_ahead_what_is_configured_unless_told_otherwise(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    source: str | None,
+    drive: str | None,
+) -> None:
+    for name in ("configured.list", "other.list"):
+        (tmp_path / name).write_text(f"/{name}\n")
+    config = tmp_path / "live.cfg"
+    config.write_text('name = "x"\n[readahead]\nbootlog = "configured.list"\ndrive = "usb-2"\n')
+    monkeypatch.chdir(tmp_path)
+    options = build_parser().parse_args(["build", "--config", str(config), *words])
+    request = readahead_request(options, load_config(config).readahead)
+    if source is None:
+        assert request is None
+    else:
+        assert request is not None
+        assert Path(request.source).name == source
+        assert dict(request.touched) == {f"/{source}".encode(): []}
+        assert request.drive.name == drive
