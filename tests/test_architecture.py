@@ -19,7 +19,7 @@ LAYERS = (
         "bootprof.report",
         "bootprof.vm",
     ),
-    ("bootprof.profile",),
+    ("bootprof.ordering", "bootprof.profile"),
     ("bootprof.commands",),
     ("bootprof.cli",),
     ("bootprof.__main__",),

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 if TYPE_CHECKING:
     from optimizer.order import Arrangement
@@ -38,6 +38,7 @@ formats:
 examples:
   bootprof sort bootlog.list > config/distrib.sort
   bootprof sort bootlog.events --root out/root -o config/distrib.sort
+  bootprof sort bootlog.events --root out/root --image out/unsorted.iso --place auto --search 20000
   grep -v '^/home/' bootlog.list | bootprof sort --exclude '*.pyc' --place end > hot-at-end.sort
 """
 
@@ -93,10 +94,31 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "-p",
         "--place",
-        choices=("start", "end"),
+        choices=("start", "end", "auto"),
         default="start",
-        help="the files go before all others, or behind them, beside the tables of the image "
-        "(default: %(default)s)",
+        help="the files go before all others, or behind them, beside the tables of the image; "
+        "auto: where the simulated boot costs less, needs --image (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-i",
+        "--image",
+        type=Path,
+        metavar="IMAGE",
+        help="image of this root file system (whatever its order), to simulate the boot on",
+    )
+    parser.add_argument(
+        "--search",
+        type=int,
+        default=0,
+        metavar="CANDIDATES",
+        help="simulate so many orders and take the best one, needs --image (default: the order "
+        "of first access)",
+    )
+    parser.add_argument(
+        "--drive",
+        default="cd-24x",
+        metavar="DRIVE",
+        help="drive to simulate, or a TOML file, see bootprof compare (default: %(default)s)",
     )
     parser.add_argument(
         "--hard-links",
@@ -148,6 +170,9 @@ def run(options: argparse.Namespace) -> int:
             hard_links_once=hard_links == "once",
         )
     paths: list[bytes] = arrangement.paths
+    said: tuple[str, ...] = ()
+    if options.place == "auto" or options.search:
+        paths, options.place, said = simulated(paths, options)
     others: list[bytes] = []
     if options.format != "list":
         paths, others = split_expressible(paths)
@@ -161,8 +186,34 @@ def run(options: argparse.Namespace) -> int:
         )
     write(paths, options)
     if not options.quiet:
+        for sentence in said:
+            print(f"bootprof: {sentence}", file=sys.stderr)
         print(f"bootprof: {summary}", file=sys.stderr)
     return 0
+
+
+def simulated(
+    paths: Sequence[bytes], options: argparse.Namespace
+) -> tuple[list[bytes], Literal["start", "end"], tuple[str, ...]]:
+    """Choose place and order by simulation; return them, and what to say of them."""
+    from bootprof.commands.compare import choose_drives
+    from bootprof.errors import InputError
+    from bootprof.ordering import choose
+
+    if options.image is None or options.bootlog == "-" or options.search < 0:
+        raise InputError(
+            "--place auto and --search simulate the boot, which takes an image and a bootlog file",
+            hint="bootprof sort out/unsorted/bootlog.events --image out/unsorted.iso --place auto",
+        )
+    choice = choose(
+        paths,
+        Path(options.bootlog),
+        options.image,
+        place=options.place,
+        drive=choose_drives([options.drive])[0],
+        candidates=options.search,
+    )
+    return choice.paths, choice.place, choice.said
 
 
 def with_twins(paths: Sequence[bytes], root: Path) -> list[bytes]:

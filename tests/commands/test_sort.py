@@ -210,3 +210,9 @@ def test_at_the_end_the_twins_of_a_hot_file_come_with_it(tmp_path: Path) -> None
     arguments = ("--root", root, tmp_path / "bootlog.list", "-q")
     assert sort(*arguments, "--place", "end").stdout == b"etc/hot -1\ncold -2\n"
     assert sort(*arguments).stdout == b"etc/hot 32767\n"
+
+
+def test_place_auto_without_an_image_says_what_it_takes() -> None:
+    done = sort("--place", "auto", stdin=b"/a\n")
+    assert done.returncode == 2
+    assert "--image" in said(done)

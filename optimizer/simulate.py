@@ -1,0 +1,324 @@
+"""What a boot would read of an image whose files lie in another order, without building it.
+
+From an image and a profile of its boot comes a :class:`Workload`: the hot files with the sizes of
+their compressed blocks, and the sequence in which the boot first needs each block, each tail and
+each block of the tables. An order of the files and a place on the image give every one of these a
+position; the sequence of positions is a block trace, and has a cost on a drive.
+
+What is modelled:
+
+- mksquashfs writes the data blocks of a file when its turn comes, and a fragment block when the
+  tails gathered so far fill one; a tail shrinks as its old fragment block did.
+- A block is read when its first byte is needed, whole, in units of 4 KiB, and then stays in memory.
+- The tables keep their size and their places at the end.
+
+What is not: kernel readahead, which brings neighbours early; blocks that are shared by files of
+the same content; reads that several processes have under way at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optimizer.attribution import resolve
+from optimizer.blocktrace import READ_DTYPE
+from optimizer.drives import Drive
+from optimizer.errors import InputError
+from optimizer.events import Bootlog, Operation
+from optimizer.order import PSEUDO_FILE_SYSTEMS
+from optimizer.seek import Figures, ascending_pass, figures, modelled_seconds
+from optimizer.squashfs import InodeType, Kind, Layout
+
+PAGE_BYTES = 4096
+SUPERBLOCK_BYTES = 96
+PRECISE = (Operation.READ, Operation.FAULT, Operation.CACHE)
+
+Place = Literal["start", "end"]
+Order = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """What a boot needs of an image, in the order in which it needs it.
+
+    Attributes:
+        paths: Hot files with data, in the order of first access.
+        inodes: Their indices in ``Layout.inodes``, shape (files,).
+        data_bytes: Compressed size of all data blocks of each file, shape (files,).
+        tail_bytes: Compressed size of each file's tail, 0 without one, shape (files,).
+        tail_plain_bytes: Its size before compression, shape (files,).
+        file: For each step the file whose data is needed, or -1 for a table, shape (steps,).
+        is_tail: Whether it is the file's tail, shape (steps,).
+        begin_bytes: Of a data block: where it begins behind the file's first one. Of a table:
+            where its block lies, counted back from the end of the image. Shape (steps,).
+        length_bytes: Compressed size of the block, shape (steps,).
+        block_size_bytes: Of the image.
+        image_bytes: Size of the squashfs.
+        tables_bytes: Size of its tables, which lie at its end.
+        offset_bytes: Where the squashfs begins in the image file.
+    """
+
+    paths: tuple[bytes, ...]
+    inodes: NDArray[np.int64]
+    data_bytes: NDArray[np.int64]
+    tail_bytes: NDArray[np.int64]
+    tail_plain_bytes: NDArray[np.int64]
+    file: NDArray[np.int64]
+    is_tail: NDArray[np.bool_]
+    begin_bytes: NDArray[np.int64]
+    length_bytes: NDArray[np.int64]
+    block_size_bytes: int
+    image_bytes: int
+    tables_bytes: int
+    offset_bytes: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an order costs on a drive.
+
+    Attributes:
+        figures: Seek distance and reads of the simulated boot, from the superblock on.
+        seconds: Its modelled time.
+        bound_seconds: Modelled time of one ascending pass over the same bytes, at the places that
+            this order gives them.
+    """
+
+    figures: Figures
+    seconds: float
+    bound_seconds: float
+
+
+def make_workload(layout: Layout, bootlog: Bootlog) -> Workload:
+    """Find out what a boot needs of an image, step by step.
+
+    Args:
+        layout: An image of the same root file system; the order of its files does not matter.
+        bootlog: Events of the boot. Files of which no read, fault or page-cache event tells the
+            parts count as read whole when they are opened.
+
+    Raises:
+        InputError: The bootlog names no file of the image that has data.
+    """
+    steps = _Steps(layout)
+    fields = ["path", "operation", "offset_bytes", "length_bytes"]
+    pseudo = [kind in PSEUDO_FILE_SYSTEMS for kind in bootlog.file_systems]
+    on_image = bootlog.events[~np.array(pseudo, bool)[bootlog.events["file_system"]]]
+    events = [
+        event
+        for event in on_image[fields].tolist()
+        if event[1] != Operation.BLOCK and bootlog.paths[event[0]].startswith(b"/")
+    ]
+    ways = {number: resolve(layout, bootlog.paths[number]) for number, *_ in events}
+    precise = {
+        inode
+        for number, operation, _, length in events
+        if length and operation in PRECISE and (inode := steps.file_of(ways[number])) >= 0
+    }
+    for number, operation, offset, length in events:
+        way = ways[number]
+        if way is None:
+            continue
+        steps.look_up(way)
+        inode = steps.file_of(way)
+        if inode < 0:
+            continue
+        if operation in PRECISE and length:
+            steps.touch(inode, offset, offset + length)
+        elif inode not in precise:
+            steps.touch(inode, 0, int(layout.inodes["size_bytes"][inode]))
+    return steps.workload()
+
+
+class _Steps:
+    """Gathers the steps of a workload; each block counts once, when it is first needed."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.end = layout.offset_bytes + layout.size_bytes
+        self.files: dict[int, int] = {}
+        self.sizes: list[tuple[int, int, int]] = []
+        self.pieces: list[list[tuple[int, int, int, int, bool]]] = []
+        self.seen: set[tuple[int, int]] = set()
+        self.rows: list[tuple[int, bool, int, int]] = []
+
+    def file_of(self, way: Sequence[int] | None) -> int:
+        """Return the inode of the regular file that a way leads to, or -1."""
+        if way is None:
+            return -1
+        inode = int(self.layout.entries["inode"][way[-1]])
+        return inode if self.layout.inodes["type"][inode] == InodeType.FILE else -1
+
+    def look_up(self, way: Sequence[int]) -> None:
+        """Need the blocks of the tables that the way to a file goes through."""
+        entries, inodes = self.layout.entries, self.layout.inodes
+        for path in way:
+            entry = int(entries["entry_block"][path])
+            if entry >= 0:
+                self.table(Kind.DIRECTORY_TABLE, entry)
+            self.table(
+                Kind.INODE_TABLE, int(inodes["first_metadata_block"][entries["inode"][path]])
+            )
+
+    def table(self, kind: Kind, block: int) -> None:
+        """Need a block of a table."""
+        table = self.layout.table(kind)
+        if table is None or (-int(kind) - 1, block) in self.seen:
+            return
+        self.seen.add((-int(kind) - 1, block))
+        row = table.blocks[block]
+        self.rows.append((-1, False, self.end - int(row["offset_bytes"]), int(row["length_bytes"])))
+
+    def number(self, inode: int) -> int:
+        """Return the number of a file, and take its sizes down when it comes up first."""
+        known = self.files.get(inode)
+        if known is not None:
+            return known
+        data, tail, plain, begin = 0, 0, 0, 0
+        pieces = []
+        for piece in self.layout.extents_of_inode(inode).tolist():
+            kind, _, _, length, _, file_offset, file_bytes, _ = piece
+            if not length:
+                continue
+            if kind == Kind.FRAGMENT:
+                # A fragment block is nearly full, but for the last one.
+                tail = max(1, round(length * file_bytes / self.layout.block_size_bytes))
+                plain = file_bytes
+                pieces.append((file_offset, file_offset + file_bytes, 0, tail, True))
+            else:
+                pieces.append((file_offset, file_offset + file_bytes, begin, length, False))
+                begin += length
+                data += length
+        self.files[inode] = len(self.files)
+        self.sizes.append((data, tail, plain))
+        self.pieces.append(pieces)
+        return self.files[inode]
+
+    def touch(self, inode: int, start: int, end: int) -> None:
+        """Need the blocks that hold some bytes of a file."""
+        file = self.number(inode)
+        for index, (first, last, begin, length, is_tail) in enumerate(self.pieces[file]):
+            if first < end and start < last and (file, index) not in self.seen:
+                self.seen.add((file, index))
+                self.rows.append((file, is_tail, begin, length))
+
+    def workload(self) -> Workload:
+        """Return what was gathered."""
+        if not self.files:
+            raise InputError(
+                f"{self.layout.name}: holds none of the files of the bootlog",
+                hint="give a profile of this system",
+            )
+        sizes = np.array(self.sizes, np.int64).reshape(-1, 3)
+        # Files without data have no place.
+        kept = sizes[:, 0] + sizes[:, 1] > 0
+        new_number = np.cumsum(kept) - 1
+        file = np.array([row[0] for row in self.rows], np.int64)
+        inodes = np.array(list(self.files), np.int64)[kept]
+        tables = min(table.offset_bytes for table in self.layout.tables if table.length_bytes)
+        superblock = self.layout.offset_bytes + SUPERBLOCK_BYTES
+        if tables <= superblock:
+            inode_table = self.layout.table(Kind.INODE_TABLE)
+            tables = inode_table.offset_bytes if inode_table is not None else self.end
+        return Workload(
+            paths=tuple(self.layout.paths_of(inode)[0] for inode in inodes.tolist()),
+            inodes=inodes,
+            data_bytes=sizes[kept, 0],
+            tail_bytes=sizes[kept, 1],
+            tail_plain_bytes=sizes[kept, 2],
+            file=np.where(file >= 0, new_number[file], -1),
+            is_tail=np.array([row[1] for row in self.rows], bool),
+            begin_bytes=np.array([row[2] for row in self.rows], np.int64),
+            length_bytes=np.array([row[3] for row in self.rows], np.int64),
+            block_size_bytes=self.layout.block_size_bytes,
+            image_bytes=self.layout.size_bytes,
+            tables_bytes=self.end - tables,
+            offset_bytes=self.layout.offset_bytes,
+        )
+
+
+def reads_of(workload: Workload, order: Order, place: Place) -> NDArray[np.void]:
+    """Return the reads of the simulated boot.
+
+    Args:
+        workload: What the boot needs.
+        order: Numbers of all files of the workload in the order in which they are written.
+        place: Where the hot files lie: behind the superblock, or before the tables.
+
+    Returns:
+        Rows of :data:`~optimizer.blocktrace.READ_DTYPE` at time 0, offsets in the image file.
+    """
+    starts, lengths = _positions(workload, order, place)
+    # A fragment block that one tail has brought is there for the others.
+    kept = np.sort(np.unique(starts, return_index=True)[1])
+    starts, lengths = starts[kept], lengths[kept]
+    # Whole pages are read; those that the step before has brought are not read again.
+    first = starts // PAGE_BYTES * PAGE_BYTES
+    last = -(-(starts + lengths) // PAGE_BYTES) * PAGE_BYTES
+    shared = np.zeros(len(first), bool)
+    shared[1:] = (first[1:] < last[:-1]) & (first[1:] >= last[:-1] - PAGE_BYTES)
+    first = np.where(shared, first + PAGE_BYTES, first)
+    reads = np.zeros(int((last > first).sum()), READ_DTYPE)
+    reads["offset_bytes"] = first[last > first]
+    reads["length_bytes"] = (last - first)[last > first]
+    return reads
+
+
+def _positions(
+    workload: Workload, order: Order, place: Place
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each step's block lies in the image file, and how long it is."""
+    data, tail = workload.data_bytes[order], workload.tail_bytes[order]
+    group = np.cumsum(workload.tail_plain_bytes[order]) // workload.block_size_bytes
+    fragment_bytes = np.bincount(group, weights=tail).astype(np.int64)
+    # A group's fragment block is written behind the last file of the group.
+    before = np.cumsum(fragment_bytes) - fragment_bytes
+    ends = np.cumsum(data) + before[group]
+    total = int(data.sum() + tail.sum())
+    base = workload.offset_bytes + SUPERBLOCK_BYTES
+    if place == "end":
+        base = workload.offset_bytes + workload.image_bytes - workload.tables_bytes - total
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    last_of_group = np.searchsorted(group, group, side="right") - 1
+    file_rank = rank[workload.file]
+    data_start = base + (ends - data)[file_rank] + workload.begin_bytes
+    tail_start = base + ends[last_of_group][file_rank]
+    end_of_image = workload.offset_bytes + workload.image_bytes
+    starts = np.where(workload.is_tail, tail_start, data_start)
+    starts = np.where(workload.file < 0, end_of_image - workload.begin_bytes, starts)
+    lengths = np.where(workload.is_tail, fragment_bytes[group[file_rank]], workload.length_bytes)
+    return starts, lengths
+
+
+def cost_of(workload: Workload, order: Order, place: Place, drive: Drive) -> Cost:
+    """Simulate a boot, and return what it costs on a drive."""
+    reads = reads_of(workload, order, place)
+    # The boot comes from the superblock.
+    superblock = np.zeros(1, READ_DTYPE)
+    superblock["offset_bytes"] = workload.offset_bytes // PAGE_BYTES * PAGE_BYTES
+    superblock["length_bytes"] = PAGE_BYTES
+    trace = np.concatenate((superblock, reads))
+    found = figures(trace)
+    # The way to the superblock is the boot loader's.
+    way = int(trace["offset_bytes"][0])
+    found = Figures(
+        found.reads,
+        found.bytes,
+        found.unique_bytes,
+        found.noncontiguous_reads - (way > 0),
+        found.seek_distance_bytes - way,
+    )
+    return Cost(
+        found, modelled_seconds(trace, drive), modelled_seconds(ascending_pass(trace), drive)
+    )
+
+
+def first_access_order(workload: Workload) -> Order:
+    """Return the order of first access: where every search begins."""
+    return np.arange(len(workload.paths))
