@@ -1,0 +1,363 @@
+"""What each step brings: one image built in several ways, each booted on emulated drives.
+
+    bench/boot.py                       five builds, CD and USB stick, three boots each
+    bench/boot.py --rows unsorted,sorted,readahead --drives cd-24x --repeats 1
+    bench/boot.py --write               write docs/boot-bench.md, too
+
+The image is that of the configuration. The unsorted build has none of our levers; each other row
+says which it has. All builds are release images, without the profiler; the bootlog that they are
+sorted by is recorded once, on the unsorted build with the profiler. Boots are interleaved (each
+row once, then each row again), and finished ones are kept in OUTPUT/boots.json, so that a bench
+that was stopped goes on where it was.
+
+Time to the boot target is computing plus waiting for the drive. Where the processor is emulated
+(no KVM), computing takes some ten times longer than on a real one, and hides what the drive costs:
+the table has both, and --drive-scale makes the drive slower in the same proportion.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bootprof.builder.store import replacing
+from bootprof.report.units import quantity
+from optimizer.blocktrace import read_block_trace
+from optimizer.drives import DRIVES, Drive
+from optimizer.seek import figures, modelled_seconds
+
+TOP = Path(__file__).parent.parent
+PLAIN = (
+    *("-D", "media.quick_probes=false", "-D", "media.reading_order=false"),
+    *("-D", "initrd.compressor=keep", "-D", "initrd.leave_out=[]"),
+)
+# The filter of the one-liner of 2007: no boundary behind the names, as it was.
+DROPPED = ("/dev", "/proc", "/sys", "/live/distrib")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way to build the image.
+
+    Attributes:
+        name: In options and in the results.
+        title: In the table.
+        options: For bootprof build.
+        sort: Which sort file: ``none``, ``one-liner``, ``block``, ``start`` or ``end``.
+        readahead: Whether it reads ahead.
+    """
+
+    name: str
+    title: str
+    options: tuple[str, ...] = ()
+    sort: str = "none"
+    readahead: bool = False
+
+
+ROWS = (
+    Row("unsorted", "no sort, no lever", PLAIN),
+    Row("one-liner", "one-liner of 2007", PLAIN, "one-liner"),
+    Row("block", "sort by block trace", PLAIN, "block"),
+    Row("file", "sort by files", PLAIN, "start"),
+    Row("probes", "no sort, probes kept off", ("-D", "media.quick_probes=true", *PLAIN[2:])),
+    Row("initrd", "no sort, small initrd", PLAIN[:4]),
+    Row("start", "our sort, at the start", (), "start"),
+    Row("sorted", "our sort, beside the tables", (), "end"),
+    Row("readahead", "our sort and readahead", (), "end", True),
+)
+DEFAULT_ROWS = ("unsorted", "one-liner", "block", "sorted", "readahead")
+
+
+@dataclass(frozen=True)
+class Boots:
+    """All boots of one build on one drive.
+
+    Attributes:
+        row: The build.
+        drive: The drive.
+        results: What ``boots.json`` has of each.
+    """
+
+    row: Row
+    drive: Drive
+    results: tuple[dict[str, Any], ...]
+
+    def middle(self, key: str) -> float:
+        """Return the median of a figure."""
+        return float(median(result[key] for result in self.results))
+
+    def spread(self, key: str) -> float:
+        """Return the difference of the largest and the smallest value of a figure."""
+        values = [result[key] for result in self.results]
+        return float(max(values) - min(values))
+
+
+def bootprof(*words: object) -> bytes:
+    """Run bootprof, with its messages on standard error."""
+    command = [sys.executable, "-m", "bootprof", *(str(word) for word in words)]
+    return subprocess.run(command, cwd=TOP, stdout=subprocess.PIPE, check=True).stdout
+
+
+def build(options: argparse.Namespace, image: Path, *words: object) -> None:
+    """Build an image."""
+    bootprof(
+        "build",
+        *("--config", options.config, "--output", options.cache, "--image", image),
+        *words,
+    )
+
+
+def one_liner(bootlog: Path) -> str:
+    """Return what the one-liner of 2007 makes of a bootlog, in the form that mksquashfs reads."""
+    paths = dict.fromkeys(bootlog.read_text(errors="surrogateescape").splitlines())
+    kept = [path for path in paths if not path.startswith(DROPPED)]
+    return "".join(f"{path.lstrip('/')} {32767 - rank}\n" for rank, path in enumerate(kept))
+
+
+def record(options: argparse.Namespace) -> Path:
+    """Record the boot that all builds are sorted by; return its profile."""
+    profile: Path = options.output / "profile"
+    if not profile.exists():
+        image = options.output / "profiling.iso"
+        build(options, image, "--profiling", "--no-sort", *PLAIN)
+        bootprof("profile", image, "--backend", "kmod", "--output", profile, *machine(options))
+    return profile
+
+
+def machine(options: argparse.Namespace) -> list[object]:
+    """Return the options of bootprof profile that all boots have."""
+    return ["--until", options.until, "--timeout", options.timeout, "--memory", options.memory]
+
+
+def sort_file(options: argparse.Namespace, profile: Path, kind: str) -> Path:
+    """Make a sort file."""
+    target: Path = options.output / f"{kind}.sort"
+    root = options.cache / "root"
+    bootlog = profile / "bootlog.list"
+    if kind == "one-liner":
+        content = one_liner(bootlog).encode(errors="surrogateescape")
+    elif kind == "block":
+        found = options.output / "block.list"
+        trace, image = profile / "blocktrace.tsv", options.output / "profiling.iso"
+        bootprof("convert", "--from", "block", trace, "--image", image, "-o", found)
+        content = bootprof("sort", "--root", root, found)
+    else:
+        content = bootprof("sort", "--root", root, "--place", kind, bootlog)
+    with replacing(target) as temporary:
+        temporary.write_bytes(content)
+    return target
+
+
+def build_row(options: argparse.Namespace, profile: Path, row: Row) -> Path:
+    """Build the image of a row, or find it."""
+    image: Path = options.output / f"{row.name}.iso"
+    if not image.exists():
+        words: list[object] = [*row.options]
+        if row.sort == "none":
+            words.append("--no-sort")
+        else:
+            file = sort_file(options, profile, row.sort).resolve()
+            words += ["-D", f"squashfs.sort={json.dumps(str(file))}"]
+        if row.readahead:
+            words += ["--readahead", profile / "bootlog.events"]
+        build(options, image, *words)
+    return image
+
+
+def boot(options: argparse.Namespace, profile: Path, row: Row, drive: Drive) -> dict[str, Any]:
+    """Boot an image on a drive, and return the figures of that boot."""
+    image = build_row(options, profile, row)
+    folder = options.output / "boot"
+    bootprof(
+        *("profile", image, "--backend", "block", "--output", folder),
+        *("--drive", drive.name, "--drive-scale", options.drive_scale, *machine(options)),
+    )
+    description = json.loads((folder / "profile.json").read_text())
+    with (folder / "blocktrace.tsv").open("rb") as stream:
+        trace = read_block_trace(stream, str(folder))
+    answer = json.loads(
+        bootprof(
+            *("analyze", image, folder, "--bootlog", profile / "bootlog.events"),
+            *("--drive", drive.name, "--json"),
+        )
+    )
+    found = figures(trace.reads)
+    return {
+        "seek_distance_bytes": found.seek_distance_bytes,
+        "noncontiguous_reads": found.noncontiguous_reads,
+        "bytes": found.bytes,
+        "modelled_seconds": modelled_seconds(trace.reads, drive),
+        "limit_seconds": answer["limit_seconds"],
+        "emulated_seconds": description["drive"]["measured_seconds"],
+        "target_seconds": description["target_ns"] / 1e9,
+        "load": os.getloadavg()[0],
+    }
+
+
+def ratio(value: float, base: float) -> str:
+    """Return how many times smaller a value is."""
+    return f"{base / value:.1f}x" if value else "-"
+
+
+def cells(boots: Boots, base: Boots) -> list[str]:
+    """Return a line of the table: each figure, and how many times it is smaller than unsorted."""
+    line = [boots.row.title]
+    for key, unit in (
+        ("seek_distance_bytes", "bytes"),
+        ("noncontiguous_reads", ""),
+        ("bytes", "bytes"),
+    ):
+        value = boots.middle(key)
+        text = quantity(value, unit)
+        line.append(f"{text} ({ratio(value, base.middle(key))})")
+    modelled = boots.middle("modelled_seconds")
+    line.append(f"{modelled:.1f} s ({ratio(modelled, base.middle('modelled_seconds'))})")
+    line.append(f"{modelled / boots.middle('limit_seconds'):.2f}")
+    target = boots.middle("target_seconds")
+    shorter = 1 - target / base.middle("target_seconds")
+    line.append(f"{target:.0f} s ± {boots.spread('target_seconds') / 2:.0f} ({shorter:+.0%})")
+    computing = target - boots.middle("emulated_seconds")
+    line.append(f"{computing:.0f} s")
+    return line
+
+
+HEADINGS = (
+    "build",
+    "seek distance",
+    "non-contiguous reads",
+    "bytes",
+    "modelled I/O",
+    "of limit",
+    "boot target",
+    "of it not I/O",
+)
+
+
+def verdict(found: Sequence[Boots]) -> list[str]:
+    """Say of each drive whether readahead has made it slower than the sort alone."""
+    by_name = {(boots.row.name, boots.drive.name): boots for boots in found}
+    lines = []
+    for (row, drive), ahead in by_name.items():
+        alone = by_name.get(("sorted", drive))
+        if row != "readahead" or alone is None:
+            continue
+        key = "target_seconds"
+        noise = max(ahead.spread(key), alone.spread(key))
+        change = ahead.middle(key) - alone.middle(key)
+        if change > noise:
+            word = "DEFECT: readahead is slower than the sort alone"
+        else:
+            word = "readahead is not slower than the sort alone"
+        lines.append(
+            f"{ahead.drive.title}: {word}: {change:+.1f} s, run-to-run spread {noise:.1f} s"
+        )
+    return lines
+
+
+def markdown(found: Sequence[Boots], drives: Sequence[Drive], options: argparse.Namespace) -> str:
+    """Return the document."""
+    repeats = min(len(boots.results) for boots in found)
+    parts = [
+        "# What each step brings\n\nWritten by `bench/boot.py --write`. Each build was booted "
+        f"{repeats} times on each drive, interleaved; medians, and half of the spread of the "
+        "boots behind ±. In brackets: how many times less than the unsorted build; for the boot "
+        "target, the change. *Of limit*: modelled I/O as a multiple of the time that the drive "
+        "needs for the needed bytes in one pass (`bootprof analyze`). *Of it not I/O*: boot "
+        "target less the time that the emulated drive was busy.\n"
+    ]
+    if options.drive_scale != 1:
+        parts.append(
+            f"The drives were slowed down by {options.drive_scale:g}, since the processor was "
+            "emulated: only ratios of the measured times mean something.\n"
+        )
+    for drive in drives:
+        rows = [boots for boots in found if boots.drive == drive]
+        parts.append(f"## {drive.title}\n\n| {' | '.join(HEADINGS)} |\n|{' --- |' * len(HEADINGS)}")
+        for boots in rows:
+            parts[-1] += f"\n| {' | '.join(cells(boots, rows[0]))} |"
+        parts[-1] += "\n"
+    parts.append("\n".join(f"- {line}" for line in verdict(found)))
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", type=Path, default=TOP / "config/live.cfg")
+    parser.add_argument("--output", type=Path, default=TOP / "out/bench")
+    parser.add_argument("--cache", type=Path, default=TOP / "out", help="--output of the builds")
+    parser.add_argument("--rows", default=",".join(DEFAULT_ROWS), help="of them: %(default)s")
+    parser.add_argument("--drives", default="cd-24x,usb-2")
+    parser.add_argument("--drive-scale", type=float, default=1.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--until", default="console:login:")
+    parser.add_argument("--timeout", type=float, default=1200)
+    parser.add_argument("--memory", type=int, default=1024)
+    parser.add_argument("--write", action="store_true", help="write docs/boot-bench.md")
+    options = parser.parse_args()
+    names = {row.name for row in ROWS}
+    wanted = options.rows.split(",")
+    if unknown := set(wanted) - names:
+        parser.error(f"no such rows: {', '.join(unknown)}; there are {', '.join(sorted(names))}")
+    if unknown := set(options.drives.split(",")) - set(DRIVES):
+        parser.error(f"no such drives: {', '.join(unknown)}; there are {', '.join(DRIVES)}")
+    return options
+
+
+def main() -> int:
+    """Build, boot, and print the table."""
+    options = parse()
+    options.output = options.output.resolve()
+    options.output.mkdir(parents=True, exist_ok=True)
+    rows = [row for row in ROWS if row.name in options.rows.split(",")]
+    drives = [DRIVES[name] for name in options.drives.split(",")]
+    kept = options.output / "boots.json"
+    results: dict[str, list[dict[str, Any]]] = json.loads(kept.read_text()) if kept.exists() else {}
+    profile = record(options)
+    for number in range(options.repeats):
+        for drive in drives:
+            for row in rows:
+                key = f"{row.name} {drive.name} {options.drive_scale:g}"
+                done = results.setdefault(key, [])
+                if len(done) > number:
+                    continue
+                done.append(boot(options, profile, row, drive))
+                with replacing(kept) as temporary:
+                    temporary.write_text(json.dumps(results, indent=1) + "\n")
+    found = [
+        Boots(row, drive, tuple(results[f"{row.name} {drive.name} {options.drive_scale:g}"]))
+        for drive in drives
+        for row in rows
+    ]
+    for drive in drives:
+        table = Table(title=drive.title, box=box.SIMPLE, title_justify="left")
+        for heading in HEADINGS:
+            table.add_column(heading)
+        lines = [boots for boots in found if boots.drive == drive]
+        for boots in lines:
+            table.add_row(*cells(boots, lines[0]))
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
+    for line in verdict(found):
+        print(line)
+    if options.write:
+        with replacing(TOP / "docs/boot-bench.md") as temporary:
+            temporary.write_text(markdown(found, drives, options))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
