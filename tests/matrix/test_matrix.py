@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from matrix.guest import RECORDERS, LiveSystem, build_live_system, run_workload
-from matrix.score import Access, Result, evaluate, kendall_tau, read_truth
+from matrix.score import Access, Result, evaluate, kendall_tau, read_truth, score
 
 from bootprof import backends
 from bootprof.builder import store
@@ -27,6 +27,7 @@ PARTS = {
     *("overlay", "mmap", "unread", "exec", "failed", "32bit", "tmpfs", "storm"),
     *("handle", "iouring"),
 }
+DOCUMENT = Path(__file__).parents[2] / "docs/matrix.md"
 TRACERS = ("kmod", "ebpf")
 BLOCKS = ("block", "tracepoints", "block_dump")
 # In table mode the module replaces system calls, and open_by_handle_at is none of those.
@@ -200,6 +201,18 @@ def test_kendalls_tau_is_what_its_definition_says() -> None:
     # Ties: (concordant - discordant) / sqrt(pairs not tied in x * pairs not tied in y).
     assert kendall_tau([1, 2, 3], [1, 1, 2]) == pytest.approx(2 / 6**0.5)
     assert kendall_tau([1], [1]) is None
+
+
+def test_recall_and_precision_count_distinct_paths() -> None:
+    result = score([b"a", b"b", b"a", b"c"], [b"b", b"x", b"a", b"b"])
+    assert result.recall == pytest.approx(2 / 3)
+    assert result.precision == pytest.approx(2 / 3)
+    assert (result.missed, result.invented, result.tau) == ((b"c",), (b"x",), -1)
+    assert score([], []).recall is None
+
+
+def test_the_document_explains_each_figure_below_1() -> None:
+    assert "not explained" not in DOCUMENT.read_text()
 
 
 def test_the_names_of_the_parts_are_those_of_the_workload() -> None:
