@@ -1,0 +1,110 @@
+"""Packed images, unpacked again by unsquashfs and compared file by file."""
+
+import os
+import random
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bootprof.builder import config
+from bootprof.builder.squashfs import make_squashfs
+from optimizer.sortfile import mksquashfs_lines
+
+EPOCH = 1_700_000_000
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root with all kinds of files, owners and modes, twins and hard links among them."""
+    source = random.Random(7)
+    folder = tmp_path / "root"
+    (folder / "dev").mkdir(parents=True)
+    for number in range(300):
+        path = folder / f"usr/share/{number % 7}/file {number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = b"".join(source.choice((b"boot ", b"live ", b"image ")) for _ in range(900))
+        path.write_bytes(text * (number % 5) + source.randbytes(number * 40))
+        os.chown(path, number % 3, number % 4)
+        path.chmod(0o4755 if number % 11 == 0 else 0o640)
+        os.utime(path, (EPOCH + number, EPOCH + number))
+    (folder / "twin").write_bytes((folder / "usr/share/0/file 7").read_bytes())
+    (folder / "hard").hardlink_to(folder / "usr/share/1/file 8")
+    (folder / "soft").symlink_to("usr/share")
+    (folder / "empty").write_bytes(b"")
+    os.mkfifo(folder / "pipe")
+    os.mknod(folder / "dev/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    os.setxattr(
+        folder / "twin", "security.capability", bytes.fromhex("0100000200040000") + bytes(12)
+    )
+    return folder
+
+
+def pack(root: Path, target: Path, sort: Path | None) -> Path:
+    make_squashfs(
+        config.Squashfs(),
+        root,
+        target,
+        sort=sort,
+        epoch=EPOCH,
+        log_file=target.with_suffix(".log"),
+        progress=lambda _: None,
+    )
+    return target
+
+
+def unpacked(image: Path, folder: Path) -> dict[str, tuple[object, ...]]:
+    """Everything that there is to know of each file of an image, by path."""
+    subprocess.run(
+        ["unsquashfs", "-quiet", "-no-progress", "-dest", folder, image],
+        check=True,
+        capture_output=True,
+    )
+    names: dict[int, str] = {}
+    found: dict[str, tuple[object, ...]] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        status = path.lstat()
+        content: object = None
+        if path.is_symlink():
+            content = path.readlink()
+        elif path.is_file():
+            content = path.read_bytes()
+        xattrs = {
+            key: os.getxattr(path, key, follow_symlinks=False)
+            for key in os.listxattr(path, follow_symlinks=False)
+        }
+        found[name] = (
+            *(status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, status.st_rdev),
+            # Which other name the same file has.
+            names.setdefault(status.st_ino, name),
+            content,
+            xattrs,
+        )
+    return found
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("place", ["start", "end"])
+def test_a_sorted_image_holds_the_same_files_in_the_same_size(
+    place: str, root: Path, tmp_path: Path
+) -> None:
+    hot = [f"/usr/share/{number % 7}/file {number}".encode() for number in range(250, 20, -3)]
+    sort = tmp_path / "distrib.sort"
+    sort.write_bytes(b"".join(mksquashfs_lines(hot, "start" if place == "start" else "end")))
+    plain = pack(root, tmp_path / "plain.squashfs", None)
+    ordered = pack(root, tmp_path / "ordered.squashfs", sort)
+    assert plain.read_bytes() != ordered.read_bytes()
+    before, after = (unpacked(image, tmp_path / image.stem) for image in (plain, ordered))
+    assert after == before
+    assert len(before) > 300
+    assert ordered.stat().st_size == pytest.approx(plain.stat().st_size, rel=0.01)
+
+
+@pytest.mark.root
+def test_the_same_root_and_sort_give_the_same_bytes(root: Path, tmp_path: Path) -> None:
+    sort = tmp_path / "distrib.sort"
+    sort.write_bytes(b"".join(mksquashfs_lines([b"/hard", b"/twin"])))
+    one, two = (pack(root, tmp_path / f"{name}.squashfs", sort) for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
