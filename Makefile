@@ -9,10 +9,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 # What the host needs, by the name of its Debian package.
-APT_PACKAGES := bpftool busybox-static ca-certificates clang cpio dosfstools file gcc git grub-common \
+APT_PACKAGES := blktrace bpftool busybox-static ca-certificates clang cpio dosfstools fdisk file gcc git grub-common \
 	grub-efi-amd64-bin grub-pc-bin kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev llvm make mmdebstrap \
-	mtools musl-tools nbdkit nbdkit-plugin-dev ovmf perl procps python3 python3-dev python3-venv qemu-system-x86 sparse \
-	squashfs-tools squashfs-tools-ng xorriso xz-utils zlib1g-dev zstd
+	mtools musl-tools nbdkit nbdkit-plugin-dev ovmf perl procps python3 python3-dev python3-venv \
+	qemu-system-x86 sparse \
+	squashfs-tools squashfs-tools-ng strace xorriso xz-utils zlib1g-dev zstd
 
 .DEFAULT_GOAL := help
 
@@ -44,14 +45,22 @@ test: venv ## Run the tests, one real boot in QEMU among them
 	BOOTPROF_SUITES="$${BOOTPROF_SUITES:-bookworm bullseye}" $(BIN)/pytest
 
 test-kernels: venv ## The tests of the tracers on the kernels of every suite, sid's newest too
-	BOOTPROF_SUITES="bookworm bullseye trixie sid" $(BIN)/pytest tests/kmod tests/ebpf
+	BOOTPROF_SUITES="bookworm bullseye trixie sid" $(BIN)/pytest tests/kmod tests/ebpf \
+	  tests/guest tests/matrix
+
+matrix: venv ## Boot every recorder on every kernel and write docs/matrix.md (some ten minutes)
+	$(BIN)/python bench/matrix.py --write
+
+bench-boot: venv ## Build the image five ways, boot each on emulated drives, write docs/boot-bench.md
+	$(BIN)/python bench/boot.py --write
 
 OUT ?= out
 
 demo: venv ## Build, profile, sort, rebuild, boot again and compare: the main job on Debian 12
 	$(BIN)/bootprof build --profiling --no-sort --output $(OUT) --image $(OUT)/unsorted.iso
 	$(BIN)/bootprof profile $(OUT)/unsorted.iso --backend kmod --output $(OUT)/unsorted
-	$(BIN)/bootprof sort --root $(OUT)/root $(OUT)/unsorted/bootlog.list > config/distrib.sort \
+	$(BIN)/bootprof sort --root $(OUT)/root --image $(OUT)/unsorted.iso --place auto \
+	  $(OUT)/unsorted/bootlog.events > config/distrib.sort \
 	  || { rm -f config/distrib.sort; exit 1; }
 	$(BIN)/bootprof build --profiling --output $(OUT) --image $(OUT)/sorted.iso
 	$(BIN)/bootprof profile $(OUT)/sorted.iso --backend block --output $(OUT)/sorted
@@ -70,4 +79,4 @@ docs: venv ## Man pages and shell completion from the command line's own options
 clean: ## Remove what was built (not the download and bootstrap cache)
 	rm -rf out build
 
-.PHONY: help packages venv lint test test-kernels demo docs clean
+.PHONY: help packages venv lint test test-kernels matrix bench-boot demo docs clean
