@@ -11,8 +11,8 @@ backends, from the one that sees most to the one that needs least:
   kmod         the kernel module, loaded in the initrd before the root is mounted
   ebpf         the BPF tracer from the initrd; needs a kernel with BTF, and sees what came into
                the page cache, too
-  fanotify     opens and reads of each file system, by the kernel's own notification
-  inotify      the same with a watch for each directory, for kernels without fanotify
+  fanotify     opens and executions on each file system, by the kernel's own notification
+  inotify      opens alone, by a watch for each directory, for kernels without fanotify
   tracepoints  the kernel's block tracepoints, mapped to files
   block_dump   the kernel's log of block reads (before Linux 5.14), mapped to files
   block        the reads of the medium as the host sees them, mapped to files with a confidence:
