@@ -37,6 +37,10 @@ _MKSQUASHFS_WHITE_SPACE = (b" ", b"\t", b"\r", b"\v", b"\f")
 _GENSQUASHFS_START = re.compile(rb"[\s\"\[]")
 
 
+# A path, in which a backslash protects what follows it, white space, and a priority.
+_SORT_LINE = re.compile(rb"\s*((?:\\.|[^\s\\])+)\s+-?\d+\s*$")
+
+
 def split_expressible(paths: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
     """Part the paths that a sort file can hold from those that it cannot, which have a newline."""
     if b"\n" not in b"\0".join(paths):
@@ -86,6 +90,19 @@ def mksquashfs_lines(paths: Sequence[bytes], place: Place = "start") -> list[byt
         b"%b %d\n" % line
         for line in zip(_escaped(paths), mksquashfs_priorities(len(paths), place), strict=True)
     ]
+
+
+def paths_of_sort_file(content: bytes) -> list[bytes]:
+    """Return the absolute paths of a sort file for mksquashfs, in the order of its lines.
+
+    What cannot be a line of such a file is passed over: mksquashfs complains about it.
+    """
+    paths = []
+    for line in content.split(b"\n"):
+        words = _SORT_LINE.match(line)
+        if words and not line.lstrip().startswith(b"#"):
+            paths.append(b"/" + re.sub(rb"\\(.)", rb"\1", words[1]).lstrip(b"/"))
+    return paths
 
 
 def gensquashfs_lines(paths: Sequence[bytes], place: Place = "start") -> list[bytes]:

@@ -8,6 +8,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from bootprof import progress
 from bootprof.builder import initrd, iso, repack, store
 from bootprof.builder.config import Initrd, LiveConfig
@@ -16,6 +18,8 @@ from bootprof.builder.readahead import FILES, PROGRAM, ReadaheadRequest, make_ar
 from bootprof.builder.root import Kernel, find_kernel, make_root, source_date_epoch
 from bootprof.builder.squashfs import make_squashfs, mksquashfs_version
 from bootprof.errors import InputError, UnsupportedError
+from optimizer import staleness
+from optimizer.sortfile import paths_of_sort_file
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ def build(request: BuildRequest) -> BuildResult:
         root = obtain_root(request, cache)
         kernel = find_kernel(root)
         epoch = source_date_epoch(root)
+        if sort is not None:
+            warn_if_stale(sort, root, config.squashfs.stale_percent)
         squashfs = obtain_squashfs(request, cache, root, sort, epoch, version)
         initrds = [obtain_initrd(config.initrd, cache, kernel)]
         if config.media.quick_probes:
@@ -108,6 +114,21 @@ def find_sort_file(request: BuildRequest) -> Path | None:
     if not request.sort or not path.is_file():
         return None
     return path
+
+
+def warn_if_stale(sort: Path, root: Path, threshold_percent: float) -> None:
+    """Say so if a sort file was made for a root that was rather different."""
+    found = staleness.check(paths_of_sort_file(sort.read_bytes()), staleness.Root(root))
+    stale = len(found.moved) + len(found.gone)
+    files = found.kept + stale
+    if stale and 100 * stale / files > threshold_percent:
+        progress.note(
+            f"bootprof: warning: {stale} of {files} files of {sort} are not in the root "
+            f"({len(found.moved)} have moved, {len(found.gone)} are gone)"
+        )
+        progress.note(
+            "bootprof: hint: profile again, or map the bootlog with bootprof check and sort it anew"
+        )
 
 
 def obtain_root(request: BuildRequest, cache: Path) -> Path:
@@ -169,7 +190,9 @@ def obtain_squashfs(
 
     how = f"sorted by {sort}" if sort else "not sorted"
     with progress.step(f"squashfs ({options.compressor}, {how})") as update:
-        digest = store.digest_of(options, root.name, sort, epoch, version)
+        # The threshold of a warning changes no image.
+        same = msgspec.structs.replace(options, stale_percent=0.0)
+        digest = store.digest_of(same, root.name, sort, epoch, version)
         squashfs, reused = store.obtain(cache, "filesystem", digest, make, ".squashfs")
         size = f"{squashfs.stat().st_size / 1e6:.1f} MB"
         update(f"{size}, unchanged, reused" if reused else size)

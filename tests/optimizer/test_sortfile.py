@@ -19,6 +19,7 @@ from optimizer.sortfile import (
     gensquashfs_priorities,
     mksquashfs_lines,
     mksquashfs_priorities,
+    paths_of_sort_file,
     split_expressible,
 )
 
@@ -225,3 +226,17 @@ def test_addresses_in_the_inodes_follow_the_order(tree: Path, tmp_path: Path) ->
             if inode.is_file() and b"/" + os.fsencode(name) in hot
         }
     assert sorted(starts, key=starts.__getitem__) == hot
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=40).filter(lambda name: not set(name) & set(b"\0\n/")))
+)
+def test_the_paths_of_a_sort_file_can_be_read_back(names: list[bytes]) -> None:
+    paths = [b"/" + name for name in dict.fromkeys(names)]
+    content = b"".join(mksquashfs_lines(paths))
+    assert paths_of_sort_file(content) == paths
+
+
+def test_what_is_no_line_of_a_sort_file_is_passed_over() -> None:
+    content = b"# remark 1\n\nonly-a-path\n  usr/bin/a\\ b  12 \nx\\\\x2d -3\n"
+    assert paths_of_sort_file(content) == [b"/usr/bin/a b", b"/x\\x2d"]
