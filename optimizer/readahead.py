@@ -52,7 +52,8 @@ class ReadaheadList:
         superblock: The first 96 bytes of the squashfs that it is for.
         squashfs_bytes: Size of that squashfs, without padding.
         drive: Name of the drive that the gaps were weighed for.
-        ranges: Shape (ranges,), of :data:`RANGE_DTYPE`, ascending; they neither overlap nor touch.
+        ranges: Shape (ranges,), of :data:`RANGE_DTYPE`, ascending; they do not overlap, and touch
+            only where tables follow data.
     """
 
     superblock: bytes
@@ -141,7 +142,7 @@ def plan(layout: Layout, wanted: NDArray[np.void], drive: Drive) -> Plan:
     ranges = np.zeros(len(joined), RANGE_DTYPE)
     ranges["offset_bytes"] = joined["offset_bytes"] - start
     ranges["length_bytes"] = joined["length_bytes"]
-    ranges["tables"] = _holds_tables(layout, ranges)
+    ranges = _apart(layout, ranges)
     wanted_bytes = int(stretches["length_bytes"].sum())
     return Plan(
         ranges=ranges,
@@ -174,15 +175,25 @@ def _join(stretches: NDArray[np.void], bridged: NDArray[np.bool_]) -> NDArray[np
     return joined
 
 
-def _holds_tables(layout: Layout, ranges: NDArray[np.void]) -> NDArray[np.bool_]:
-    """Return for each range whether something of a table is in it."""
-    rows = layout.overlaps(ranges["offset_bytes"] + layout.offset_bytes, ranges["length_bytes"])
-    kinds = layout.extent_map.extents["kind"][rows["extent"]]
-    tables = np.zeros(len(ranges), np.bool_)
+def _apart(layout: Layout, ranges: NDArray[np.void]) -> NDArray[np.void]:
+    """Mark the ranges with tables, and part them from data that lies directly before the tables.
+
+    Who mounts the squashfs waits for the tables, and not for the data.
+    """
+    extents = layout.extent_map.extents
     # Superblock and options stand before the data, which would draw all of that in.
     aside = (*DATA_KINDS, Kind.SUPERBLOCK, Kind.COMPRESSION_OPTIONS)
-    tables[rows["read"][~np.isin(kinds, aside)]] = True
-    return tables
+    tables = extents["offset_bytes"][~np.isin(extents["kind"], aside)] - layout.offset_bytes
+    border = int(tables.min()) // PAGE_BYTES * PAGE_BYTES if tables.size else layout.size_bytes
+    ends = ranges["offset_bytes"] + ranges["length_bytes"]
+    crossing = np.flatnonzero((ranges["offset_bytes"] < border) & (ends > border))
+    parted = np.insert(ranges, crossing + 1, ranges[crossing])
+    for index in crossing + np.arange(len(crossing)):
+        parted["length_bytes"][index] = border - parted["offset_bytes"][index]
+        parted["length_bytes"][index + 1] -= border - parted["offset_bytes"][index + 1]
+        parted["offset_bytes"][index + 1] = border
+    parted["tables"] = parted["offset_bytes"] >= border
+    return parted
 
 
 def read_superblock_bytes(stream: BinaryIO, layout: Layout) -> bytes:
@@ -225,7 +236,7 @@ def parse_list(stream: Iterable[bytes], file_name: str) -> ReadaheadList:
         )
     headers: dict[bytes, bytes] = {}
     rows: list[tuple[int, int, bool]] = []
-    end = -1
+    end = 0
     for number, line in numbered:
         if header := HEADER_LINE.fullmatch(line):
             headers[header[1]] = header[2]
@@ -234,7 +245,7 @@ def parse_list(stream: Iterable[bytes], file_name: str) -> ReadaheadList:
         if not match:
             raise FormatError(f"{file_name}: line {number}: not a range")
         offset, length = int(match[1]), int(match[2])
-        if offset <= end or not length:
+        if offset < end or not length:
             raise FormatError(f"{file_name}: line {number}: not behind the range before it")
         end = offset + length
         rows.append((offset, length, match[3] == b"tables"))

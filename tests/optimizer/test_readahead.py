@@ -90,6 +90,13 @@ def test_only_the_range_with_the_tables_is_marked_as_such(layout: Layout) -> Non
     assert ranges["offset_bytes"][2] <= inode_table < ranges["offset_bytes"][2] + PAGE_BYTES
 
 
+def test_data_directly_before_the_tables_is_a_range_of_its_own(layout: Layout) -> None:
+    ranges = plan(layout, reads((0, layout.size_bytes)), DRIVES["usb-2"]).ranges
+    assert ranges["tables"].tolist() == [False, True]
+    assert ranges["offset_bytes"][1] == ranges["length_bytes"][0]
+    assert ranges["length_bytes"].sum() == layout.size_bytes
+
+
 @given(st.data())
 def test_ranges_are_sorted_disjoint_and_cover_what_is_wanted(
     layout: Layout, data: st.DataObject
@@ -213,7 +220,7 @@ GOOD = format_list(
         (b"/etc/passwd\n", "not a readahead list"),
         (GOOD[:-8], "line 7"),
         (GOOD.replace(b"20\t5\ttables\n", b""), "2 ranges are announced, 1 are there"),
-        (GOOD.replace(b"20\t5", b"10\t5"), "line 7: not behind"),
+        (GOOD.replace(b"20\t5", b"9\t5"), "line 7: not behind"),
         (GOOD.replace(b"20\t5", b"20\t0"), "line 7: not behind"),
         (GOOD.replace(b"20\t5", b"20\t-5"), "line 7: not a range"),
         (GOOD.replace(b"20\t5", b"8999\t5"), "past the end"),

@@ -390,12 +390,14 @@ int main(int argc, char **argv)
 		{ "slowest", required_argument, NULL, 's' },
 		{ "offset", required_argument, NULL, 'o' },
 		{ "log", required_argument, NULL, 'l' },
+		{ "background", no_argument, NULL, 'b' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct work work = { .max_share = 50, .slowest = 256 << 10 };
 	struct list list = { .count = 0 };
 	uint64_t value, total = 0;
 	int64_t start = now_ns();
+	bool background = false;
 	int option, file;
 	size_t i;
 
@@ -408,6 +410,8 @@ int main(int argc, char **argv)
 			work.max_share = value;
 		} else if (option == 's' && option_number(optarg, &value)) {
 			work.slowest = value << 10;
+		} else if (option == 'b') {
+			background = true;
 		} else if (option == 'o' && option_number(optarg, &value)) {
 			work.base = value;
 		} else {
@@ -417,7 +421,7 @@ int main(int argc, char **argv)
 	}
 	if (argc - optind != 2) {
 		say("usage: bootprof-readahead [--max-share PERCENT] [--slowest KIB_PER_SECOND] "
-		    "[--offset BYTES] [--log FILE] LIST SQUASHFS");
+		    "[--offset BYTES] [--log FILE] [--background] LIST SQUASHFS");
 		return 2;
 	}
 	syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
@@ -428,6 +432,9 @@ int main(int argc, char **argv)
 	read_start(&work, &list);
 	/* The mount wants tables first, wherever they lie. */
 	read_ranges(&work, &list, true);
+	/* Beside the reads of the mount, the data would send the head to and fro. */
+	if (background && fork() > 0)
+		_exit(0);
 	read_ranges(&work, &list, false);
 	say("%llu of %llu bytes, %zu ranges, %lld ms, gave way %u times for %lld ms, %s%s",
 	    (unsigned long long)work.done_bytes, (unsigned long long)total, list.count,
