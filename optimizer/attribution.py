@@ -290,22 +290,22 @@ def _demand_tables(
 def loader_reads(layout: Layout, reads: NDArray[np.void], iso: IsoLayout | None) -> int:
     """Return how many reads at the start of a trace are the firmware's and the boot loader's.
 
-    Before the first read of the squashfs, large files of the ISO are read whole: kernel and
-    initrds (all but their last bytes, which a read of the squashfs may bring). The loader is done
-    when it first gets to the end of the last of them; who reads there later looks for signatures.
-    Without an ISO all reads before the first one of the squashfs count.
+    A loader reads large files of the ISO whole, kernel and initrds (all but their last bytes,
+    which a read of what follows may bring), and nobody else does. It is done when it first gets
+    to the end of the last of them; who reads there later looks for signatures. Without an ISO all
+    reads before the first one of the squashfs count.
     """
     offsets = reads["offset_bytes"]
     ends = offsets + reads["length_bytes"]
-    inside = (ends > layout.offset_bytes) & (offsets < layout.offset_bytes + layout.size_bytes)
-    first = int(np.argmax(inside)) if inside.any() else len(reads)
-    count = 0 if iso else first
-    for region in iso.regions if iso else ():
+    if iso is None:
+        inside = (ends > layout.offset_bytes) & (offsets < layout.offset_bytes + layout.size_bytes)
+        return int(np.argmax(inside)) if inside.any() else len(reads)
+    count = 0
+    for region in iso.regions:
         if region.kind != "file" or region.offset_bytes == layout.offset_bytes:
             continue
-        region_end = region.offset_bytes + region.length_bytes
-        end = np.minimum(ends[:first], region_end)
-        read = np.maximum(end - np.maximum(offsets[:first], region.offset_bytes), 0)
+        end = np.minimum(ends, region.offset_bytes + region.length_bytes)
+        read = np.maximum(end - np.maximum(offsets, region.offset_bytes), 0)
         whole = int(read.sum()) >= 0.9 * region.length_bytes
         if whole and region.length_bytes >= LOADED_BYTES:
             count = max(count, int(np.argmax(np.where(read > 0, end, 0))) + 1)
