@@ -326,7 +326,7 @@ def main() -> int:
         sections = []
         if not options.guest_only:
             host = measure_host(build, folder, options.rounds, options.calls)
-            kernel = os.uname().release
+            kernel = os.uname().release.partition("-")[0]
             sections.append(f"## The measuring machine's own kernel, {kernel}\n\n{host.table()}")
         # An emulated processor is so much slower, and there is no noise to be drowned.
         calls = max(1, options.calls // 10)
