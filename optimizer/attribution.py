@@ -291,8 +291,8 @@ def loader_reads(layout: Layout, reads: NDArray[np.void], iso: IsoLayout | None)
     """Return how many reads at the start of a trace are the firmware's and the boot loader's.
 
     A loader reads large files of the ISO whole, kernel and initrds (all but their last bytes,
-    which a read of what follows may bring), and nobody else does. It is done when it first gets
-    to the end of the last of them; who reads there later looks for signatures. Without an ISO all
+    which a read of what follows may bring), and nobody else does. It is done when it has got to
+    the end of the last of them; who reads there later looks for signatures. Without an ISO all
     reads before the first one of the squashfs count.
     """
     offsets = reads["offset_bytes"]
@@ -306,9 +306,12 @@ def loader_reads(layout: Layout, reads: NDArray[np.void], iso: IsoLayout | None)
             continue
         end = np.minimum(ends, region.offset_bytes + region.length_bytes)
         read = np.maximum(end - np.maximum(offsets, region.offset_bytes), 0)
-        whole = int(read.sum()) >= 0.9 * region.length_bytes
-        if whole and region.length_bytes >= LOADED_BYTES:
-            count = max(count, int(np.argmax(np.where(read > 0, end, 0))) + 1)
+        nearly = np.cumsum(read) >= 0.9 * region.length_bytes
+        if nearly.any() and region.length_bytes >= LOADED_BYTES:
+            # A read of what lies behind a file may have touched its end before.
+            begin = int(np.argmax(nearly))
+            rest = np.where(read[begin:] > 0, end[begin:], 0)
+            count = max(count, begin + int(np.argmax(rest)) + 1)
     return count
 
 
