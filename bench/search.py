@@ -34,10 +34,12 @@ def main() -> int:
         reads = read_block_trace(stream, str(profile)).reads
     real = reads[reads["offset_bytes"] >= layout.offset_bytes]
     found = figures(real)
+    # As in the simulation, the way to the first read is the boot loader's.
+    way = int(real["offset_bytes"][0])
     print(
         f"real boot: {modelled_seconds(real, CD_24X):.2f} s modelled on CD 24x, "
         f"{found.noncontiguous_reads} non-contiguous reads, "
-        f"{quantity(found.seek_distance_bytes, 'bytes')}"
+        f"{quantity(found.seek_distance_bytes - way, 'bytes')}"
     )
     order = first_access_order(workload)
     for place in choose_place(workload, CD_24X):

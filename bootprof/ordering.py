@@ -91,9 +91,8 @@ def choose(
 
 
 def describe(cost: Cost) -> str:
-    """Say what an order costs."""
-    distance = quantity(cost.figures.seek_distance_bytes, "bytes")
-    return f"{quantity(cost.seconds, 'seconds')} ({distance} of seeks)"
+    """Say what an order costs: its time alone, which is what the simulation is good for."""
+    return quantity(cost.seconds, "seconds")
 
 
 def reordered(
