@@ -318,19 +318,19 @@ static uint64_t chunk_of(uint64_t length)
 }
 
 /* Read the superblock and what is around it: who mounts the squashfs begins with that, and so does
- * who looks what is on the loop device. The tables may be at the other end of the medium. */
+ * who looks what is on the loop device, further than the list has it. The tables may be at the
+ * other end of the medium. */
 static void read_start(struct work *work, struct list *list)
 {
 	struct range *first = list->ranges;
-	uint64_t length;
+	uint64_t chunk = chunk_of(list->squashfs_bytes), listed;
 
-	if (!list->count || first->offset)
+	if (!list->count || first->offset || !read_chunk(work, 0, chunk))
 		return;
-	length = chunk_of(first->length);
-	if (read_chunk(work, 0, length)) {
-		first->offset += length;
-		first->length -= length;
-	}
+	listed = chunk < first->length ? chunk : first->length;
+	first->offset += listed;
+	first->length -= listed;
+	work->done_bytes -= chunk - listed;
 }
 
 /* Read all ranges of one kind. */
