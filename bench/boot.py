@@ -6,7 +6,8 @@
 
 The image is that of the configuration. The unsorted build has none of our levers; each other row
 says which it has. All builds are release images, without the profiler; the bootlog that they are
-sorted by is recorded once, on the unsorted build with the profiler. Boots are interleaved (each
+sorted by is recorded once on an unsorted build with the profiler, with our levers for the rows that
+have them, and without for the others. Boots are interleaved (each
 row once, then each row again), and finished ones are kept in OUTPUT/boots.json, so that a bench
 that was stopped goes on where it was.
 
@@ -126,14 +127,15 @@ def one_liner(bootlog: Path) -> str:
     return "".join(f"{path.lstrip('/')} {32767 - rank}\n" for rank, path in enumerate(kept))
 
 
-def record(options: argparse.Namespace) -> Path:
-    """Record the boot that all builds are sorted by; return its profile."""
-    profile: Path = options.output / "profile"
+def record(options: argparse.Namespace, row: Row) -> tuple[Path, Path]:
+    """Record the boot that a build is sorted by; return its profile and the image."""
+    name = "plain" if row.options else "levers"
+    profile: Path = options.output / f"profile-{name}"
+    image: Path = options.output / f"profiling-{name}.iso"
     if not profile.exists():
-        image = options.output / "profiling.iso"
-        build(options, image, "--profiling", "--no-sort", *PLAIN)
+        build(options, image, "--profiling", "--no-sort", *(PLAIN if row.options else ()))
         bootprof("profile", image, "--backend", "kmod", "--output", profile, *machine(options))
-    return profile
+    return profile, image
 
 
 def machine(options: argparse.Namespace) -> list[object]:
@@ -141,26 +143,29 @@ def machine(options: argparse.Namespace) -> list[object]:
     return ["--until", options.until, "--timeout", options.timeout, "--memory", options.memory]
 
 
-def sort_file(options: argparse.Namespace, profile: Path, kind: str) -> Path:
-    """Make a sort file."""
-    target: Path = options.output / f"{kind}.sort"
+def sort_file(options: argparse.Namespace, row: Row) -> Path:
+    """Make the sort file of a row."""
+    profile, image = record(options, row)
+    kind = row.sort
+    target: Path = options.output / f"{row.name}.sort"
     root = options.cache / "root"
-    bootlog = profile / "bootlog.list"
     if kind == "one-liner":
-        content = one_liner(bootlog).encode(errors="surrogateescape")
+        content = one_liner(profile / "bootlog.list").encode(errors="surrogateescape")
     elif kind == "block":
         found = options.output / "block.list"
-        trace, image = profile / "blocktrace.tsv", options.output / "profiling.iso"
+        trace = profile / "blocktrace.tsv"
         bootprof("convert", "--from", "block", trace, "--image", image, "-o", found)
         content = bootprof("sort", "--root", root, found)
     else:
-        content = bootprof("sort", "--root", root, "--place", kind, bootlog)
+        events = profile / "bootlog.events"
+        words = ["--image", image, "--search", 20_000] if kind == "end" else []
+        content = bootprof("sort", "--root", root, "--place", kind, *words, events)
     with replacing(target) as temporary:
         temporary.write_bytes(content)
     return target
 
 
-def build_row(options: argparse.Namespace, profile: Path, row: Row) -> Path:
+def build_row(options: argparse.Namespace, row: Row) -> Path:
     """Build the image of a row, or find it."""
     image: Path = options.output / f"{row.name}.iso"
     if not image.exists():
@@ -168,17 +173,18 @@ def build_row(options: argparse.Namespace, profile: Path, row: Row) -> Path:
         if row.sort == "none":
             words.append("--no-sort")
         else:
-            file = sort_file(options, profile, row.sort).resolve()
+            file = sort_file(options, row).resolve()
             words += ["-D", f"squashfs.sort={json.dumps(str(file))}"]
         if row.readahead:
-            words += ["--readahead", profile / "bootlog.events"]
+            words += ["--readahead", record(options, row)[0] / "bootlog.events"]
         build(options, image, *words)
     return image
 
 
-def boot(options: argparse.Namespace, profile: Path, row: Row, drive: Drive) -> dict[str, Any]:
+def boot(options: argparse.Namespace, row: Row, drive: Drive) -> dict[str, Any]:
     """Boot an image on a drive, and return the figures of that boot."""
-    image = build_row(options, profile, row)
+    image = build_row(options, row)
+    profile, _ = record(options, row)
     folder = options.output / "boot"
     bootprof(
         *("profile", image, "--backend", "block", "--output", folder),
@@ -327,7 +333,6 @@ def main() -> int:
     drives = [DRIVES[name] for name in options.drives.split(",")]
     kept = options.output / "boots.json"
     results: dict[str, list[dict[str, Any]]] = json.loads(kept.read_text()) if kept.exists() else {}
-    profile = record(options)
     for number in range(options.repeats):
         for drive in drives:
             for row in rows:
@@ -335,7 +340,7 @@ def main() -> int:
                 done = results.setdefault(key, [])
                 if len(done) > number:
                     continue
-                done.append(boot(options, profile, row, drive))
+                done.append(boot(options, row, drive))
                 with replacing(kept) as temporary:
                     temporary.write_text(json.dumps(results, indent=1) + "\n")
     found = [
