@@ -233,7 +233,9 @@ def cells(boots: Boots, base: Boots) -> list[str]:
     line.append(f"{modelled / boots.middle('limit_seconds'):.2f}")
     target = boots.middle("target_seconds")
     shorter = 1 - target / base.middle("target_seconds")
-    line.append(f"{target:.0f} s ± {boots.spread('target_seconds') / 2:.0f} ({shorter:+.0%})")
+    several = len(boots.results) > 1
+    spread = f" ± {boots.spread('target_seconds') / 2:.1f}" if several else ""
+    line.append(f"{target:.0f} s{spread} ({-shorter:+.0%})")
     computing = target - boots.middle("emulated_seconds")
     line.append(f"{computing:.0f} s")
     return line
@@ -262,6 +264,10 @@ def verdict(found: Sequence[Boots]) -> list[str]:
         key = "target_seconds"
         noise = max(ahead.spread(key), alone.spread(key))
         change = ahead.middle(key) - alone.middle(key)
+        if min(len(ahead.results), len(alone.results)) < 2:
+            word = "one boot of each tells nothing of the spread"
+            lines.append(f"{ahead.drive.title}: readahead {change:+.1f} s; {word}")
+            continue
         if change > noise:
             word = "DEFECT: readahead is slower than the sort alone"
         else:
@@ -274,10 +280,11 @@ def verdict(found: Sequence[Boots]) -> list[str]:
 
 def markdown(found: Sequence[Boots], drives: Sequence[Drive], options: argparse.Namespace) -> str:
     """Return the document."""
-    repeats = min(len(boots.results) for boots in found)
+    counts = {len(boots.results) for boots in found}
+    repeats = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
     parts = [
         "# What each step brings\n\nWritten by `bench/boot.py --write`. Each build was booted "
-        f"{repeats} times on each drive, interleaved; medians, and half of the spread of the "
+        f"{repeats} times on each drive; medians, and half of the spread of the "
         "boots behind ±. In brackets: how many times less than the unsorted build; for the boot "
         "target, the change. *Of limit*: modelled I/O as a multiple of the time that the drive "
         "needs for the needed bytes in one pass (`bootprof analyze`). *Of it not I/O*: boot "
