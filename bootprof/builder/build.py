@@ -286,8 +286,8 @@ def obtain_initrd(config: Initrd, cache: Path, kernel: Kernel) -> Path:
         if keep:
             shutil.copyfile(kernel.initrd, target)
         else:
-            content = kernel.initrd.read_bytes()
-            target.write_bytes(repack.repack(content, str(kernel.initrd), config.leave_out))
+            content, name = kernel.initrd.read_bytes(), str(kernel.initrd)
+            target.write_bytes(repack.repack(content, name, config.leave_out, config.keep))
 
     options = kernel.image.with_name(f"config-{kernel.release}")
     able = options.is_file() and "CONFIG_RD_ZSTD=y" in options.read_text()

@@ -74,6 +74,8 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         timeout: Seconds that the menu waits.
         quick_probes: Whether the system is kept from looking at the medium's far end.
         reading_order: Whether the files of the ISO lie in the order in which a boot reads them.
+        rim: Whether kernel and initrd lie behind the squashfs, nearer to the rim of a disc, where
+            it is read faster.
     """
 
     title: str = "Live system"
@@ -82,6 +84,7 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     timeout: int = 0
     quick_probes: bool = True
     reading_order: bool = True
+    rim: bool = False
 
 
 class Initrd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -89,11 +92,13 @@ class Initrd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     Attributes:
         compressor: ``zstd`` to compress it well, ``keep`` to leave it as it is.
-        leave_out: Folders of drivers to leave out, as ``drivers/net``.
+        leave_out: Folders of drivers or drivers to leave out, as ``drivers/net``.
+        keep: Those of them that stay, as ``drivers/scsi/sd_mod``.
     """
 
     compressor: Literal["zstd", "keep"] = "zstd"
     leave_out: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
 
 
 class Readahead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -155,6 +160,8 @@ def check_values(path: Path, config: LiveConfig) -> None:
         raise InputError(f"{path}: media.label must have 1 to 32 characters")
     if config.initrd.compressor == "keep" and config.initrd.leave_out:
         raise InputError(f'{path}: initrd.leave_out needs initrd.compressor to be "zstd"')
+    if config.media.rim and not config.media.reading_order:
+        raise InputError(f"{path}: media.rim needs media.reading_order")
     if not config.name or "/" in config.name:
         raise InputError(f"{path}: name must be a file name, and is {config.name!r}")
 

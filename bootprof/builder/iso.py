@@ -36,8 +36,7 @@ GRUB_MODULES = [
 ]
 EFI_IMAGE = "boot/grub/efi.img"
 EFI_IMAGE_KIB = 4096
-# In the order in which a boot reads them, so that it sweeps over the medium once.
-READING_ORDER = ("/boot", "/EFI", "/live/vmlinuz")
+SQUASHFS = "/live/filesystem.squashfs"
 
 SECTOR_BYTES = 512
 PARTITION_TABLE_OFFSET = 446
@@ -151,11 +150,22 @@ def make_efi_image(media: Media, staging: Path, tree: Path, epoch: int) -> None:
     run(["mcopy", "-m", "-i", image, program, "::/EFI/BOOT/BOOTX64.EFI"], env=environment)
 
 
+def reading_order(media: Media, boot: BootFiles) -> list[str]:
+    """Return the files in the order in which they are to lie on the medium.
+
+    That is the order in which a boot reads them, so that it sweeps over the medium once. A disc
+    turns at constant speed, though, and passes more data under the head the further out it is
+    (optimizer/drives.py): with ``media.rim``, the boot loader jumps over the squashfs to kernel and
+    initrd, and the head comes back for what has to be at the front, the squashfs' superblock.
+    """
+    loaded = ["/live/vmlinuz", *(f"/live/{path.name}" for path in boot.initrds)]
+    return ["/boot", "/EFI", *([SQUASHFS, *loaded] if media.rim else [*loaded, SQUASHFS])]
+
+
 def run_xorriso(media: Media, boot: BootFiles, tree: Path, target: Path, epoch: int) -> None:
     """Write the ISO image from the staged tree."""
-    order = [*READING_ORDER, *(f"/live/{path.name}" for path in boot.initrds)]
     weights: list[str] = []
-    for number, path in enumerate(order if media.reading_order else ()):
+    for number, path in enumerate(reading_order(media, boot) if media.reading_order else ()):
         weights += ["--sort-weight", str(1000 - number), path]
     run(
         [

@@ -95,15 +95,18 @@ UNPACKERS: dict[bytes, Callable[[bytes], bytes]] = {
 }
 
 
-def repack(initrd: bytes, name: str, leave_out: Sequence[str] = ()) -> bytes:
+def repack(
+    initrd: bytes, name: str, leave_out: Sequence[str] = (), keep: Sequence[str] = ()
+) -> bytes:
     """Compress an initrd well, without the drivers that the way to the root does not need.
 
     Args:
         initrd: The initrd.
         name: Its name, for errors.
-        leave_out: Folders below the modules' ``kernel``, as ``drivers/net``: the modules in them
-            are left out, but for those that another module needs. They are still in the root
-            file system, and loaded from there.
+        leave_out: Folders below the modules' ``kernel``, as ``drivers/net``, or modules, as
+            ``drivers/block/rbd``: they are left out, but for those that another module needs. They
+            are still in the root file system, and loaded from there.
+        keep: Folders or modules of these that stay all the same, as ``drivers/scsi/sd_mod``.
 
     Returns:
         The new initrd; archives that were not compressed (processor microcode) stay as they are.
@@ -114,7 +117,7 @@ def repack(initrd: bytes, name: str, leave_out: Sequence[str] = ()) -> bytes:
     import zstandard
 
     parts = list(archives(initrd, name))
-    kept = [(filtered(data, name, leave_out), compressed) for data, compressed in parts]
+    kept = [(filtered(data, name, leave_out, keep), compressed) for data, compressed in parts]
     # The number of threads is a part of the result, so it does not come from the machine.
     compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, threads=2)
     return b"".join(
@@ -171,7 +174,7 @@ def entries(archive: bytes, name: str, position: int = 0) -> Iterator[Entry]:
         position = end
 
 
-def filtered(archive: bytes, name: str, leave_out: Sequence[str]) -> bytes:
+def filtered(archive: bytes, name: str, leave_out: Sequence[str], keep: Sequence[str]) -> bytes:
     """Return a cpio archive without some folders of kernel modules."""
     listing = list(entries(archive, name))
     modules: dict[bytes, Entry] = {}
@@ -182,18 +185,27 @@ def filtered(archive: bytes, name: str, leave_out: Sequence[str]) -> bytes:
         elif DEPENDENCIES.fullmatch(entry.name):
             text = archive[entry.content : entry.content + entry.size_bytes]
             for line in text.splitlines():
-                module, _, wanted = line.partition(b":")
-                needs[module] = wanted.split()
-    folders = tuple(b"kernel/" + folder.strip("/").encode() + b"/" for folder in leave_out)
+                module, _, others = line.partition(b":")
+                needs[module] = others.split()
+    unwanted, wanted = below_kernel(leave_out), below_kernel(keep)
     # A hard link may hold the content of others.
     gone = {
         module
         for module, entry in modules.items()
-        if module.startswith(folders) and entry.links == 1
+        if module.startswith(unwanted) and not module.startswith(wanted) and entry.links == 1
     }
     for module in modules.keys() - gone:
         gone.difference_update(needs.get(module, ()))
     dropped = {modules[module].start for module in gone}
     return b"".join(
         archive[entry.start : entry.end] for entry in listing if entry.start not in dropped
+    )
+
+
+def below_kernel(paths: Sequence[str]) -> tuple[bytes, ...]:
+    """Return how the paths of the modules begin that folders or names of modules stand for."""
+    return tuple(
+        b"kernel/" + path.strip("/").removesuffix(".ko").encode() + end
+        for path in paths
+        for end in (b"/", b".ko")
     )

@@ -28,6 +28,8 @@ FILES = {
     "etc/drivers/net/notes.ko": "no module",
     "init": "#!/bin/sh\n",
 }
+# All that are in a folder of their own kind.
+SORTS = ("net/e1000", "net/cnic", "net/shared", "scsi/bnx2i")
 
 
 def make_archive(folder: Path, files: Mapping[str, str]) -> bytes:
@@ -90,6 +92,24 @@ def test_drivers_left_out_are_those_of_the_folder_that_no_other_module_needs(
     again = inflate(repack(gzip.compress(archive), "initrd", ["drivers/net"]))
     names = unpack(again, tmp_path / "out").keys()
     assert FILES.keys() - names == {"usr/lib/modules/6.1/kernel/drivers/net/e1000.ko"}
+
+
+@pytest.mark.parametrize(
+    ("leave_out", "keep", "gone"),
+    [
+        (["drivers/networks"], [], {"drivers/networks.ko"}),
+        (["drivers/networks.ko"], [], {"drivers/networks.ko"}),
+        (["drivers"], ["drivers/net"], {"drivers/networks.ko", "drivers/scsi/bnx2i.ko"}),
+        (["drivers"], ["drivers/networks"], {f"drivers/{name}.ko" for name in SORTS}),
+        (["drivers"], ["drivers/scsi/bnx2i.ko"], {"drivers/networks.ko", "drivers/net/e1000.ko"}),
+    ],
+)
+def test_single_modules_are_left_out_and_kept_by_name(
+    archive: bytes, tmp_path: Path, leave_out: list[str], keep: list[str], gone: set[str]
+) -> None:
+    again = inflate(repack(gzip.compress(archive), "initrd", leave_out, keep))
+    names = unpack(again, tmp_path / "out").keys()
+    assert FILES.keys() - names == {f"usr/lib/modules/6.1/kernel/{name}" for name in gone}
 
 
 def test_an_archive_before_the_compressed_one_stays_as_it_is(
