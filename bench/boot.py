@@ -12,8 +12,10 @@ row once, then each row again), and finished ones are kept in OUTPUT/boots.json,
 that was stopped goes on where it was.
 
 Time to the boot target is computing plus waiting for the drive. Where the processor is emulated
-(no KVM), computing takes some ten times longer than on a real one, and hides what the drive costs:
-the table has both, and --drive-scale makes the drive slower in the same proportion.
+(no KVM), computing takes several times longer than on a real one (bench/processor.py tells how many
+times), and hides what the drive costs. --drive-scale makes the drive slower by as much, and all
+measured times are divided by it: the boot of a machine in slow motion. Several scales, separated
+by commas, give a table each.
 """
 
 from __future__ import annotations
@@ -58,6 +60,8 @@ class Row:
         options: For bootprof build.
         sort: Which sort file: ``none``, ``one-liner``, ``block``, ``start`` or ``end``.
         readahead: Whether it reads ahead.
+        recorded: Which boot it is sorted by, that of the image without any lever (``plain``) or
+            that with all but the sort (``levers``).
     """
 
     name: str
@@ -65,20 +69,22 @@ class Row:
     options: tuple[str, ...] = ()
     sort: str = "none"
     readahead: bool = False
+    recorded: str = "levers"
 
 
 ROWS = (
-    Row("unsorted", "no sort, no lever", PLAIN),
-    Row("one-liner", "one-liner of 2007", PLAIN, "one-liner"),
-    Row("block", "sort by block trace", PLAIN, "block"),
-    Row("file", "sort by files", PLAIN, "start"),
-    Row("probes", "no sort, probes kept off", ("-D", "media.quick_probes=true", *PLAIN[2:])),
-    Row("initrd", "no sort, small initrd", PLAIN[:4]),
+    Row("unsorted", "no sort, no lever", PLAIN, recorded="plain"),
+    Row("one-liner", "one-liner of 2007", PLAIN, "one-liner", recorded="plain"),
+    Row("block", "sort by block trace", PLAIN, "block", recorded="plain"),
+    Row("file", "sort by files", PLAIN, "start", recorded="plain"),
+    Row("probes", "no sort, probes kept off", PLAIN[2:], recorded="plain"),
+    Row("initrd", "no sort, small initrd", PLAIN[:4], recorded="plain"),
     Row("start", "our sort, at the start", (), "start"),
     Row("sorted", "our sort, beside the tables", (), "end"),
     Row("readahead", "our sort and readahead", (), "end", True),
+    Row("rim", "the same, kernel near the rim", ("-D", "media.rim=true"), "end", True),
 )
-DEFAULT_ROWS = ("unsorted", "one-liner", "block", "sorted", "readahead")
+DEFAULT_ROWS = ("unsorted", "one-liner", "block", "sorted", "readahead", "rim")
 
 
 @dataclass(frozen=True)
@@ -88,11 +94,13 @@ class Boots:
     Attributes:
         row: The build.
         drive: The drive.
+        scale: How many times slower it was, and the processor is taken to be.
         results: What ``boots.json`` has of each.
     """
 
     row: Row
     drive: Drive
+    scale: float
     results: tuple[dict[str, Any], ...]
 
     def middle(self, key: str) -> float:
@@ -129,11 +137,11 @@ def one_liner(bootlog: Path) -> str:
 
 def record(options: argparse.Namespace, row: Row) -> tuple[Path, Path]:
     """Record the boot that a build is sorted by; return its profile and the image."""
-    name = "plain" if row.options else "levers"
+    name = row.recorded
     profile: Path = options.output / f"profile-{name}"
     image: Path = options.output / f"profiling-{name}.iso"
     if not profile.exists():
-        build(options, image, "--profiling", "--no-sort", *(PLAIN if row.options else ()))
+        build(options, image, "--profiling", "--no-sort", *(PLAIN if name == "plain" else ()))
         bootprof("profile", image, "--backend", "kmod", "--output", profile, *machine(options))
     return profile, image
 
@@ -181,14 +189,14 @@ def build_row(options: argparse.Namespace, row: Row) -> Path:
     return image
 
 
-def boot(options: argparse.Namespace, row: Row, drive: Drive) -> dict[str, Any]:
-    """Boot an image on a drive, and return the figures of that boot."""
+def boot(options: argparse.Namespace, row: Row, drive: Drive, scale: float) -> dict[str, Any]:
+    """Boot an image on a drive, and return the figures of that boot; times are not divided."""
     image = build_row(options, row)
     profile, _ = record(options, row)
     folder = options.output / "boot"
     bootprof(
         *("profile", image, "--backend", "block", "--output", folder),
-        *("--drive", drive.name, "--drive-scale", options.drive_scale, *machine(options)),
+        *("--drive", drive.name, "--drive-scale", scale, *machine(options)),
     )
     description = json.loads((folder / "profile.json").read_text())
     with (folder / "blocktrace.tsv").open("rb") as stream:
@@ -231,13 +239,12 @@ def cells(boots: Boots, base: Boots) -> list[str]:
     modelled = boots.middle("modelled_seconds")
     line.append(f"{modelled:.1f} s ({ratio(modelled, base.middle('modelled_seconds'))})")
     line.append(f"{modelled / boots.middle('limit_seconds'):.2f}")
-    target = boots.middle("target_seconds")
-    shorter = 1 - target / base.middle("target_seconds")
+    target = boots.middle("target_seconds") / boots.scale
+    shorter = 1 - boots.middle("target_seconds") / base.middle("target_seconds")
     several = len(boots.results) > 1
-    spread = f" ± {boots.spread('target_seconds') / 2:.1f}" if several else ""
-    line.append(f"{target:.0f} s{spread} ({-shorter:+.0%})")
-    computing = target - boots.middle("emulated_seconds")
-    line.append(f"{computing:.0f} s")
+    spread = f" ± {boots.spread('target_seconds') / boots.scale / 2:.1f}" if several else ""
+    line.append(f"{target:.1f} s{spread} ({-shorter:+.0%})")
+    line.append(f"{target - boots.middle('emulated_seconds') / boots.scale:.1f} s")
     return line
 
 
@@ -253,34 +260,41 @@ HEADINGS = (
 )
 
 
-def verdict(found: Sequence[Boots]) -> list[str]:
+def name_of(boots: Boots) -> str:
+    """Return the title of a table: the drive, and how slow the processor was for it."""
+    if boots.scale == 1:
+        return f"{boots.drive.title}, as it is"
+    return (
+        f"{boots.drive.title}, {boots.scale:g} times slower, and time {boots.scale:g} times faster"
+    )
+
+
+def verdict(tables: Sequence[Sequence[Boots]]) -> list[str]:
     """Say of each drive whether readahead has made it slower than the sort alone."""
-    by_name = {(boots.row.name, boots.drive.name): boots for boots in found}
     lines = []
-    for (row, drive), ahead in by_name.items():
-        alone = by_name.get(("sorted", drive))
-        if row != "readahead" or alone is None:
+    for table in tables:
+        by_name = {boots.row.name: boots for boots in table}
+        if not {"readahead", "sorted"} <= by_name.keys():
             continue
+        ahead, alone = by_name["readahead"], by_name["sorted"]
         key = "target_seconds"
-        noise = max(ahead.spread(key), alone.spread(key))
-        change = ahead.middle(key) - alone.middle(key)
+        noise = max(ahead.spread(key), alone.spread(key)) / alone.scale
+        change = (ahead.middle(key) - alone.middle(key)) / alone.scale
         if min(len(ahead.results), len(alone.results)) < 2:
             word = "one boot of each tells nothing of the spread"
-            lines.append(f"{ahead.drive.title}: readahead {change:+.1f} s; {word}")
+            lines.append(f"{name_of(ahead)}: readahead {change:+.1f} s; {word}")
             continue
         if change > noise:
             word = "DEFECT: readahead is slower than the sort alone"
         else:
             word = "readahead is not slower than the sort alone"
-        lines.append(
-            f"{ahead.drive.title}: {word}: {change:+.1f} s, run-to-run spread {noise:.1f} s"
-        )
+        lines.append(f"{name_of(ahead)}: {word}: {change:+.1f} s, run-to-run spread {noise:.1f} s")
     return lines
 
 
-def markdown(found: Sequence[Boots], drives: Sequence[Drive], options: argparse.Namespace) -> str:
+def markdown(tables: Sequence[Sequence[Boots]]) -> str:
     """Return the document."""
-    counts = {len(boots.results) for boots in found}
+    counts = {len(boots.results) for table in tables for boots in table}
     repeats = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
     parts = [
         "# What each step brings\n\nWritten by `bench/boot.py --write`. Each build was booted "
@@ -290,18 +304,21 @@ def markdown(found: Sequence[Boots], drives: Sequence[Drive], options: argparse.
         "needs for the needed bytes in one pass (`bootprof analyze`). *Of it not I/O*: boot "
         "target less the time that the emulated drive was busy.\n"
     ]
-    if options.drive_scale != 1:
+    if any(boots.scale != 1 for table in tables for boots in table):
         parts.append(
-            f"The drives were slowed down by {options.drive_scale:g}, since the processor was "
-            "emulated: only ratios of the measured times mean something.\n"
+            "The processor was emulated, which makes it several times slower than a real one "
+            "(`bench/processor.py` measures how many times) and hides what a drive costs. Where "
+            "a table says so, the drive was slower by as much, and all measured times are divided "
+            "by it: a machine in slow motion.\n"
         )
-    for drive in drives:
-        rows = [boots for boots in found if boots.drive == drive]
-        parts.append(f"## {drive.title}\n\n| {' | '.join(HEADINGS)} |\n|{' --- |' * len(HEADINGS)}")
-        for boots in rows:
-            parts[-1] += f"\n| {' | '.join(cells(boots, rows[0]))} |"
+    for table in tables:
+        parts.append(
+            f"## {name_of(table[0])}\n\n| {' | '.join(HEADINGS)} |\n|{' --- |' * len(HEADINGS)}"
+        )
+        for boots in table:
+            parts[-1] += f"\n| {' | '.join(cells(boots, table[0]))} |"
         parts[-1] += "\n"
-    parts.append("\n".join(f"- {line}" for line in verdict(found)))
+    parts.append("\n".join(f"- {line}" for line in verdict(tables)))
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -315,7 +332,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=TOP / "out", help="--output of the builds")
     parser.add_argument("--rows", default=",".join(DEFAULT_ROWS), help="of them: %(default)s")
     parser.add_argument("--drives", default="cd-24x,usb-2")
-    parser.add_argument("--drive-scale", type=float, default=1.0)
+    parser.add_argument("--drive-scale", default="1", help="one or several (1)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--until", default="console:login:")
     parser.add_argument("--timeout", type=float, default=1200)
@@ -338,37 +355,39 @@ def main() -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     rows = [row for row in ROWS if row.name in options.rows.split(",")]
     drives = [DRIVES[name] for name in options.drives.split(",")]
+    scales = [float(scale) for scale in options.drive_scale.split(",")]
     kept = options.output / "boots.json"
     results: dict[str, list[dict[str, Any]]] = json.loads(kept.read_text()) if kept.exists() else {}
+    cases = [(drive, scale) for scale in scales for drive in drives]
     for number in range(options.repeats):
-        for drive in drives:
+        for drive, scale in cases:
             for row in rows:
-                key = f"{row.name} {drive.name} {options.drive_scale:g}"
-                done = results.setdefault(key, [])
+                done = results.setdefault(f"{row.name} {drive.name} {scale:g}", [])
                 if len(done) > number:
                     continue
-                done.append(boot(options, row, drive))
+                done.append(boot(options, row, drive, scale))
                 with replacing(kept) as temporary:
                     temporary.write_text(json.dumps(results, indent=1) + "\n")
-    found = [
-        Boots(row, drive, tuple(results[f"{row.name} {drive.name} {options.drive_scale:g}"]))
-        for drive in drives
-        for row in rows
+    tables = [
+        [
+            Boots(row, drive, scale, tuple(results[f"{row.name} {drive.name} {scale:g}"]))
+            for row in rows
+        ]
+        for drive, scale in cases
     ]
-    for drive in drives:
-        table = Table(title=drive.title, box=box.SIMPLE, title_justify="left")
+    for found in tables:
+        table = Table(title=name_of(found[0]), box=box.SIMPLE, title_justify="left")
         for heading in HEADINGS:
             table.add_column(heading)
-        lines = [boots for boots in found if boots.drive == drive]
-        for boots in lines:
-            table.add_row(*cells(boots, lines[0]))
+        for boots in found:
+            table.add_row(*cells(boots, found[0]))
         Console(width=None if sys.stdout.isatty() else 160).print(table)
-    for line in verdict(found):
+    for line in verdict(tables):
         print(line)
     if options.write:
         with replacing(TOP / "docs/boot-bench.md") as temporary:
-            temporary.write_text(markdown(found, drives, options))
-    return 0
+            temporary.write_text(markdown(tables))
+    return int(any("DEFECT" in line for line in verdict(tables)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""How many times slower the emulated processor is than the real one, at what a boot does.
+
+    .venv/bin/python bench/processor.py [--rounds N]
+
+The same static program runs here and in a guest under TCG, with the options that boots have. Each
+kind of work is timed by itself; the last line is their geometric mean, which bench/boot.py takes
+for --drive-scale: where computing takes so much longer, a drive has to be slower by as much, if a
+boot is to spend the share of its time on the drive that it would spend on a real machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TOP = Path(__file__).parent.parent
+sys.path[:0] = [str(TOP), str(TOP / "tests")]
+
+from vmtest import run_guest  # noqa: E402
+
+from bootprof.builder import store  # noqa: E402
+from bootprof.builder.kernelmodule import fetch_kernel  # noqa: E402
+
+KINDS = ("sorting and hashing", "starting a process", "opening and reading", "touching pages")
+
+
+def main() -> int:
+    """Run the program at both places, and print the ratios."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=10, help="of each kind of work (10)")
+    parser.add_argument("--output", type=Path, default=TOP / "out", help="where the cache is")
+    options = parser.parse_args()
+    cache = options.output / "cache"
+    with store.locked(cache):
+        kernel = fetch_kernel("bookworm", cache)
+    with tempfile.TemporaryDirectory() as temporary:
+        program = Path(temporary) / "processor"
+        source = TOP / "bench/processor.c"
+        subprocess.run(["gcc", "-O2", "-static", "-o", program, source], check=True)
+        here = subprocess.run(
+            [program, str(options.rounds)], capture_output=True, text=True, check=True
+        ).stdout
+        run = run_guest(
+            kernel,
+            f"/bin/processor {options.rounds} > $OUT\n",
+            files={"bin/processor": program},
+        )
+    ratios = []
+    guest = run.output.decode()
+    for kind, real, emulated in zip(KINDS, here.split(), guest.split(), strict=True):
+        ratio = float(emulated) / float(real)
+        ratios.append(ratio)
+        print(
+            f"{kind}: {float(real) / 1e6:.2f} ms here, {float(emulated) / 1e6:.2f} ms emulated, "
+            f"{ratio:.1f}x"
+        )
+    print(f"mean: {math.prod(ratios) ** (1 / len(ratios)):.1f}x")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
