@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from bootprof.bootlog import write_rich
-from bootprof.commands.analyze import touched_by
 from bootprof.commands.compare import DEFAULT_DRIVES, choose_drives
 from bootprof.report.comparison import compare, load_build
 from bootprof.report.evidence import gather
@@ -58,7 +57,7 @@ def timed(profiles: list[Path], target: Path) -> float:
     started = time.perf_counter()
     drives = choose_drives(DEFAULT_DRIVES)
     comparison = compare([load_build(profile) for profile in profiles], drives)
-    evidence = [gather(build, drives, touched_by) for build in comparison.builds]
+    evidence = [gather(build, drives) for build in comparison.builds]
     write_report(comparison, evidence, target)
     return time.perf_counter() - started
 

@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 from optimizer.errors import FormatError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from optimizer.attribution import Ranges
     from optimizer.events import Bootlog, Event
 
 log = logging.getLogger(__name__)
@@ -482,3 +485,45 @@ def _shown(text: bytes) -> str:
     """Return bytes as one line of printable text of moderate length."""
     cut = text[:80] + (b"..." if len(text) > 80 else b"")
     return ascii(cut.decode(errors="surrogateescape"))
+
+
+def touched_by(path: Path) -> dict[bytes, Ranges]:
+    """Return the files that a bootlog touched, and which ranges of them, where it tells.
+
+    Args:
+        path: A bootlog, plain or rich.
+
+    Returns:
+        For each path its ranges as (offset, length) in bytes; none for a file taken as a whole.
+
+    Raises:
+        FormatError: It is no bootlog.
+    """
+    from optimizer.events import Operation
+    from optimizer.order import DEFAULT_EXCLUDES, PSEUDO_FILE_SYSTEMS, compile_excludes
+
+    with path.open("rb") as stream:
+        rich = stream.read(18) == b"#bootprof-bootlog "
+        stream.seek(0)
+        if not rich:
+            excluded = compile_excludes(DEFAULT_EXCLUDES)
+            paths = distinct_paths(stream, str(path))
+            return {name: [] for name in paths if name.startswith(b"/") and not excluded(name)}
+        bootlog = read_bootlog(stream, str(path))
+    used: dict[bytes, Ranges] = {}
+    cached: dict[bytes, Ranges] = {}
+    pseudo = {
+        number for number, kind in enumerate(bootlog.file_systems) if kind in PSEUDO_FILE_SYSTEMS
+    }
+    fields = ["path", "operation", "offset_bytes", "length_bytes", "file_system"]
+    for number, operation, offset, length, file_system in bootlog.events[fields].tolist():
+        name = bootlog.paths[number]
+        if file_system in pseudo or not name.startswith(b"/") or operation == Operation.BLOCK:
+            continue
+        ranges = used.setdefault(name, [])
+        if length and operation in (Operation.READ, Operation.FAULT):
+            ranges.append((offset, length))
+        elif length and operation == Operation.CACHE:
+            cached.setdefault(name, []).append((offset, length))
+    # The page cache is filled by readahead too, so it counts only where nothing better is known.
+    return {name: ranges or cached.get(name, []) for name, ranges in used.items()}

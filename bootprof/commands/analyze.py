@@ -13,7 +13,6 @@ from bootprof.commands.layout import parse_number
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
-    from optimizer.attribution import Ranges
     from optimizer.blocktrace import BlockTrace
 
 SCHEMA_VERSION = 1
@@ -87,7 +86,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Analyze and print."""
+    from bootprof.bootlog import touched_by
     from bootprof.commands.compare import choose_drives
+    from bootprof.report.machine import rows_of
     from optimizer.attribution import (
         attribute,
         common,
@@ -143,7 +144,7 @@ def run(options: argparse.Namespace) -> int:
         "ratio": modelled / limit,
         "read_ratio": modelled / read_limit if read_limit else None,
         "long_seek_bytes": options.long_seek,
-        "causes": causes_of(found),
+        "causes": rows_of(found),
         "journeys": journeys_of(found),
     }
     if options.json:
@@ -212,59 +213,6 @@ def load_trace(path: Path, image: Path) -> BlockTrace:
     if not len(trace.reads):
         raise InputError(f"{path}: holds no reads", hint="profile the image again")
     return trace
-
-
-def touched_by(path: Path) -> dict[bytes, Ranges]:
-    """Return the files that a bootlog touched, and which ranges of them, where it tells."""
-    from bootprof.bootlog import distinct_paths, read_bootlog
-    from optimizer.events import Operation
-    from optimizer.order import DEFAULT_EXCLUDES, PSEUDO_FILE_SYSTEMS, compile_excludes
-
-    with path.open("rb") as stream:
-        rich = stream.read(18) == b"#bootprof-bootlog "
-        stream.seek(0)
-        if not rich:
-            excluded = compile_excludes(DEFAULT_EXCLUDES)
-            paths = distinct_paths(stream, str(path))
-            return {name: [] for name in paths if name.startswith(b"/") and not excluded(name)}
-        bootlog = read_bootlog(stream, str(path))
-    used: dict[bytes, Ranges] = {}
-    cached: dict[bytes, Ranges] = {}
-    pseudo = {
-        number for number, kind in enumerate(bootlog.file_systems) if kind in PSEUDO_FILE_SYSTEMS
-    }
-    fields = ["path", "operation", "offset_bytes", "length_bytes", "file_system"]
-    for number, operation, offset, length, file_system in bootlog.events[fields].tolist():
-        name = bootlog.paths[number]
-        if file_system in pseudo or not name.startswith(b"/") or operation == Operation.BLOCK:
-            continue
-        ranges = used.setdefault(name, [])
-        if length and operation in (Operation.READ, Operation.FAULT):
-            ranges.append((offset, length))
-        elif length and operation == Operation.CACHE:
-            cached.setdefault(name, []).append((offset, length))
-    # The page cache is filled by readahead too, so it counts only where nothing better is known.
-    return {name: ranges or cached.get(name, []) for name, ranges in used.items()}
-
-
-def causes_of(found: Any) -> list[dict[str, Any]]:
-    """Return one row for each cause."""
-    from optimizer.attribution import Cause
-
-    return [
-        {
-            "cause": cause.name.lower(),
-            "title": cause.label,
-            "bytes": int(found.bytes_read[cause]),
-            "needed_bytes": int(found.needed_bytes[cause]),
-            "seeks": int(found.seeks[cause]),
-            "long_seeks": int(found.long_seeks[cause]),
-            "seek_distance_bytes": int(found.seek_distance_bytes[cause]),
-            "positioning_seconds": float(found.positioning_seconds[cause]),
-            "transfer_seconds": float(found.transfer_seconds[cause]),
-        }
-        for cause in Cause
-    ]
 
 
 def journeys_of(found: Any) -> list[dict[str, Any]]:

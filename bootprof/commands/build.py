@@ -117,8 +117,8 @@ def readahead_request(
     options: argparse.Namespace, configured: Readahead
 ) -> ReadaheadRequest | None:
     """Return what the image shall read ahead: by the options, else by the configuration."""
+    from bootprof.bootlog import touched_by
     from bootprof.builder.readahead import ReadaheadRequest
-    from bootprof.commands.analyze import touched_by
     from bootprof.commands.compare import choose_drives
 
     bootlog = options.readahead

@@ -203,10 +203,9 @@ def run(options: argparse.Namespace) -> int:
     evidence: list[Evidence] = []
     if options.json or report:
         with step("report") as update:
-            from bootprof.commands.analyze import touched_by
             from bootprof.report.evidence import gather
 
-            evidence = [gather(build, drives, touched_by) for build in comparison.builds]
+            evidence = [gather(build, drives) for build in comparison.builds]
             if report:
                 from bootprof.report.page import write_report
 

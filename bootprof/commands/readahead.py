@@ -104,7 +104,8 @@ def wanted(layout: Layout, options: argparse.Namespace) -> NDArray[Any]:
     Raises:
         InputError: There is no such file, or nothing in it is of this image.
     """
-    from bootprof.commands.analyze import load_trace, touched_by
+    from bootprof.bootlog import touched_by
+    from bootprof.commands.analyze import load_trace
     from optimizer.attribution import demand_of
     from optimizer.readahead import wanted_by_demand, wanted_by_trace
 

@@ -7,13 +7,13 @@ what is missing, and why.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bootprof.bootlog import read_bootlog
+from bootprof.bootlog import read_bootlog, touched_by
 from bootprof.builder.store import file_digest
 from bootprof.errors import BootprofError
 from bootprof.report.comparison import Build
@@ -36,9 +36,6 @@ from optimizer.events import Bootlog
 from optimizer.iso9660 import IsoLayout, find_squashfs, is_iso, read_iso
 from optimizer.seek import modelled_seconds
 from optimizer.squashfs import InodeType, Layout, read_layout
-
-Touched = Callable[[Path], Mapping[bytes, list[tuple[int, int]]]]
-"""Reads a bootlog: the files that it touched, and which ranges of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,14 +80,13 @@ class Evidence:
     absent: Mapping[str, str]
 
 
-def gather(build: Build, drives: Sequence[Drive], touched: Touched) -> Evidence:
+def gather(build: Build, drives: Sequence[Drive]) -> Evidence:
     """Find out what can be found out about a build.
 
     Args:
         build: The build; its image, its bootlog and ``profile.json`` are looked for beside its
             block trace.
         drives: Causes are told for the first of these that the image fits on.
-        touched: Reads a bootlog.
     """
     absent: dict[str, str] = {}
     folder = build.path.parent
@@ -114,7 +110,7 @@ def gather(build: Build, drives: Sequence[Drive], touched: Touched) -> Evidence:
         trace = build.trace
         needed = None
         try:
-            demand = demand_from(folder, layout, touched)
+            demand = demand_from(folder, layout)
             needed = needed_reads(layout, demand, trace.reads, iso)
             causes = causes_of(trace, layout, iso, demand, drives, needed)
         except (BootprofError, OSError) as error:
@@ -187,7 +183,7 @@ def sizes_of(bootlog: Bootlog, layout: Layout) -> dict[bytes, int]:
     return sizes
 
 
-def demand_from(folder: Path, layout: Layout, touched: Touched) -> Demand:
+def demand_from(folder: Path, layout: Layout) -> Demand:
     """Return what a boot needs of its image by its bootlog.
 
     Raises:
@@ -198,7 +194,7 @@ def demand_from(folder: Path, layout: Layout, touched: Touched) -> Demand:
     bootlog = next((folder / name for name in names if (folder / name).is_file()), None)
     if bootlog is None:
         raise InputError(f"{folder} holds no bootlog, so it is not known what the boot needed")
-    demand = demand_of(layout, touched(bootlog))
+    demand = demand_of(layout, touched_by(bootlog))
     if not demand.files:
         raise InputError(f"{bootlog}: none of its files is in the image")
     return demand

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.commands.analyze import touched_by
 from bootprof.report.comparison import load_build
 from bootprof.report.evidence import Evidence, gather
 from optimizer.attribution import Cause
@@ -13,7 +12,7 @@ BLOCK = 131072
 
 
 def evidence_of(profile: Path, *drives: Drive) -> Evidence:
-    return gather(load_build(profile), drives or (CD_24X,), touched_by)
+    return gather(load_build(profile), drives or (CD_24X,))
 
 
 def test_a_whole_profile_has_map_causes_and_timeline(profile: Path, image: Path) -> None:

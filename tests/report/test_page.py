@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bootprof.commands.analyze import touched_by
 from bootprof.report.comparison import Build, Comparison, compare, load_build
 from bootprof.report.evidence import Evidence, gather
 from bootprof.report.machine import as_json
@@ -69,7 +68,7 @@ def trace_build(label: str, starts: list[int], image_bytes: int = 1 << 20) -> Bu
 def told(*builds: Build) -> tuple[Comparison, list[Evidence]]:
     drives = [CD_24X, NVME]
     comparison = compare(builds, drives)
-    return comparison, [gather(build, drives, touched_by) for build in comparison.builds]
+    return comparison, [gather(build, drives) for build in comparison.builds]
 
 
 UNSORTED = trace_build("unsorted", [500_000, 0, 900_000, 20_000])
