@@ -196,6 +196,29 @@ def test_an_overlay_is_recorded_under_its_own_names_and_once(
     assert [path for path in recorded if Path(path).name in names] == [str(p) for p in wanted]
 
 
+@BOTH
+def test_a_file_without_a_name_is_not_listed_by_a_made_up_one(
+    program: Path, mount_folder: Path, tmp_path: Path, backend: str
+) -> None:
+    space = tmp_path / "space"
+    space.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", space], check=True)
+    try:
+        for name in ("lower", "upper", "work"):
+            (space / name).mkdir()
+        (space / "lower/#20").write_text("a name like any other")
+        options = f"lowerdir={space}/lower,upperdir={space}/upper,workdir={space}/work"
+        subprocess.run(
+            ["mount", "-t", "overlay", "-o", options, "overlay", mount_folder], check=True
+        )
+        with watching(program, tmp_path / "log", "--backend", backend, mount_folder) as watcher:
+            os.close(os.open(mount_folder, os.O_TMPFILE | os.O_RDWR, 0o600))
+            (mount_folder / "#20").read_text()
+    finally:
+        subprocess.run(["umount", mount_folder, space], check=True)
+    assert paths_of(bootlog(backend, watcher.output)) == [str(mount_folder / "#20")]
+
+
 def test_inotify_follows_a_folder_that_is_moved(
     program: Path, folder: Path, tmp_path: Path
 ) -> None:
@@ -375,3 +398,28 @@ def test_tracepoints_tell_reads_and_name_the_devices(
     assert b"/big" in log.paths
     assert log.lost == 0
     assert any(line.startswith("#device 7:") for line in watcher.output.read_text().splitlines())
+
+
+def test_what_a_killed_recorder_left_in_tracefs_goes_when_the_next_one_starts(
+    program: Path, tmp_path: Path
+) -> None:
+    tracefs = tmp_path / "tracefs"
+    tracefs.mkdir()
+    subprocess.run(["mount", "-t", "tracefs", "none", tracefs], check=True)
+    instances = tracefs / "instances"
+    try:
+        with watching(program, tmp_path / "killed", "--backend", "tracepoints") as watcher:
+            watcher.end(signal.SIGKILL)
+        left = f"bootprof-watch-{watcher.process.pid}"
+        assert left in os.listdir(instances)
+        with (
+            watching(program, tmp_path / "first", "--backend", "tracepoints") as first,
+            watching(program, tmp_path / "second", "--backend", "tracepoints") as second,
+        ):
+            now = set(os.listdir(instances))
+            living = {f"bootprof-watch-{one.process.pid}" for one in (first, second)}
+            assert living <= now
+            assert left not in now
+        assert not living & set(os.listdir(instances))
+    finally:
+        subprocess.run(["umount", tracefs], check=True)

@@ -151,6 +151,8 @@ static void record(struct watch *watch, const struct fanotify_event_metadata *ev
 	}
 	path[length] = '\0';
 	strip_deleted(path, &status);
+	if (!status.stx_nlink && looks_nameless(path))
+		return;
 	if (status.stx_mask & STATX_MNT_ID)
 		mount = mounts_find(&watch->mounts, (int)status.stx_mnt_id);
 	if (!mount)

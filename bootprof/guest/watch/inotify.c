@@ -241,6 +241,8 @@ static void record(const struct watch *watch, const struct mount_point *mount,
 		if (!S_ISREG(status.st_mode))
 			return;
 		access.inode = status.st_ino;
+	} else if (looks_nameless(path)) {
+		return;
 	}
 	access.path = mounts_final_path(&watch->mounts, mount->type, path);
 	output_access(&access);

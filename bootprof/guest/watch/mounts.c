@@ -304,3 +304,18 @@ bool watch_wants(const struct watch *watch, const char *path)
 	}
 	return !watch->path_count;
 }
+
+/**
+ * looks_nameless() - whether a path ends as the kernel names a file that has no name
+ * @path: without " (deleted)"
+ *
+ * What is opened with O_TMPFILE is called by its number until it is linked: d_tmpfile(). The caller
+ * has to make sure that there is no file of this name.
+ */
+bool looks_nameless(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *number = slash && slash[1] == '#' ? slash + 2 : "";
+
+	return number[0] && !number[strspn(number, "0123456789")];
+}

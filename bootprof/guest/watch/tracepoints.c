@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include "watch.h"
 
 #define EVENT		"events/block/block_bio_queue/enable"
+#define INSTANCE	"bootprof-watch-"
 #define BUFFER_KIB	"2048"
 #define DEVICES		256
 #define NUMBER_BYTES	16
@@ -75,6 +77,27 @@ static void tell_devices(void)
 		closedir(listing);
 }
 
+/*
+ * Remove instances of processes that were killed: each holds its buffers. One that is in use, by a
+ * process that this one does not see, is busy and stays.
+ */
+static void remove_leftovers(void)
+{
+	int folder = openat(state.tracefs, "instances", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *listing = folder < 0 ? NULL : fdopendir(folder);
+	struct dirent *entry;
+
+	while (listing && (entry = readdir(listing))) {
+		int process;
+
+		if (sscanf(entry->d_name, INSTANCE "%d", &process) == 1 && kill(process, 0) &&
+		    errno == ESRCH)
+			unlinkat(folder, entry->d_name, AT_REMOVEDIR);
+	}
+	if (listing)
+		closedir(listing);
+}
+
 static void start(struct watch *watch)
 {
 	(void)watch;
@@ -83,7 +106,8 @@ static void start(struct watch *watch)
 	if (state.tracefs < 0 || faccessat(state.tracefs, "instances", F_OK, 0))
 		fail(1, geteuid() ? "run it as root" : "the kernel needs CONFIG_TRACING",
 		     "tracefs: %s", state.tracefs < 0 ? strerror(errno) : "no instances");
-	snprintf(state.folder, sizeof(state.folder), "instances/bootprof-watch-%d", getpid());
+	remove_leftovers();
+	snprintf(state.folder, sizeof(state.folder), "instances/" INSTANCE "%d", getpid());
 	if (mkdirat(state.tracefs, state.folder, 0700))
 		fail(1, geteuid() ? "run it as root" : "", "tracefs: %s: %s", state.folder,
 		     strerror(errno));

@@ -124,5 +124,6 @@ int mount_reach(const struct mount_point *mount, const char *below, int flags);
 const char *mounts_final_path(const struct mounts *mounts, const char *file_system,
 			      const char *path);
 bool watch_wants(const struct watch *watch, const char *path);
+bool looks_nameless(const char *path);
 
 #endif
