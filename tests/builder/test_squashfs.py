@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from trees import described
 
 from bootprof.builder import config
 from bootprof.builder.squashfs import make_squashfs
@@ -61,28 +62,7 @@ def unpacked(image: Path, folder: Path) -> dict[str, tuple[object, ...]]:
         check=True,
         capture_output=True,
     )
-    names: dict[int, str] = {}
-    found: dict[str, tuple[object, ...]] = {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        status = path.lstat()
-        content: object = None
-        if path.is_symlink():
-            content = path.readlink()
-        elif path.is_file():
-            content = path.read_bytes()
-        xattrs = {
-            key: os.getxattr(path, key, follow_symlinks=False)
-            for key in os.listxattr(path, follow_symlinks=False)
-        }
-        found[name] = (
-            *(status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, status.st_rdev),
-            # Which other name the same file has.
-            names.setdefault(status.st_ino, name),
-            content,
-            xattrs,
-        )
-    return found
+    return described(folder)
 
 
 @pytest.mark.root

@@ -406,20 +406,23 @@ def test_what_a_killed_recorder_left_in_tracefs_goes_when_the_next_one_starts(
     tracefs = tmp_path / "tracefs"
     tracefs.mkdir()
     subprocess.run(["mount", "-t", "tracefs", "none", tracefs], check=True)
-    instances = tracefs / "instances"
+
+    def instances() -> set[str]:
+        return {path.name for path in (tracefs / "instances").iterdir()}
+
     try:
         with watching(program, tmp_path / "killed", "--backend", "tracepoints") as watcher:
             watcher.end(signal.SIGKILL)
         left = f"bootprof-watch-{watcher.process.pid}"
-        assert left in os.listdir(instances)
+        assert left in instances()
         with (
             watching(program, tmp_path / "first", "--backend", "tracepoints") as first,
             watching(program, tmp_path / "second", "--backend", "tracepoints") as second,
         ):
-            now = set(os.listdir(instances))
+            now = instances()
             living = {f"bootprof-watch-{one.process.pid}" for one in (first, second)}
             assert living <= now
             assert left not in now
-        assert not living & set(os.listdir(instances))
+        assert not living & instances()
     finally:
         subprocess.run(["umount", tracefs], check=True)
