@@ -1,12 +1,20 @@
-"""A tree of files as a value, so that two of them can be compared."""
+"""The files of an image as a value, so that two images can be compared."""
 
 import hashlib
 import os
+import subprocess
 from pathlib import Path
 
 
-def described(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Everything that there is to know of each file below a folder, by path."""
+def unpacked(image: Path, folder: Path, offset_bytes: int = 0) -> dict[str, tuple[object, ...]]:
+    """Unpack a squashfs; return everything that there is to know of each of its files, by path.
+
+    Not mounted: the kernel that runs the tests may have no extended attributes in squashfs.
+    """
+    options = ["-quiet", "-no-progress", "-offset", str(offset_bytes)]
+    subprocess.run(
+        ["unsquashfs", *options, "-dest", folder, image], check=True, capture_output=True
+    )
     names: dict[int, str] = {}
     found: dict[str, tuple[object, ...]] = {}
     for path in sorted(folder.rglob("*")):

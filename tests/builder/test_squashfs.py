@@ -3,11 +3,10 @@
 import os
 import random
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
-from trees import described
+from trees import unpacked
 
 from bootprof.builder import config
 from bootprof.builder.squashfs import make_squashfs
@@ -53,16 +52,6 @@ def pack(root: Path, target: Path, sort: Path | None) -> Path:
         progress=lambda _: None,
     )
     return target
-
-
-def unpacked(image: Path, folder: Path) -> dict[str, tuple[object, ...]]:
-    """Everything that there is to know of each file of an image, by path."""
-    subprocess.run(
-        ["unsquashfs", "-quiet", "-no-progress", "-dest", folder, image],
-        check=True,
-        capture_output=True,
-    )
-    return described(folder)
 
 
 @pytest.mark.root
