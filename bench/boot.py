@@ -25,6 +25,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,8 @@ PLAIN = (
     *("-D", "media.quick_probes=false", "-D", "media.reading_order=false"),
     *("-D", "initrd.compressor=keep", "-D", "initrd.leave_out=[]"),
 )
+# What bootprof-readahead stops at (docs/commands/readahead.md).
+SLOWEST_KIB = 256
 # The filter of the one-liner of 2007: no boundary behind the names, as it was.
 DROPPED = ("/dev", "/proc", "/sys", "/live/distrib")
 
@@ -173,11 +176,19 @@ def sort_file(options: argparse.Namespace, row: Row) -> Path:
     return target
 
 
-def build_row(options: argparse.Namespace, row: Row) -> Path:
+def in_slow_motion(options: argparse.Namespace, scale: float) -> list[str]:
+    """Return options of the build: readahead takes a drive for slow in slow motion, too."""
+    media = tomllib.loads(options.config.read_text())["media"]
+    command_line = f"{media['boot_options']} bootprof.slowest={round(SLOWEST_KIB / scale)}"
+    return ["-D", f"media.boot_options={json.dumps(command_line)}"]
+
+
+def build_row(options: argparse.Namespace, row: Row, scale: float = 1.0) -> Path:
     """Build the image of a row, or find it."""
-    image: Path = options.output / f"{row.name}.iso"
+    slow = row.readahead and scale != 1
+    image: Path = options.output / f"{row.name}{f'-{scale:g}' if slow else ''}.iso"
     if not image.exists():
-        words: list[object] = [*row.options]
+        words: list[object] = [*row.options, *(in_slow_motion(options, scale) if slow else ())]
         if row.sort == "none":
             words.append("--no-sort")
         else:
@@ -191,7 +202,7 @@ def build_row(options: argparse.Namespace, row: Row) -> Path:
 
 def boot(options: argparse.Namespace, row: Row, drive: Drive, scale: float) -> dict[str, Any]:
     """Boot an image on a drive, and return the figures of that boot; times are not divided."""
-    image = build_row(options, row)
+    image = build_row(options, row, scale)
     profile, _ = record(options, row)
     folder = options.output / "boot"
     bootprof(
