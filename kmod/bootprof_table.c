@@ -116,8 +116,10 @@ static noinline long watch_call(const struct replacement *replacement, const str
 
 enum {
 	REPLACE_open, REPLACE_creat, REPLACE_openat, REPLACE_openat2,
+	REPLACE_open_by_handle_at,
 #ifdef CONFIG_IA32_EMULATION
 	REPLACE_compat_open, REPLACE_compat_creat, REPLACE_compat_openat, REPLACE_compat_openat2,
+	REPLACE_compat_open_by_handle_at,
 #endif
 	REPLACE_COUNT
 };
@@ -128,11 +130,13 @@ REPLACEMENT(open)
 REPLACEMENT(creat)
 REPLACEMENT(openat)
 REPLACEMENT(openat2)
+REPLACEMENT(open_by_handle_at)
 #ifdef CONFIG_IA32_EMULATION
 REPLACEMENT(compat_open)
 REPLACEMENT(compat_creat)
 REPLACEMENT(compat_openat)
 REPLACEMENT(compat_openat2)
+REPLACEMENT(compat_open_by_handle_at)
 #endif
 
 static struct replacement replacements[REPLACE_COUNT] = {
@@ -140,11 +144,17 @@ static struct replacement replacements[REPLACE_COUNT] = {
 	[REPLACE_creat] = { &native, __NR_creat, watched_creat },
 	[REPLACE_openat] = { &native, __NR_openat, watched_openat },
 	[REPLACE_openat2] = { &native, __NR_openat2, watched_openat2 },
+	[REPLACE_open_by_handle_at] = {
+		&native, __NR_open_by_handle_at, watched_open_by_handle_at
+	},
 #ifdef CONFIG_IA32_EMULATION
 	[REPLACE_compat_open] = { &compat, 5, watched_compat_open },
 	[REPLACE_compat_creat] = { &compat, 8, watched_compat_creat },
 	[REPLACE_compat_openat] = { &compat, 295, watched_compat_openat },
 	[REPLACE_compat_openat2] = { &compat, 437, watched_compat_openat2 },
+	[REPLACE_compat_open_by_handle_at] = {
+		&compat, 342, watched_compat_open_by_handle_at
+	},
 #endif
 };
 

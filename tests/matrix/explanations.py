@@ -21,7 +21,6 @@ _TOO_SOON = (
     "a file system is watched once the recorder has noticed the mount; these files are touched "
     "within a millisecond of it, so chance decides"
 )
-_TEMPORARY = "a file without a name (`O_TMPFILE`), which an overlay has since 6.4, by a made-up one"
 _BY_FIRST_NAME = (
     "a watch belongs to a directory, whatever mount it is reached through: the name is that of the "
     "place where the recorder found it"
@@ -51,17 +50,13 @@ _BLOCKS: Final = {
 
 # Recorder, part of the workload ("" for any), and what is wrong.
 EXPLANATIONS: Final = {
-    ("kmod", "handle", MISSED): "in table mode the module replaces the system calls that open by "
-    "name; open_by_handle_at is none of these",
     ("fanotify", "early", MISSED): _TOO_SOON,
     ("fanotify", "tmpfs", MISSED): _TOO_SOON,
     ("fanotify", "handle", MISSED): _TOO_SOON,
-    ("fanotify", "failed", LISTED): _TEMPORARY,
     ("inotify", "early", MISSED): _TOO_SOON,
     ("inotify", "tmpfs", MISSED): _TOO_SOON,
     ("inotify", "tmpfs", ORDER): _TOO_SOON,
     ("inotify", "handle", MISSED): _TOO_SOON,
-    ("inotify", "failed", LISTED): _TEMPORARY,
     ("inotify", "bind", MISSED): _BY_FIRST_NAME,
     ("inotify", "bind", LISTED): _BY_FIRST_NAME,
     ("ebpf", "bind", LISTED): "`cache` events: " + _NAMES_OF_IMAGE,
