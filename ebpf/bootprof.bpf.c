@@ -2,11 +2,13 @@
 /*
  * bootprof.bpf.c - see which files are opened, executed and mapped, and what the disk served
  *
- * Only tracepoints, which every kernel with BTF allows; kprobes, fentry and LSM programs are
- * compiled out or refused on some.
+ * Tracepoints, which every kernel with BTF allows, and two kernel functions in place of the first
+ * one where the kernel allows that, which costs a recorded open less than half as much:
  *
  *   sys_exit                       a successful open or mmap: the descriptor leads to the struct
  *                                  file, so links, directory handles and the like are resolved
+ *   fd_install(), vm_mmap_pgoff()  the same, io_uring's opens among them; no other system call
+ *                                  has to take the way through sys_exit for it
  *   sched_process_exec             an execve(2) that succeeded: the script by the name that was
  *                                  given, the program, and its ELF interpreter out of the new
  *                                  memory map, since the kernel opens that itself
@@ -29,7 +31,10 @@
 #define PAGE_BYTES		4096
 #define PAGE_SHIFT		12
 /* Mounts crossed count too. A path of 4095 bytes has 2047 components at most; nobody's has. */
-#define DEPTH_LIMIT		512
+#define WALK_STEPS		8
+#define WALK_PARTS		64
+/* Of the quick way, after which the general one goes on. */
+#define QUICK_DEPTH_LIMIT	8
 #define VMA_LIMIT		32
 
 #define S_IFMT			00170000
@@ -38,6 +43,7 @@
 #define O_TMPFILE		020000000	/* without O_DIRECTORY */
 #define MAP_ANONYMOUS		0x20
 #define TS_COMPAT		0x2
+#define PF_IO_WORKER		0x10
 #define GFP_IO			0x40
 #define X32_SYSCALL		0x40000000
 #define RAMFS_MAGIC		0x858458f6
@@ -61,6 +67,11 @@ struct scratch {
 	/* A name may start at any offset up to the limit, and end a name later. */
 	char text[BOOTPROF_PATH_LIMIT + 1 + BOOTPROF_PATH_LIMIT + 1];
 	u32 used_bytes;
+	/* Where walk() is, and where it ends. */
+	u64 dentry;
+	u64 mnt;
+	u64 root_dentry;
+	u64 root_mnt;
 };
 
 /* One for each program that could be interrupted by another on kernels that preempt them. */
@@ -187,38 +198,53 @@ static __always_inline void read_entry(struct entry *entry, struct dentry *dentr
 enum walk_failure {
 	WALK_TOO_LONG = -1,	/* or too deep */
 	WALK_NAMELESS = -2,
+	WALK_UNFINISHED = -3,
 };
 
+/* Write a component of a path into the scratch area. */
+static __always_inline bool add_component(struct scratch *scratch, u32 length,
+					  const unsigned char *name)
+{
+	u32 used = scratch->used_bytes;
+
+	if (length > BOOTPROF_NAME_LIMIT || used + length + 1 > BOOTPROF_PATH_LIMIT)
+		return false;
+	bpf_probe_read_kernel(&scratch->text[used & BOOTPROF_PATH_LIMIT],
+			      length & BOOTPROF_NAME_LIMIT, name);
+	used += length & BOOTPROF_NAME_LIMIT;
+	scratch->text[used & BOOTPROF_PATH_LIMIT] = '\0';
+	scratch->used_bytes = used + 1;
+	return true;
+}
+
 /*
- * Walk from a directory entry up to the root directory, or to the root of everything, and write
- * the components into the scratch area. @mnt_address may be 0: then to the root of the file system.
+ * Go WALK_STEPS on.
  *
- * A global function: the verifier looks at it once, whoever calls it. How much is used is kept in
- * the scratch area, where the verifier does not follow it: or else it would look at every possible
+ * A global function: the verifier looks at it once in a program, whoever calls it how often, and
+ * most of the time that it takes to load this is the verifier's. How much is used is kept in the
+ * scratch area, where the verifier does not follow it: or else it would look at every possible
  * sequence of names and mounts.
  *
- * Return: bytes written, or one of enum walk_failure.
+ * Return: bytes written in all, or one of enum walk_failure.
  */
-__attribute__((noinline)) int walk(u32 key, u64 dentry_address, u64 mnt_address, u64 root_dentry,
-				   u64 root_mnt)
+__attribute__((noinline)) int walk_part(u32 key)
 {
-	struct dentry *dentry = (struct dentry *)dentry_address;
-	struct vfsmount *vfsmount = (struct vfsmount *)mnt_address;
 	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &key);
-	struct dentry *mnt_root = NULL;
+	struct dentry *dentry, *mnt_root = NULL;
+	struct vfsmount *vfsmount;
 	int i;
 
 	if (!scratch)
 		return WALK_TOO_LONG;
-	scratch->used_bytes = 0;
+	dentry = (struct dentry *)scratch->dentry;
+	vfsmount = (struct vfsmount *)scratch->mnt;
 	if (vfsmount)
 		mnt_root = BPF_CORE_READ(vfsmount, mnt_root);
-	for (i = 0; i < DEPTH_LIMIT; i++) {
+	for (i = 0; i < WALK_STEPS; i++) {
 		struct dentry *parent;
 		struct entry entry;
-		u32 length, used;
 
-		if ((u64)dentry == root_dentry && (u64)vfsmount == root_mnt)
+		if ((u64)dentry == scratch->root_dentry && (u64)vfsmount == scratch->root_mnt)
 			return scratch->used_bytes;
 		if (dentry == mnt_root) {
 			struct mount *mount = (void *)vfsmount -
@@ -237,26 +263,43 @@ __attribute__((noinline)) int walk(u32 key, u64 dentry_address, u64 mnt_address,
 		/* The root of a file system; or a file that is in no directory, like a memfd. */
 		if (parent == dentry)
 			return vfsmount ? WALK_NAMELESS : scratch->used_bytes;
-		length = entry.name.hash_len >> 32;
-		used = scratch->used_bytes;
-		if (length > BOOTPROF_NAME_LIMIT || used + length + 1 > BOOTPROF_PATH_LIMIT)
+		if (!add_component(scratch, entry.name.hash_len >> 32, entry.name.name))
 			return WALK_TOO_LONG;
-		bpf_probe_read_kernel(&scratch->text[used & BOOTPROF_PATH_LIMIT],
-				      length & BOOTPROF_NAME_LIMIT, entry.name.name);
-		used += length & BOOTPROF_NAME_LIMIT;
-		scratch->text[used & BOOTPROF_PATH_LIMIT] = '\0';
-		scratch->used_bytes = used + 1;
 		dentry = parent;
 	}
-	return WALK_TOO_LONG;
+	scratch->dentry = (u64)dentry;
+	scratch->mnt = (u64)vfsmount;
+	return WALK_UNFINISHED;
+}
+
+/*
+ * Walk from the directory entry of the scratch area up to the root directory, or to the root of
+ * everything, and add the components. Without a mount: to the root of the file system.
+ *
+ * Return: bytes written in all, or one of enum walk_failure.
+ */
+static __always_inline int walk(u32 key)
+{
+	int result = WALK_UNFINISHED;
+	int i;
+
+	for (i = 0; i < WALK_PARTS && result == WALK_UNFINISHED; i++)
+		result = walk_part(key);
+	return result;
 }
 
 static __always_inline bool set_path(struct scratch *scratch, u32 key, struct path *path,
 				     struct task_struct *task)
 {
 	struct path root = BPF_CORE_READ(task, fs, root);
-	int length = walk(key, (u64)path->dentry, (u64)path->mnt, (u64)root.dentry, (u64)root.mnt);
+	int length;
 
+	scratch->used_bytes = 0;
+	scratch->dentry = (u64)path->dentry;
+	scratch->mnt = (u64)path->mnt;
+	scratch->root_dentry = (u64)root.dentry;
+	scratch->root_mnt = (u64)root.mnt;
+	length = walk(key);
 	if (length == WALK_NAMELESS)
 		return false;
 	if (length < 0 || length > BOOTPROF_PATH_LIMIT) {
@@ -341,6 +384,7 @@ static __always_inline bool opens_compat(u32 number)
 
 #define SYSCALL_MMAP		9
 #define SYSCALL_COMPAT_MMAP2	192
+#define SYSCALL_IO_URING_ENTER	426	/* in both tables */
 
 static __always_inline void record_syscall(void *context, u32 number, long result,
 					   struct pt_regs *regs)
@@ -419,6 +463,139 @@ int saw_sys_exit_classic(struct sys_exit_fields *fields)
 }
 
 /*
+ * The quick way: the kernel hands over pointers whose type it knows, and they are followed by plain
+ * loads (which read as 0 where nothing is mapped) instead of a call for each.
+ */
+
+/* What can be told of the root directory of a mount without a call. */
+static __always_inline bool may_be_initramfs(struct vfsmount *mnt)
+{
+	unsigned long magic = mnt->mnt_sb->s_magic;
+
+	return magic == RAMFS_MAGIC || magic == TMPFS_MAGIC;
+}
+
+/*
+ * Walk up to the root directory, as long as no mount has to be crossed: from a struct vfsmount to
+ * the struct mount around it, the verifier allows no plain load. walk() does the rest.
+ *
+ * Return: bytes written, or one of enum walk_failure.
+ */
+static __always_inline int walk_quickly(struct scratch *scratch, u32 key, struct file *file,
+					struct fs_struct *fs)
+{
+	struct dentry *dentry = file->f_path.dentry, *root_dentry = fs->root.dentry;
+	struct vfsmount *mnt = file->f_path.mnt, *root_mnt = fs->root.mnt;
+	struct dentry *end = mnt == root_mnt ? root_dentry : mnt->mnt_root;
+	int i;
+
+	scratch->used_bytes = 0;
+	for (i = 0; i < QUICK_DEPTH_LIMIT && dentry != end; i++) {
+		struct dentry *parent = dentry->d_parent;
+
+		if (parent == dentry)
+			break;
+		if (!add_component(scratch, dentry->d_name.len, dentry->d_name.name))
+			return WALK_TOO_LONG;
+		dentry = parent;
+	}
+	if (dentry == end && mnt == root_mnt)
+		return scratch->used_bytes;
+	scratch->dentry = (u64)dentry;
+	scratch->mnt = (u64)mnt;
+	scratch->root_dentry = (u64)root_dentry;
+	scratch->root_mnt = (u64)root_mnt;
+	return walk(key);
+}
+
+static __always_inline void record_quickly(void *context, u32 key, u16 operation,
+					   struct task_struct *task, struct file *file,
+					   u64 offset_bytes, u64 length_bytes)
+{
+	struct inode *inode = file->f_inode;
+	struct super_block *super = inode->i_sb;
+	struct fs_struct *fs = task->fs;
+	struct scratch *scratch;
+	int length;
+
+	if (file->f_flags & O_TMPFILE)
+		return;
+	scratch = start_event(key, operation);
+	if (!scratch)
+		return;
+	scratch->event.offset_bytes = offset_bytes;
+	scratch->event.length_bytes = length_bytes;
+	scratch->event.inode = inode->i_ino;
+	scratch->event.device = super->s_dev;
+	bpf_probe_read_kernel_str(scratch->event.file_system,
+				  sizeof(scratch->event.file_system), super->s_type->name);
+	length = walk_quickly(scratch, key, file, fs);
+	if (length == WALK_NAMELESS)
+		return;
+	if (length < 0 || length > BOOTPROF_PATH_LIMIT) {
+		count_loss(BOOTPROF_LOST_PATH);
+		return;
+	}
+	scratch->event.path_bytes = length;
+	if (may_be_initramfs(fs->root.mnt) && is_initramfs(fs->root.mnt))
+		scratch->event.flags |= BOOTPROF_IN_INITRAMFS;
+	send_event(context, scratch);
+}
+
+/*
+ * A descriptor gets its file. Duplicates and files that come over sockets do, too, so the system
+ * call has to be one that opens; io_uring's worker threads are in none, and io_uring_enter(2) can
+ * do whatever a worker can.
+ */
+SEC("fentry/fd_install")
+int BPF_PROG(saw_fd_install, unsigned int descriptor, struct file *file)
+{
+	struct task_struct *task;
+	u32 number;
+
+	if ((file->f_inode->i_mode & S_IFMT) != S_IFREG || file->f_mode & FMODE_PATH)
+		return 0;
+	task = bpf_get_current_task_btf();
+	if ((u32)task->tgid == own_process || !(operations & 1 << BOOTPROF_OPEN))
+		return 0;
+	if (!(task->flags & PF_IO_WORKER)) {
+		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+		number = regs->orig_ax & ~X32_SYSCALL;
+		if (!(task->thread_info.status & TS_COMPAT ? opens_compat(number) : opens(number)) &&
+		    number != SYSCALL_IO_URING_ENTER)
+			return 0;
+	}
+	record_quickly(ctx, SCRATCH_SYSCALL, BOOTPROF_OPEN, task, file, 0, 0);
+	return 0;
+}
+
+/* The program loader maps files, too; those are not mmap(2). */
+SEC("fexit/vm_mmap_pgoff")
+int BPF_PROG(saw_mmap, struct file *file, unsigned long address, unsigned long length_bytes,
+	     unsigned long protection, unsigned long flags, unsigned long first, long result)
+{
+	struct task_struct *task;
+	struct pt_regs *regs;
+	u32 number;
+
+	if (!file || (result < 0 && result >= -4095))
+		return 0;
+	if ((file->f_inode->i_mode & S_IFMT) != S_IFREG)
+		return 0;
+	task = bpf_get_current_task_btf();
+	if ((u32)task->tgid == own_process || !(operations & 1 << BOOTPROF_MAP))
+		return 0;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	number = regs->orig_ax & ~X32_SYSCALL;
+	if (number != (task->thread_info.status & TS_COMPAT ? SYSCALL_COMPAT_MMAP2 : SYSCALL_MMAP))
+		return 0;
+	record_quickly(ctx, SCRATCH_SYSCALL, BOOTPROF_MAP, task, file, first << PAGE_SHIFT,
+		       length_bytes);
+	return 0;
+}
+
+/*
  * The script of an execve(2). Its struct file is gone by now (the kernel has gone on to the
  * interpreter), so what is left is the name that was given and the working directory.
  */
@@ -480,7 +657,8 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(saw_exec_vma_list, struct task_struct *task, pid_t old_pid,
 	     struct linux_binprm *program)
 {
-	struct file *file = program->file;
+	/* What overlayfs maps is another struct file of the same name. */
+	struct dentry *own = program->file->f_path.dentry;
 	struct vm_area_struct *area;
 	int i;
 
@@ -491,7 +669,7 @@ int BPF_PROG(saw_exec_vma_list, struct task_struct *task, pid_t old_pid,
 	for (i = 0; i < VMA_LIMIT && area; i++) {
 		struct file *mapped = BPF_CORE_READ(area, vm_file);
 
-		if (mapped && mapped != file) {
+		if (mapped && BPF_CORE_READ(mapped, f_path.dentry) != own) {
 			record_file(ctx, SCRATCH_EXEC, BOOTPROF_MAP, mapped, 0, 0);
 			return 0;
 		}
@@ -511,18 +689,25 @@ static long found_area(struct task_struct *task, struct vm_area_struct *area,
 	return 0;
 }
 
-/* Since 5.17 (7c7e3d31e785): the interpreter is where the process is going to start. */
+/*
+ * Since 5.17 (7c7e3d31e785): the interpreter is where the process is going to start. What overlayfs
+ * maps is another struct file of the same name.
+ */
 static __always_inline void record_elf_interpreter(void *context, u32 key,
 						    struct file *program)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	struct found_area found = {};
+	struct file *mapped;
 
-	if (bpf_find_vma(task, BPF_CORE_READ(regs, ip), found_area, &found, 0))
+	if (bpf_find_vma(task, BPF_CORE_READ(regs, ip), found_area, &found, 0)) {
 		count_loss(BOOTPROF_LOST_FILE);
-	else if (found.file && found.file != program)
-		record_file(context, key, BOOTPROF_MAP, found.file, 0, 0);
+		return;
+	}
+	mapped = found.file;
+	if (mapped && BPF_CORE_READ(mapped, f_path.dentry) != BPF_CORE_READ(program, f_path.dentry))
+		record_file(context, key, BOOTPROF_MAP, mapped, 0, 0);
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -563,7 +748,12 @@ static __always_inline bool set_alias(struct scratch *scratch, u32 key, struct i
 		dentry = (u64)node - bpf_core_field_offset(struct dentry, d_u.d_alias);
 	else
 		dentry = (u64)node - bpf_core_field_offset(struct dentry___unnamed, d_alias);
-	length = walk(key, dentry, 0, 0, 1);
+	scratch->used_bytes = 0;
+	scratch->dentry = dentry;
+	scratch->mnt = 0;
+	scratch->root_dentry = 0;
+	scratch->root_mnt = 1;
+	length = walk(key);
 	if (length < 0 || length > BOOTPROF_PATH_LIMIT) {
 		count_loss(BOOTPROF_LOST_PATH);
 		return false;

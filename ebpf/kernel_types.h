@@ -62,7 +62,13 @@ struct hlist_head {
 };
 
 struct qstr {
-	u64 hash_len;
+	union {
+		struct {
+			u32 hash;
+			u32 len;
+		};
+		u64 hash_len;
+	};
 	const unsigned char *name;
 };
 
@@ -150,6 +156,8 @@ struct thread_info {
 
 struct task_struct {
 	struct thread_info thread_info;
+	unsigned int flags;
+	pid_t tgid;
 	struct mm_struct *mm;
 	struct fs_struct *fs;
 	struct files_struct *files;

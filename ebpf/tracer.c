@@ -23,6 +23,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "bootprof.skel.h"
@@ -117,6 +118,47 @@ static bool has_helper(const struct btf *btf, const char *name)
 	return false;
 }
 
+static bool has_function(const struct btf *btf, const char *name)
+{
+	return btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) > 0;
+}
+
+/*
+ * Whether the kernel may preempt a BPF program at a function (see saw_sys_exit_classic). Where
+ * CONFIG_PREEMPT_DYNAMIC leaves it to the command line, the choice was "voluntary" or "none" in
+ * Debian's kernels, until the lazy kind took over (6.13 has it, 7c70cb94d29c).
+ */
+static bool preempts(void)
+{
+	unsigned int major = 0, minor = 0;
+	char line[4096] = "";
+	struct utsname name;
+	FILE *stream;
+
+	if (uname(&name) || sscanf(name.release, "%u.%u", &major, &minor) != 2)
+		return true;
+	if (major > 6 || (major == 6 && minor >= 13) || strstr(name.version, " PREEMPT ") ||
+	    strstr(name.version, " PREEMPT_RT "))
+		return true;
+	stream = fopen("/proc/cmdline", "re");
+	if (!stream)
+		return false;
+	if (!fgets(line, sizeof(line), stream))
+		line[0] = '\0';
+	fclose(stream);
+	return strstr(line, "preempt=full");
+}
+
+/*
+ * Whether the kernel lets programs follow pointers from a function to the current task's registers.
+ * The helper: since 5.15 (dd6e10fbd9fb).
+ */
+static bool allows_quick(const struct btf *btf)
+{
+	return has_helper(btf, "BPF_FUNC_task_pt_regs") && has_function(btf, "fd_install") &&
+	       has_function(btf, "vm_mmap_pgoff") && !preempts();
+}
+
 static bool has_tracefs(void)
 {
 	return !access(TRACEFS "/events", F_OK) || !access(TRACEFS_IN_DEBUGFS "/events", F_OK);
@@ -127,11 +169,15 @@ static bool wants(const struct tracer_options *options, enum bootprof_operation 
 	return options->operations >> operation & 1;
 }
 
-/* Load what was asked for and what the kernel has; say what it has not. */
-static int choose_programs(struct tracer *tracer, const struct btf *btf,
+/*
+ * Load what was asked for and what the kernel has; say what it has not. @quick: see the quick way
+ * in bootprof.bpf.c.
+ */
+static int choose_programs(struct tracer *tracer, const struct btf *btf, bool quick,
 			   const struct tracer_options *options, struct tracer_error *error)
 {
-	bool syscalls = wants(options, BOOTPROF_OPEN) || wants(options, BOOTPROF_MAP);
+	bool opens = wants(options, BOOTPROF_OPEN), maps = wants(options, BOOTPROF_MAP);
+	bool syscalls = (opens || maps) && !quick;
 	bool execs = wants(options, BOOTPROF_EXEC);
 	bool find_vma = has_helper(btf, "BPF_FUNC_find_vma");
 	/* See saw_sys_exit_classic. The helper: since 5.15 (dd6e10fbd9fb). */
@@ -162,6 +208,8 @@ static int choose_programs(struct tracer *tracer, const struct btf *btf,
 	};
 	size_t i;
 
+	bpf_program__set_autoload(tracer->programs->progs.saw_fd_install, quick && opens);
+	bpf_program__set_autoload(tracer->programs->progs.saw_mmap, quick && maps);
 	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		if (all[i].wanted && !has_tracepoint(btf, all[i].tracepoint)) {
 			explain(error, "leave the operation out of --operations",
@@ -173,10 +221,16 @@ static int choose_programs(struct tracer *tracer, const struct btf *btf,
 	return 0;
 }
 
-static bool uses_classic(const struct bootprof_bpf *programs)
+/* How the programs see open files, for the bootlog. */
+static const char *way_in(const struct bootprof_bpf *programs)
 {
-	return bpf_program__autoload(programs->progs.saw_sys_exit_classic) ||
-	       bpf_program__autoload(programs->progs.saw_exec_classic);
+	if (bpf_program__autoload(programs->progs.saw_fd_install) ||
+	    bpf_program__autoload(programs->progs.saw_mmap))
+		return "fentry";
+	if (bpf_program__autoload(programs->progs.saw_sys_exit_classic) ||
+	    bpf_program__autoload(programs->progs.saw_exec_classic))
+		return "tracepoint";
+	return "tp_btf";
 }
 
 /* The ring buffer wants a power of two of pages; so does each processor's perf buffer. */
@@ -238,44 +292,22 @@ static int open_buffer(struct tracer *tracer, const struct tracer_options *optio
 	return tracer->perf ? 0 : -errno;
 }
 
-/* Load and attach, with sysfs in its place. */
-static int start(struct tracer *tracer, const struct tracer_options *options,
-		 struct tracer_error *error)
+/* Load and attach the programs. */
+static int load(struct tracer *tracer, const struct btf *btf, bool quick,
+		const struct tracer_options *options, struct tracer_error *error)
 {
+	struct bootprof_bpf *programs = bootprof_bpf__open();
 	struct tracer_options chosen = *options;
-	struct bootprof_bpf *programs;
-	struct btf *btf;
 	int status;
 
-	if (!may_use_bpf()) {
-		explain(error, "run it as root, or give it CAP_BPF and CAP_PERFMON",
-			"no privilege to load BPF programs");
-		return -EPERM;
-	}
-	if (locked_down()) {
-		explain(error, WITHOUT_BPF, LOCKDOWN ": the kernel is locked down "
-			"(confidentiality): BPF programs may not read its memory");
-		return -EPERM;
-	}
-	btf = btf__parse(KERNEL_BTF, NULL);
-	if (!btf) {
-		explain(error, WITHOUT_BPF, KERNEL_BTF ": %s: the kernel has no description of its "
-			"types (CONFIG_DEBUG_INFO_BTF)", strerror(errno));
-		return -ENOENT;
-	}
-	tracer->processors = libbpf_num_possible_cpus();
-	if (tracer->processors < 1)
-		tracer->processors = 1;
-	programs = bootprof_bpf__open();
+	complaint[0] = '\0';
 	if (!programs) {
 		status = -errno;
 		explain(error, "", "BPF object: %s", strerror(errno));
-		btf__free(btf);
 		return status;
 	}
 	tracer->programs = programs;
-	status = choose_programs(tracer, btf, options, error);
-	btf__free(btf);
+	status = choose_programs(tracer, btf, quick, options, error);
 	if (status)
 		return status;
 	/* Ring buffer: since 5.8. */
@@ -308,10 +340,57 @@ static int start(struct tracer *tracer, const struct tracer_options *options,
 		return status;
 	}
 	snprintf(tracer->store->header->backend, sizeof(tracer->store->header->backend),
-		 "ebpf (%s, %s)",
-		 uses_classic(programs) ? "tracepoint" : "tp_btf",
+		 "ebpf (%s, %s)", way_in(programs),
 		 chosen.perf_buffer ? "perf buffer" : "ring buffer");
 	return 0;
+}
+
+static void unload(struct tracer *tracer)
+{
+	ring_buffer__free(tracer->ring);
+	perf_buffer__free(tracer->perf);
+	bootprof_bpf__destroy(tracer->programs);
+	tracer->ring = NULL;
+	tracer->perf = NULL;
+	tracer->programs = NULL;
+}
+
+/* Start, with sysfs in its place. */
+static int start(struct tracer *tracer, const struct tracer_options *options,
+		 struct tracer_error *error)
+{
+	struct btf *btf;
+	int status = -1;
+
+	if (!may_use_bpf()) {
+		explain(error, "run it as root, or give it CAP_BPF and CAP_PERFMON",
+			"no privilege to load BPF programs");
+		return -EPERM;
+	}
+	if (locked_down()) {
+		explain(error, WITHOUT_BPF, LOCKDOWN ": the kernel is locked down "
+			"(confidentiality): BPF programs may not read its memory");
+		return -EPERM;
+	}
+	btf = btf__parse(KERNEL_BTF, NULL);
+	if (!btf) {
+		explain(error, WITHOUT_BPF, KERNEL_BTF ": %s: the kernel has no description of its "
+			"types (CONFIG_DEBUG_INFO_BTF)", strerror(errno));
+		return -ENOENT;
+	}
+	tracer->processors = libbpf_num_possible_cpus();
+	if (tracer->processors < 1)
+		tracer->processors = 1;
+	/* A kernel without ftrace has the functions, but nothing to hold on to. */
+	if (allows_quick(btf)) {
+		status = load(tracer, btf, true, options, error);
+		if (status)
+			unload(tracer);
+	}
+	if (status)
+		status = load(tracer, btf, false, options, error);
+	btf__free(btf);
+	return status;
 }
 
 /**
@@ -352,9 +431,7 @@ struct tracer *tracer_start(const struct tracer_options *options, struct store *
 		rmdir("/sys");
 	if (!status)
 		return tracer;
-	bootprof_bpf__destroy(tracer->programs);
-	ring_buffer__free(tracer->ring);
-	perf_buffer__free(tracer->perf);
+	unload(tracer);
 	free(tracer);
 	return NULL;
 }
@@ -412,8 +489,6 @@ void tracer_stop(struct tracer *tracer)
 	/* Programs that run at this moment: wait until they are through. */
 	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
 	tracer_drain(tracer, 0);
-	ring_buffer__free(tracer->ring);
-	perf_buffer__free(tracer->perf);
-	bootprof_bpf__destroy(tracer->programs);
+	unload(tracer);
 	free(tracer);
 }

@@ -87,6 +87,22 @@ def test_opens_and_execs_are_recorded_in_their_order_and_nothing_else(
     assert mapped == {"/w/new"}
 
 
+def test_a_program_on_an_overlay_is_executed_and_not_its_own_interpreter(
+    kernel: GuestKernel, programs: dict[str, Path]
+) -> None:
+    script = """
+        mkdir /w/lower /w/upper /w/work /w/merged
+        cp /bin/busybox /w/lower/true
+        mount -t overlay -o lowerdir=/w/lower,upperdir=/w/upper,workdir=/w/work none /w/merged
+        bootprof-trace -o /tmp/events -- /w/merged/true
+        send events /tmp/events
+    """
+    log = parse(guest(kernel, programs, script)["events"])
+    assert [event.path for event in log.below("/w", "exec")] == ["/w/merged/true"]
+    # A static program has no interpreter. On 5.10 the kernel maps a struct file of its own.
+    assert log.below("/w", "map") == []
+
+
 @pytest.mark.parametrize("buffer", ["", "--perf-buffer"], ids=["ring", "perf"])
 def test_a_fork_storm_is_recorded_whole_or_its_losses_counted_exactly(
     kernel: GuestKernel, programs: dict[str, Path], buffer: str
