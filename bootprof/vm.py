@@ -25,6 +25,11 @@ from bootprof.errors import BootprofError, InputError, ToolError, UnsupportedErr
 from bootprof.process import last_line, program, stop
 
 PORT_NAME = "org.bootprof.0"
+ACCELERATORS = {
+    "kvm": ("-accel", "kvm"),
+    "tcg": ("-accel", "tcg,thread=multi"),
+    "icount": ("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=on"),
+}
 UEFI_FIRMWARE = Path("/usr/share/ovmf/OVMF.fd")
 # Long enough for the reply to a harvest of tens of megabytes under emulation.
 HARVEST_PATIENCE_SECONDS = 120.0
@@ -40,7 +45,10 @@ class Machine:
         arch: Debian architecture.
         memory_mib: Memory in MiB.
         processors: Number of virtual processors.
-        accelerator: ``kvm``, ``tcg`` (emulation), or ``auto`` for KVM where it works.
+        accelerator: ``kvm``, ``tcg`` (emulation), or ``auto`` for KVM where it works; ``icount``
+            is emulation of one processor that takes a nanosecond for each instruction by the
+            guest's clock, so that the time that the guest computes does not depend on what else
+            the host does.
         firmware: ``bios`` or ``uefi``.
         medium: How the image is attached: ``disk`` (virtio-blk) or ``cdrom`` (SCSI CD-ROM).
     """
@@ -48,7 +56,7 @@ class Machine:
     arch: Literal["amd64", "i386"] = "amd64"
     memory_mib: int = 1024
     processors: int = 2
-    accelerator: Literal["auto", "kvm", "tcg"] = "auto"
+    accelerator: Literal["auto", "kvm", "tcg", "icount"] = "auto"
     firmware: Literal["bios", "uefi"] = "bios"
     medium: Literal["disk", "cdrom"] = "disk"
 
@@ -204,7 +212,7 @@ def kvm_works(arch: str) -> bool:
 
 
 def choose_accelerator(machine: Machine) -> str:
-    """Return ``kvm`` or ``tcg``."""
+    """Return what is taken for ``auto``, or what was asked for."""
     if machine.accelerator != "auto":
         return machine.accelerator
     return "kvm" if kvm_works(machine.arch) else "tcg"
@@ -217,14 +225,14 @@ def qemu_command(
 
     Args:
         machine: The virtual machine.
-        accelerator: ``kvm`` or ``tcg``.
+        accelerator: One of :data:`ACCELERATORS`.
         drive: Options of ``-drive`` that say where the image is.
         backend: What the agent in the guest shall start.
         harvest_socket: Unix socket that becomes the virtio-serial port.
     """
     command = [
         qemu_program(machine.arch),
-        *("-accel", "tcg,thread=multi" if accelerator == "tcg" else accelerator),
+        *ACCELERATORS[accelerator],
         *("-cpu", "max", "-m", str(machine.memory_mib), "-smp", str(machine.processors)),
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
         *("-vga", "std", "-nic", "none", "-serial", "stdio"),

@@ -23,7 +23,8 @@
  * and inotify that this kernel lets start. With "none", the archive is as if it were not there.
  *
  * What became of each is in "agent.log", a line each: backend, "started" or "failed", and why,
- * separated by tabs.
+ * separated by tabs. "processor" is how busy the guest was until then: the first lines of
+ * /proc/uptime and /proc/stat.
  *
  * Static, without shell or library, because an initrd need not have either.
  */
@@ -80,7 +81,7 @@ static struct recorder recorders[] = {
 #define AUTO_BACKENDS	"kmod+ebpf+fanotify+inotify"
 
 /* Directories of the kernel's file systems, or -1: see open_kernel_file_system(). */
-static int sysfs = -1, devtmpfs = -1, debugfs = -1;
+static int sysfs = -1, procfs = -1, devtmpfs = -1, debugfs = -1;
 
 /* Files of debugfs/bootprof that a harvest returns. */
 static const char * const harvested[] = { "stats", "bootlog.list", "events" };
@@ -155,7 +156,7 @@ static int open_kernel_file_system(const char *type)
 }
 
 /* Find out which backend to start; "kmod" if nothing is said. */
-static void choose_backend(int proc, char *backend, size_t size)
+static void choose_backend(char *backend, size_t size)
 {
 	static char command_line[LINE_SIZE];
 	char family[NAME_SIZE];
@@ -168,7 +169,7 @@ static void choose_backend(int proc, char *backend, size_t size)
 		snprintf(backend, size, "%s", family + 9);
 		return;
 	}
-	if (proc < 0 || read_small(proc, "cmdline", command_line, sizeof(command_line)))
+	if (procfs < 0 || read_small(procfs, "cmdline", command_line, sizeof(command_line)))
 		return;
 	for (word = strtok(command_line, " "); word; word = strtok(NULL, " "))
 		if (!strncmp(word, "bootprof=", 9))
@@ -425,8 +426,13 @@ static void harvest(int port)
 {
 	int folder = openat(debugfs, "bootprof", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int control = openat(folder, "control", O_WRONLY | O_CLOEXEC);
+	char busy[LINE_SIZE] = "", line[LINE_SIZE];
 	size_t i;
 
+	if (!read_small(procfs, "uptime", line, sizeof(line)))
+		append(busy, sizeof(busy), "%s\n", line);
+	if (!read_small(procfs, "stat", line, sizeof(line)))
+		append(busy, sizeof(busy), "%s\n", line);
 	/* The log ends here: what the harvest itself does is no part of the boot. */
 	if (control >= 0) {
 		if (write(control, "stop\n", 5) != 5)
@@ -444,6 +450,7 @@ static void harvest(int port)
 			send_file(port, recorders[i].file, recorders[i].output);
 		recorders[i].process = 0;
 	}
+	send_data(port, "processor", busy, strlen(busy));
 	send_data(port, "agent.log", log_text, strlen(log_text));
 	write_all(port, "end\n", 4);
 	if (folder >= 0)
@@ -485,15 +492,12 @@ static void serve(void)
 int main(int argc, char **argv)
 {
 	char backend[NAME_SIZE];
-	int proc;
 
 	(void)argc;
 	/* QEMU's answer and the kernel's parameters are all that is needed to decide. */
 	sysfs = open_kernel_file_system("sysfs");
-	proc = open_kernel_file_system("proc");
-	choose_backend(proc, backend, sizeof(backend));
-	if (proc >= 0)
-		close(proc);
+	procfs = open_kernel_file_system("proc");
+	choose_backend(backend, sizeof(backend));
 	if (strcmp(backend, "none")) {
 		append(status_text, sizeof(status_text), "ready backend=%s", backend);
 		devtmpfs = open_kernel_file_system("devtmpfs");

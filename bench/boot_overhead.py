@@ -1,0 +1,132 @@
+"""What recording costs a whole boot, by each recorder.
+
+    .venv/bin/python bench/boot_overhead.py [--repeats N] [--write]
+
+Boots the profiling image in QEMU with one processor whose every instruction takes a nanosecond of
+the guest's time, so that nothing else on this machine counts. The figure is the time that this
+processor was busy from power-on to the boot target: what /proc/uptime and /proc/stat of the guest
+say, idle time and waiting for the medium left out. The recorder's own work is in it, also what it
+does beside the recorded processes. With "nothing", the same agent runs and starts no recorder.
+
+Counted like this memory costs nothing, so these are instructions, and not what a real processor
+would take; but the recorders and the boot are counted alike. Finished boots are kept in
+OUTPUT/boot-overhead-boots.json, so that a bench that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from bootprof import vm
+from bootprof.builder.store import replacing
+
+TOP = Path(__file__).parent.parent
+NOTES = {
+    "nothing": "",
+    "kmod": "the kernel module: opens, executions, reads, mappings, faults",
+    "ebpf": "bootprof-trace: opens, executions, mappings, page cache",
+    "fanotify": "bootprof-watch: opens and executions",
+    "inotify": "bootprof-watch: opens",
+}
+# /proc/stat counts in USER_HZ, which is part of the interface.
+TICKS_PER_SECOND = 100
+
+
+def busy_seconds(said: bytes) -> float:
+    """Return how long the guest's processor was busy.
+
+    Args:
+        said: First line of /proc/uptime (seconds since boot, idle seconds) and of /proc/stat
+            ("cpu", then ticks: user, nice, system, idle, waiting for I/O, ...); proc(5).
+    """
+    uptime, stat = said.decode().splitlines()
+    idle, waiting = (int(field) / TICKS_PER_SECOND for field in stat.split()[4:6])
+    return float(uptime.split()[0]) - idle - waiting
+
+
+def boot(image: Path, recorder: str, options: argparse.Namespace) -> float:
+    """Boot with a recorder, and return how long the processor was busy in seconds."""
+    with tempfile.TemporaryDirectory(prefix="boot-overhead-") as folder:
+        result = vm.boot(
+            image,
+            Path(folder),
+            machine=vm.Machine(processors=1, accelerator="icount"),
+            target=vm.parse_target(options.until),
+            backend=recorder,
+            timeout_seconds=options.timeout,
+            progress=lambda _: None,
+        )
+    log = result.harvest["agent.log"].decode()
+    if recorder != "nothing" and f"{recorder}\tstarted" not in log:
+        raise SystemExit(f"{recorder} did not start: {log}")
+    return busy_seconds(result.harvest["processor"])
+
+
+def table(found: dict[str, list[float]]) -> str:
+    """Return the table in Markdown."""
+    base = median(found["nothing"])
+    rows = [["recorder", "busy", "", "what it is"]]
+    for name, values in found.items():
+        ratios = [value / base - 1 for value in values]
+        spread = f" ({min(ratios):+.1%} to {max(ratios):+.1%})"
+        rows.append(
+            [name, f"{median(values):.2f} s", f"{median(ratios):+.1%}{spread}", NOTES[name]]
+        )
+    rows.insert(1, ["---"] * 4)
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+def build(options: argparse.Namespace) -> Path:
+    """Build the profiling image."""
+    image: Path = options.output / "boot-overhead.iso"
+    command = [sys.executable, "-m", "bootprof", "build", "--profiling", "--no-sort"]
+    words: Sequence[str | Path] = ["--output", options.output, "--image", image]
+    subprocess.run([*command, *words], cwd=TOP, check=True, stdout=subprocess.DEVNULL)
+    return image
+
+
+def main() -> int:
+    """Boot, and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="boots of each (3)")
+    parser.add_argument("--output", type=Path, default=TOP / "out")
+    parser.add_argument("--until", default="console:login:")
+    parser.add_argument("--timeout", type=float, default=1800)
+    parser.add_argument("--write", action="store_true", help="write docs/boot-overhead.md too")
+    options = parser.parse_args()
+    options.output = options.output.resolve()
+    image = build(options)
+    kept = options.output / "boot-overhead-boots.json"
+    found: dict[str, list[float]] = json.loads(kept.read_text()) if kept.exists() else {}
+    for number in range(options.repeats):
+        for name in NOTES:
+            values = found.setdefault(name, [])
+            if len(values) <= number:
+                print(f"boot {number + 1} with {name}", file=sys.stderr)
+                values.append(boot(image, name, options))
+                with replacing(kept) as temporary:
+                    temporary.write_text(json.dumps(found) + "\n")
+    text = (
+        "# What recording costs a whole boot\n\n"
+        "Written by `bench/boot_overhead.py --write`; its `--help` tells how to read the table.\n"
+        f"The demonstration image to the login prompt; medians of {options.repeats} boots, lowest "
+        "and highest in parentheses.\n\n" + table(found)
+    )
+    print(text)
+    if options.write:
+        with replacing(TOP / "docs/boot-overhead.md") as temporary:
+            temporary.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
