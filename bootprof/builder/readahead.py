@@ -21,6 +21,7 @@ from optimizer.readahead import (
     plan,
     read_superblock_bytes,
     wanted_by_demand,
+    with_kernel_readahead,
 )
 from optimizer.squashfs import read_layout
 
@@ -57,7 +58,7 @@ def make_list(request: ReadaheadRequest, squashfs: Path) -> bytes:
         InputError: The squashfs has none of the files.
     """
     layout = read_layout(squashfs)
-    demand = demand_of(layout, request.touched)
+    demand = demand_of(layout, with_kernel_readahead(request.touched))
     if not demand.files:
         raise InputError(
             f"{request.source}: none of its files is in the image",

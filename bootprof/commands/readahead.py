@@ -107,7 +107,7 @@ def wanted(layout: Layout, options: argparse.Namespace) -> NDArray[Any]:
     from bootprof.bootlog import touched_by
     from bootprof.commands.analyze import load_trace
     from optimizer.attribution import demand_of
-    from optimizer.readahead import wanted_by_demand, wanted_by_trace
+    from optimizer.readahead import wanted_by_demand, wanted_by_trace, with_kernel_readahead
 
     path = options.bootlog
     if path.is_dir():
@@ -121,7 +121,7 @@ def wanted(layout: Layout, options: argparse.Namespace) -> NDArray[Any]:
         is_trace = stream.read(len(TRACE_MAGIC)) == TRACE_MAGIC
     if is_trace:
         return wanted_by_trace(layout, load_trace(path, options.image).reads)
-    demand = demand_of(layout, touched_by(path))
+    demand = demand_of(layout, with_kernel_readahead(touched_by(path)))
     if not demand.files:
         raise InputError(
             f"{path}: none of its files is in {options.image}",

@@ -29,6 +29,7 @@ from optimizer.readahead import (
     read_superblock_bytes,
     wanted_by_demand,
     wanted_by_trace,
+    with_kernel_readahead,
 )
 from optimizer.squashfs import Kind, Layout, read_layout
 
@@ -233,3 +234,24 @@ def test_a_damaged_list_is_refused_with_its_place(content: bytes, words: str) ->
     with pytest.raises(FormatError, match=words) as refused:
         parse_list(io.BytesIO(content), "some.list")
     assert "some.list" in refused.value.message
+
+
+def test_what_the_kernel_reads_around_touched_ranges_is_wanted_too(
+    tmp_path: Path, make_image: Callable[..., Path]
+) -> None:
+    (tmp_path / "file").write_bytes(random.Random(1).randbytes(10 * BLOCK))
+    layout = read_layout(make_image(tmp_path, "-comp", "gzip", "-no-fragments"))
+
+    def wanted_blocks(*ranges: tuple[int, int]) -> list[int]:
+        demand = demand_of(layout, with_kernel_readahead({b"/file": list(ranges)}))
+        blocks = demand.needed[layout.extent_map.extents["kind"] == Kind.BLOCK]
+        return list(np.flatnonzero(blocks))
+
+    # In the middle of a block; near its end; near its beginning; the first page; the last one.
+    assert wanted_blocks((4 * BLOCK + 80_000, 4096)) == [4, 5]
+    assert wanted_blocks((5 * BLOCK - 4096, 4096)) == [4, 5]
+    assert wanted_blocks((4 * BLOCK + 4096, 4096)) == [3, 4, 5]
+    assert wanted_blocks((0, 4096)) == [0, 1]
+    assert wanted_blocks((10 * BLOCK - 4096, 4096)) == [9]
+    # As a whole: nothing to widen.
+    assert wanted_blocks() == list(range(10))
