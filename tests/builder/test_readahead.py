@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.builder.readahead import FOLDER, ReadaheadRequest, make_archive, make_list
+from bootprof.builder.readahead import (
+    FOLDER,
+    SOURCES,
+    ReadaheadRequest,
+    make_archive,
+    make_list,
+)
 from bootprof.errors import InputError
 from optimizer.drives import DRIVES
 from optimizer.readahead import parse_list
@@ -98,3 +104,43 @@ def test_readahead_starts_when_live_boot_sets_up_the_squashfs(tmp_path: Path) ->
 
 def test_other_loop_devices_start_nothing(tmp_path: Path) -> None:
     assert losetup_with_hook(tmp_path, "--help") == ["losetup --help"]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("command_line", "started"),
+    [
+        ("boot=live quiet", ["--background --log /dev/kmsg"]),
+        ("boot=live bootprof.slowest=38 quiet", ["--slowest 38 --background --log /dev/kmsg"]),
+        ("boot=live bootprof.readahead=off", []),
+    ],
+)
+def test_the_kernel_command_line_switches_it_off_or_sets_what_is_slow(
+    tmp_path: Path, command_line: str, started: list[str]
+) -> None:
+    for name in ("bin", "dev", "proc", "run", FOLDER):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "dev/null").touch()
+    shutil.copy("/usr/bin/busybox", tmp_path / "bin")
+    (tmp_path / "proc/cmdline").write_text(command_line + "\n")
+    tools = tmp_path / FOLDER
+    for name in ("start-readahead", "bootprof-readahead.service"):
+        shutil.copy(SOURCES / name, tools)
+    program = tools / "bootprof-readahead"
+    program.write_text('#!/bin/busybox sh\necho "$@" >> /started\n')
+    program.chmod(0o755)
+    (tools / "readahead.list").write_text("a list\n")
+    script = (
+        "/bin/busybox --install -s /bin; PATH=/bin sh /usr/lib/bootprof/start-readahead /squashfs;"
+        "/bin/busybox cat /run/bootprof/options > /options"
+    )
+    subprocess.run(
+        ["unshare", "--mount", "chroot", tmp_path, "/bin/busybox", "sh", "-c", script], check=False
+    )
+    said = tmp_path / "started"
+    lines = said.read_text().splitlines() if said.exists() else []
+    ends = " /run/bootprof/readahead.list /run/bootprof/squashfs"
+    assert lines == [words + ends for words in started]
+    options = [words.partition("--background")[0].strip() for words in started]
+    # What the unit takes its options from.
+    assert (tmp_path / "options").read_text() == "".join(f"OPTIONS={word}\n" for word in options)
