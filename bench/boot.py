@@ -251,10 +251,10 @@ def cells(boots: Boots, base: Boots) -> list[str]:
     line.append(f"{modelled:.1f} s ({ratio(modelled, base.middle('modelled_seconds'))})")
     line.append(f"{modelled / boots.middle('limit_seconds'):.2f}")
     target = boots.middle("target_seconds") / boots.scale
-    shorter = 1 - boots.middle("target_seconds") / base.middle("target_seconds")
+    change = boots.middle("target_seconds") / base.middle("target_seconds") - 1
     several = len(boots.results) > 1
     spread = f" ± {boots.spread('target_seconds') / boots.scale / 2:.1f}" if several else ""
-    line.append(f"{target:.1f} s{spread} ({-shorter:+.0%})")
+    line.append(f"{target:.1f} s{spread} ({change:+.0%})")
     line.append(f"{target - boots.middle('emulated_seconds') / boots.scale:.1f} s")
     return line
 
