@@ -303,13 +303,15 @@ def verdict(tables: Sequence[Sequence[Boots]]) -> list[str]:
     return lines
 
 
-def markdown(tables: Sequence[Sequence[Boots]]) -> str:
+def markdown(tables: Sequence[Sequence[Boots]], options: argparse.Namespace) -> str:
     """Return the document."""
     counts = {len(boots.results) for table in tables for boots in table}
-    repeats = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+    repeats = " to ".join(str(count) for count in sorted({min(counts), max(counts)})) + " times"
+    repeats = "once" if repeats == "1 times" else repeats
     parts = [
-        "# What each step brings\n\nWritten by `bench/boot.py --write`. Each build was booted "
-        f"{repeats} times on each drive; medians, and half of the spread of the "
+        "# What each step brings\n\nWritten by `bench/boot.py --write`: the image of "
+        f"config/{options.config.name}, each build booted {repeats} on each drive until "
+        f"`{options.until}`; medians, and half of the spread of the "
         "boots behind ±. In brackets: how many times less than the unsorted build; for the boot "
         "target, the change. *Of limit*: modelled I/O as a multiple of the time that the drive "
         "needs for the needed bytes in one pass (`bootprof analyze`). *Of it not I/O*: boot "
@@ -348,7 +350,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--until", default="console:login:")
     parser.add_argument("--timeout", type=float, default=1200)
     parser.add_argument("--memory", type=int, default=1024)
-    parser.add_argument("--write", action="store_true", help="write docs/boot-bench.md")
+    parser.add_argument(
+        "--write",
+        type=Path,
+        nargs="?",
+        const=TOP / "docs/boot-bench.md",
+        metavar="FILE",
+        help="write the tables (docs/boot-bench.md)",
+    )
     options = parser.parse_args()
     names = {row.name for row in ROWS}
     wanted = options.rows.split(",")
@@ -396,8 +405,8 @@ def main() -> int:
     for line in verdict(tables):
         print(line)
     if options.write:
-        with replacing(TOP / "docs/boot-bench.md") as temporary:
-            temporary.write_text(markdown(tables))
+        with replacing(options.write) as temporary:
+            temporary.write_text(markdown(tables, options))
     return int(any("DEFECT" in line for line in verdict(tables)))
 
 
