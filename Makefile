@@ -51,7 +51,7 @@ test-kernels: venv ## The tests of the tracers on the kernels of every suite, si
 matrix: venv ## Boot every recorder on every kernel and write docs/matrix.md (some ten minutes)
 	$(BIN)/python bench/matrix.py --write
 
-bench-boot: venv ## Build the image five ways, boot each on emulated drives, write docs/boot-bench.md
+bench-boot: venv ## Build the image with one lever after the other, boot each on emulated drives, write docs/boot-bench.md
 	$(BIN)/python bench/boot.py --write
 
 OUT ?= out

@@ -1,15 +1,16 @@
 """What each step brings: one image built in several ways, each booted on emulated drives.
 
-    bench/boot.py                       five builds, CD and USB stick, three boots each
+    bench/boot.py                       a build for each lever, CD and USB stick, three boots each
     bench/boot.py --rows unsorted,sorted,readahead --drives cd-24x --repeats 1
     bench/boot.py --write               write docs/boot-bench.md, too
 
-The image is that of the configuration. The unsorted build has none of our levers; each other row
-says which it has. All builds are release images, without the profiler; the bootlog that they are
-sorted by is recorded once on an unsorted build with the profiler, with our levers for the rows that
-have them, and without for the others. Boots are interleaved (each
-row once, then each row again), and finished ones are kept in OUTPUT/boots.json, so that a bench
-that was stopped goes on where it was.
+The image is that of the configuration. The first rows have one thing each beside what mksquashfs
+does by itself; from "probes" on, each row has all that the one above it has, and one lever more.
+
+All builds are release images, without the profiler; the bootlog that they are sorted by is recorded
+once on an unsorted build with the profiler, with our levers for the rows that have them all, and
+without for the others. Boots are interleaved (each row once, then each row again), and finished
+ones are kept in OUTPUT/boots.json, so that a bench that was stopped goes on where it was.
 
 Time to the boot target is computing plus waiting for the drive. Where the processor is emulated
 (no KVM), computing takes several times longer than on a real one (bench/processor.py tells how many
@@ -61,8 +62,9 @@ class Row:
         name: In options and in the results.
         title: In the table.
         options: For bootprof build.
-        sort: Which sort file: ``none``, ``one-liner``, ``block``, ``start`` or ``end``.
-        readahead: Whether it reads ahead.
+        sort: Which sort file: ``none``, ``one-liner``, ``block``, ``start``, ``end``, or ``search``
+            for the best of many at the end.
+        readahead: What it reads ahead: ``none``, ``tables`` or ``all``.
         recorded: Which boot it is sorted by, that of the image without any lever (``plain``) or
             that with all but the sort (``levers``).
     """
@@ -71,7 +73,7 @@ class Row:
     title: str
     options: tuple[str, ...] = ()
     sort: str = "none"
-    readahead: bool = False
+    readahead: str = "none"
     recorded: str = "levers"
 
 
@@ -79,15 +81,17 @@ ROWS = (
     Row("unsorted", "no sort, no lever", PLAIN, recorded="plain"),
     Row("one-liner", "one-liner of 2007", PLAIN, "one-liner", recorded="plain"),
     Row("block", "sort by block trace", PLAIN, "block", recorded="plain"),
-    Row("file", "sort by files", PLAIN, "start", recorded="plain"),
-    Row("probes", "no sort, probes kept off", PLAIN[2:], recorded="plain"),
-    Row("initrd", "no sort, small initrd", PLAIN[:4], recorded="plain"),
-    Row("start", "our sort, at the start", (), "start"),
-    Row("sorted", "our sort, beside the tables", (), "end"),
-    Row("readahead", "our sort and readahead", (), "end", True),
-    Row("rim", "the same, kernel near the rim", ("-D", "media.rim=true"), "end", True),
+    Row("file", "sort by kernel events", PLAIN, "start", recorded="plain"),
+    Row("probes", "no sort; probes kept off", PLAIN[2:], recorded="plain"),
+    Row("order", "the same, ISO in reading order", PLAIN[4:], recorded="plain"),
+    Row("initrd", "the same, small initrd"),
+    Row("start", "the same, sorted, at the start", (), "start"),
+    Row("end", "the same, beside the tables", (), "end"),
+    Row("sorted", "the same, best of 20,000 orders", (), "search"),
+    Row("tables", "the same, tables read ahead", (), "search", "tables"),
+    Row("readahead", "the same, all read ahead", (), "search", "all"),
+    Row("rim", "the same, kernel near the rim", ("-D", "media.rim=true"), "search", "all"),
 )
-DEFAULT_ROWS = ("unsorted", "one-liner", "block", "sorted", "readahead", "rim")
 
 
 @dataclass(frozen=True)
@@ -169,8 +173,9 @@ def sort_file(options: argparse.Namespace, row: Row) -> Path:
         content = bootprof("sort", "--root", root, found)
     else:
         events = profile / "bootlog.events"
-        words = ["--image", image, "--search", 20_000] if kind == "end" else []
-        content = bootprof("sort", "--root", root, "--place", kind, *words, events)
+        place = ["--place", "start"] if kind == "start" else ["--place", "end", "--image", image]
+        search = ["--search", 20_000] if kind == "search" else []
+        content = bootprof("sort", "--root", root, *place, *search, events)
     with replacing(target) as temporary:
         temporary.write_bytes(content)
     return target
@@ -185,7 +190,7 @@ def in_slow_motion(options: argparse.Namespace, scale: float) -> list[str]:
 
 def build_row(options: argparse.Namespace, row: Row, scale: float = 1.0) -> Path:
     """Build the image of a row, or find it."""
-    slow = row.readahead and scale != 1
+    slow = row.readahead != "none" and scale != 1
     image: Path = options.output / f"{row.name}{f'-{scale:g}' if slow else ''}.iso"
     if not image.exists():
         words: list[object] = [*row.options, *(in_slow_motion(options, scale) if slow else ())]
@@ -194,7 +199,9 @@ def build_row(options: argparse.Namespace, row: Row, scale: float = 1.0) -> Path
         else:
             file = sort_file(options, row).resolve()
             words += ["-D", f"squashfs.sort={json.dumps(str(file))}"]
-        if row.readahead:
+        if row.readahead == "tables":
+            words += ["-D", 'readahead.what="tables"']
+        elif row.readahead == "all":
             words += ["--readahead", record(options, row)[0] / "bootlog.events"]
         build(options, image, *words)
     return image
@@ -343,7 +350,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=TOP / "config/live.cfg")
     parser.add_argument("--output", type=Path, default=TOP / "out/bench")
     parser.add_argument("--cache", type=Path, default=TOP / "out", help="--output of the builds")
-    parser.add_argument("--rows", default=",".join(DEFAULT_ROWS), help="of them: %(default)s")
+    names = ",".join(row.name for row in ROWS)
+    parser.add_argument("--rows", default=names, help="of them: %(default)s")
     parser.add_argument("--drives", default="cd-24x,usb-2")
     parser.add_argument("--drive-scale", default="1", help="one or several (1)")
     parser.add_argument("--repeats", type=int, default=3)
@@ -359,10 +367,8 @@ def parse() -> argparse.Namespace:
         help="write the tables (docs/boot-bench.md)",
     )
     options = parser.parse_args()
-    names = {row.name for row in ROWS}
-    wanted = options.rows.split(",")
-    if unknown := set(wanted) - names:
-        parser.error(f"no such rows: {', '.join(unknown)}; there are {', '.join(sorted(names))}")
+    if unknown := set(options.rows.split(",")) - set(names.split(",")):
+        parser.error(f"no such rows: {', '.join(unknown)}; there are {names}")
     if unknown := set(options.drives.split(",")) - set(DRIVES):
         parser.error(f"no such drives: {', '.join(unknown)}; there are {', '.join(DRIVES)}")
     return options

@@ -106,10 +106,12 @@ class Readahead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     Attributes:
         bootlog: Bootlog of what to read ahead, beside the configuration; empty for no readahead.
+        what: All that a boot wants, or the tables alone, which takes no bootlog.
         drive: Drive that the gaps between are weighed for.
     """
 
     bootlog: str = ""
+    what: Literal["all", "tables"] = "all"
     drive: str = "cd-24x"
 
 

@@ -42,12 +42,12 @@ class ReadaheadRequest:
 
     Attributes:
         source: Where that is from, for messages.
-        touched: Files that a boot touched, and which ranges of them.
+        touched: Files that a boot touched, and which ranges of them; None for the tables alone.
         drive: Drive that gaps are weighed for.
     """
 
     source: str
-    touched: Mapping[bytes, Ranges]
+    touched: Mapping[bytes, Ranges] | None
     drive: Drive
 
 
@@ -58,8 +58,8 @@ def make_list(request: ReadaheadRequest, squashfs: Path) -> bytes:
         InputError: The squashfs has none of the files.
     """
     layout = read_layout(squashfs)
-    demand = demand_of(layout, with_kernel_readahead(request.touched))
-    if not demand.files:
+    demand = demand_of(layout, with_kernel_readahead(request.touched or {}))
+    if request.touched is not None and not demand.files:
         raise InputError(
             f"{request.source}: none of its files is in the image",
             hint="give the bootlog of a boot of this system",

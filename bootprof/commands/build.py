@@ -124,7 +124,10 @@ def readahead_request(
     bootlog = options.readahead
     if bootlog is None and configured.bootlog:
         bootlog = options.config.parent / configured.bootlog
-    if bootlog is None or options.no_readahead:
+    tables_only = configured.what == "tables"
+    if options.no_readahead or (bootlog is None and not tables_only):
         return None
     drive = choose_drives([options.readahead_drive or configured.drive])[0]
+    if tables_only:
+        return ReadaheadRequest("tables", None, drive)
     return ReadaheadRequest(str(bootlog), touched_by(bootlog), drive)

@@ -31,6 +31,7 @@ examples:
   bootprof readahead live.iso out/profile -o readahead.list
   bootprof readahead live.iso bootlog.events --drive usb-2 > readahead.list
   bootprof readahead live.iso out/profile/blocktrace.tsv -o readahead.list
+  bootprof readahead live.iso --tables -o readahead.list
 """
 BOOTLOG_NAMES = ("bootlog.events", "bootlog.list")
 TRACE_MAGIC = b"#bootprof-blocktrace "
@@ -50,7 +51,14 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("image", type=Path, metavar="IMAGE", help="squashfs, ISO or disk image")
     parser.add_argument(
-        "bootlog", type=Path, metavar="BOOTLOG", help="bootlog, block trace or folder of a profile"
+        "bootlog",
+        type=Path,
+        nargs="?",
+        metavar="BOOTLOG",
+        help="bootlog, block trace or folder of a profile",
+    )
+    parser.add_argument(
+        "--tables", action="store_true", help="the tables alone, which takes no bootlog"
     )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="list to write (default: standard output)"
@@ -110,6 +118,13 @@ def wanted(layout: Layout, options: argparse.Namespace) -> NDArray[Any]:
     from optimizer.readahead import wanted_by_demand, wanted_by_trace, with_kernel_readahead
 
     path = options.bootlog
+    if options.tables == (path is not None):
+        raise InputError(
+            "either a bootlog or --tables",
+            hint="bootprof readahead IMAGE BOOTLOG, or bootprof readahead IMAGE --tables",
+        )
+    if options.tables:
+        return wanted_by_demand(layout, demand_of(layout, {}))
     if path.is_dir():
         present = [path / name for name in BOOTLOG_NAMES if (path / name).is_file()]
         if not present:

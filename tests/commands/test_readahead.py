@@ -14,6 +14,7 @@ from bootprof.builder.config import load_config
 from bootprof.cli import build_parser, main
 from bootprof.commands.build import readahead_request
 from optimizer.readahead import ReadaheadList, parse_list
+from optimizer.squashfs import read_layout
 
 BLOCK = 131072
 
@@ -142,5 +143,36 @@ def test_a_build_reads_ahead_what_is_configured_unless_told_otherwise(
     else:
         assert request is not None
         assert Path(request.source).name == source
-        assert dict(request.touched) == {f"/{source}".encode(): []}
+        assert request.touched == {f"/{source}".encode(): []}
         assert request.drive.name == drive
+
+
+@pytest.mark.parametrize("words", [[], ["--readahead", "not-there"]])
+def test_readahead_of_the_tables_alone_takes_no_bootlog(tmp_path: Path, words: list[str]) -> None:
+    config = tmp_path / "live.cfg"
+    config.write_text('name = "x"\n[readahead]\nwhat = "tables"\n')
+    options = build_parser().parse_args(["build", "--config", str(config), *words])
+    request = readahead_request(options, load_config(config).readahead)
+    assert request is not None
+    assert request.touched is None
+
+
+def test_the_tables_alone_are_all_tables_and_no_data(image: Path, tmp_path: Path) -> None:
+    target = tmp_path / "readahead.list"
+    assert main(["readahead", str(image), "--tables", "-o", str(target)]) == 0
+    found = listed(target).ranges
+    layout = read_layout(image)
+    # What begins with the superblock and what begins with the inode table, in pages of 4 KiB.
+    inode_table = layout.superblock.inode_table // 4096 * 4096
+    assert [int(offset) for offset in found["offset_bytes"]] == [0, inode_table]
+    end = int(found["offset_bytes"][-1] + found["length_bytes"][-1])
+    assert end == layout.size_bytes
+    assert int(found["length_bytes"][0]) == 4096
+
+
+@pytest.mark.parametrize("words", [[], ["some.list", "--tables"]])
+def test_either_a_bootlog_or_the_tables_have_to_be_asked_for(
+    image: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["readahead", str(image), *words]) == 2
+    assert "either a bootlog or --tables" in capsys.readouterr().err
