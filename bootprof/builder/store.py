@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bootprof import progress
 from bootprof.errors import BootprofError
 
 TEMPORARY_PREFIX = ".unfinished-"
@@ -44,20 +45,16 @@ def file_digest(path: Path) -> str:
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder for this process, so that two builds do not meet in it.
 
-    Things that an interrupted run left half-made are removed.
-
-    Raises:
-        BootprofError: Another process holds the folder.
+    Waits for another process that holds it, and says so. Things that an interrupted run left
+    half-made are removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BootprofError(
-                f"{folder}: another bootprof is at work here",
-                hint="wait for it, or name another folder with --output",
-            ) from None
+            with progress.step(f"waiting for another bootprof that is at work in {folder}"):
+                fcntl.flock(lock, fcntl.LOCK_EX)
         for leftover in folder.glob(TEMPORARY_PREFIX + "*"):
             remove(leftover)
         yield

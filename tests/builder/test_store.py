@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from bootprof.builder import store
-from bootprof.errors import BootprofError
 
 
 def test_a_thing_is_made_once_and_then_reused(tmp_path: Path) -> None:
@@ -44,21 +43,23 @@ def test_leftovers_of_a_killed_run_are_removed_by_the_next(tmp_path: Path) -> No
 def hold(folder: Path, held: Event) -> None:
     with store.locked(folder):
         held.set()
-        time.sleep(60)
+        time.sleep(0.5)
+        (folder / "done").touch()
 
 
-def test_two_builds_do_not_meet_in_one_folder(tmp_path: Path) -> None:
+def test_a_second_build_in_one_folder_waits_for_the_first_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     context = multiprocessing.get_context("fork")
     held = context.Event()
     other = context.Process(target=hold, args=(tmp_path, held))
     other.start()
-    try:
-        assert held.wait(10)
-        with pytest.raises(BootprofError, match="another bootprof"), store.locked(tmp_path):
-            pass
-    finally:
-        other.terminate()
-        other.join()
+    assert held.wait(10)
+    with store.locked(tmp_path):
+        assert (tmp_path / "done").exists()
+    other.join()
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == f"waiting for another bootprof that is at work in {tmp_path} ..."
 
 
 def test_replacing_keeps_the_old_content_when_the_block_fails(tmp_path: Path) -> None:
