@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -27,8 +28,10 @@
 #include <unistd.h>
 
 #include "bootprof.skel.h"
+#include "named_types.h"
 
 #define KERNEL_BTF	"/sys/kernel/btf/vmlinux"
+#define OPEN_FILES	"/proc/self/fd"
 #define TRACEFS		"/sys/kernel/tracing"
 #define TRACEFS_IN_DEBUGFS "/sys/kernel/debug/tracing"
 #define LOCKDOWN	"/sys/kernel/security/lockdown"
@@ -292,11 +295,32 @@ static int open_buffer(struct tracer *tracer, const struct tracer_options *optio
 	return tracer->perf ? 0 : -errno;
 }
 
-/* Load and attach the programs. */
-static int load(struct tracer *tracer, const struct btf *btf, bool quick,
-		const struct tracer_options *options, struct tracer_error *error)
+/*
+ * Open the BPF object. With @types, a file that is empty yet, libbpf is to find the kernel's types
+ * there, which is a short way: see named_types.c. It takes its name, though. Without, all types.
+ */
+static struct bootprof_bpf *open_object(const struct btf *btf, int types)
 {
-	struct bootprof_bpf *programs = bootprof_bpf__open();
+	LIBBPF_OPTS(bpf_object_open_opts, options);
+	struct bootprof_bpf *programs;
+	char path[64];
+
+	snprintf(path, sizeof(path), OPEN_FILES "/%d", types);
+	if (types < 0 || access(path, R_OK))
+		return bootprof_bpf__open();
+	options.btf_custom_path = path;
+	programs = bootprof_bpf__open_opts(&options);
+	if (!programs || !named_types_write(types, btf, bpf_object__btf(programs->obj)))
+		return programs;
+	bootprof_bpf__destroy(programs);
+	return bootprof_bpf__open();
+}
+
+/* Load and attach the programs. @types: see open_object(). */
+static int load_with(int types, struct tracer *tracer, const struct btf *btf, bool quick,
+		     const struct tracer_options *options, struct tracer_error *error)
+{
+	struct bootprof_bpf *programs = open_object(btf, types);
 	struct tracer_options chosen = *options;
 	int status;
 
@@ -343,6 +367,17 @@ static int load(struct tracer *tracer, const struct btf *btf, bool quick,
 		 "ebpf (%s, %s)", way_in(programs),
 		 chosen.perf_buffer ? "perf buffer" : "ring buffer");
 	return 0;
+}
+
+static int load(struct tracer *tracer, const struct btf *btf, bool quick,
+		const struct tracer_options *options, struct tracer_error *error)
+{
+	int types = memfd_create("kernel types", MFD_CLOEXEC);
+	int status = load_with(types, tracer, btf, quick, options, error);
+
+	if (types >= 0)
+		close(types);
+	return status;
 }
 
 static void unload(struct tracer *tracer)

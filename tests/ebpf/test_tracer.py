@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -180,6 +181,15 @@ def test_what_a_small_buffer_loses_is_counted(
     )
     missing = 20 * 1000 + 23 - storm_opens(log, folder)
     assert 0 < missing <= log.lost < missing + 5000
+
+
+def test_what_the_programs_name_is_looked_for_among_few_types(tracer: Path, tmp_path: Path) -> None:
+    # Through all types of the kernel, it is most of what loading takes.
+    command = [tracer, "--verbose", "-o", tmp_path / "events", "--", "true"]
+    said = subprocess.run(command, check=True, stderr=subprocess.PIPE).stderr.decode()
+    found = re.findall(r"found target candidate \[(\d+)\] (\w+ \w+)", said)
+    assert {"struct file", "struct inode", "struct dentry"} <= {name for _, name in found}
+    assert max(int(number) for number, _ in found) < 1000
 
 
 def test_memory_is_bounded_and_what_does_not_fit_is_counted(

@@ -103,6 +103,20 @@ def test_a_program_on_an_overlay_is_executed_and_not_its_own_interpreter(
     assert log.below("/w", "map") == []
 
 
+def test_it_records_where_even_proc_is_not_mounted(
+    kernel: GuestKernel, programs: dict[str, Path]
+) -> None:
+    script = """
+        echo > /w/old; echo > /w/new; cp /bin/compat /w
+        umount /proc
+        bootprof-trace -o /tmp/events -- sh -c 'cd /w; ./compat'
+        mount -t proc none /proc
+        send events /tmp/events
+    """
+    log = parse(guest(kernel, programs, script)["events"])
+    assert [event.path for event in log.below("/w", "open")] == ["/w/old", "/w/new"]
+
+
 @pytest.mark.parametrize("buffer", ["", "--perf-buffer"], ids=["ring", "perf"])
 def test_a_fork_storm_is_recorded_whole_or_its_losses_counted_exactly(
     kernel: GuestKernel, programs: dict[str, Path], buffer: str

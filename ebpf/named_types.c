@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * named_types.c - those of the kernel's types that the BPF programs name
+ *
+ * For each type that a program takes a field of, libbpf looks through all of the kernel's types
+ * (over 100,000) for those of the same name. That is most of what it takes to load the programs. So
+ * the kernel's types are looked through once, here, and libbpf gets those that it will look for,
+ * with all that they contain; where they point to is of no concern to it.
+ *
+ * Documentation/bpf/btf.rst; what is compared: "Field-based CO-RE relocations" in
+ * Documentation/bpf/llvm_reloc.rst.
+ */
+#include "named_types.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A power of two, and several times what the programs name. */
+#define NAME_SLOTS 1024
+
+/**
+ * struct selection - types on their way from one description to another
+ * @from: all types of the kernel
+ * @to: those that were taken
+ * @taken: by number in @from, the number in @to, or 0
+ * @left: stack of numbers in @from: taken, and what they contain not looked at yet
+ * @left_count: its height
+ */
+struct selection {
+	const struct btf *from;
+	struct btf *to;
+	uint32_t *taken;
+	uint32_t *left;
+	size_t left_count;
+};
+
+/* A name, without what sets apart another form of the type: see kernel_types.h. */
+struct name {
+	const char *start;
+	size_t length;
+};
+
+static struct name name_of(const struct btf *btf, const struct btf_type *type)
+{
+	const char *start = btf__name_by_offset(btf, type->name_off);
+	const char *form = start ? strstr(start, "___") : NULL;
+
+	if (!start)
+		return (struct name){ "", 0 };
+	return (struct name){ start, form ? (size_t)(form - start) : strlen(start) };
+}
+
+/* The slot that has a name, or the free one that it belongs in (FNV-1a, linear probing). */
+static struct name *slot_of(struct name *slots, struct name name)
+{
+	uint32_t hash = 2166136261u;
+	size_t i;
+
+	for (i = 0; i < name.length; i++)
+		hash = (hash ^ (unsigned char)name.start[i]) * 16777619u;
+	for (i = hash % NAME_SLOTS; slots[i].start; i = (i + 1) % NAME_SLOTS)
+		if (slots[i].length == name.length &&
+		    !memcmp(slots[i].start, name.start, name.length))
+			break;
+	return &slots[i];
+}
+
+/* Whether libbpf looks for types of this kind by their names. */
+static bool is_sought(const struct btf_type *type)
+{
+	return type->name_off && (btf_is_composite(type) || btf_is_any_enum(type) ||
+				  btf_is_typedef(type));
+}
+
+static int collect_names(struct name *slots, const struct btf *programs)
+{
+	uint32_t count = btf__type_cnt(programs), id, used = 0;
+
+	for (id = 1; id < count; id++) {
+		const struct btf_type *type = btf__type_by_id(programs, id);
+		struct name name = name_of(programs, type);
+		struct name *slot = slot_of(slots, name);
+
+		if (!is_sought(type) || slot->start)
+			continue;
+		if (++used > NAME_SLOTS / 2)
+			return -E2BIG;
+		*slot = name;
+	}
+	return 0;
+}
+
+/* Take a type; return its new number, or a negative error number. */
+static int take(struct selection *selection, uint32_t id)
+{
+	int taken;
+
+	if (!id || selection->taken[id])
+		return (int)selection->taken[id];
+	taken = btf__add_type(selection->to, selection->from,
+			      btf__type_by_id(selection->from, id));
+	if (taken > 0) {
+		selection->taken[id] = (uint32_t)taken;
+		selection->left[selection->left_count++] = id;
+	}
+	return taken;
+}
+
+/* Take what a reference of a taken type leads to, and mend the reference. */
+static int follow(struct selection *selection, uint32_t *reference)
+{
+	int taken = take(selection, *reference);
+
+	if (taken < 0)
+		return taken;
+	*reference = (uint32_t)taken;
+	return 0;
+}
+
+/* Take what a taken type contains. */
+static int take_contents(struct selection *selection, uint32_t id)
+{
+	/* What was added to a description may be changed; the library has const for all. */
+	struct btf_type *type =
+		(struct btf_type *)btf__type_by_id(selection->to, selection->taken[id]);
+	struct btf_array *array;
+	uint32_t references[2];
+	int status, i;
+
+	switch (btf_kind(type)) {
+	case BTF_KIND_STRUCT:
+	case BTF_KIND_UNION:
+		for (i = 0; i < btf_vlen(type); i++) {
+			references[0] = btf_members(type)[i].type;
+			status = follow(selection, &references[0]);
+			if (status)
+				return status;
+			/* Types were added: they may lie elsewhere now. */
+			type = (struct btf_type *)btf__type_by_id(selection->to,
+								  selection->taken[id]);
+			btf_members(type)[i].type = references[0];
+		}
+		return 0;
+	case BTF_KIND_ARRAY:
+		references[0] = btf_array(type)->type;
+		references[1] = btf_array(type)->index_type;
+		status = follow(selection, &references[0]);
+		if (!status)
+			status = follow(selection, &references[1]);
+		type = (struct btf_type *)btf__type_by_id(selection->to, selection->taken[id]);
+		array = btf_array(type);
+		array->type = references[0];
+		array->index_type = references[1];
+		return status;
+	case BTF_KIND_TYPEDEF:
+	case BTF_KIND_CONST:
+	case BTF_KIND_VOLATILE:
+	case BTF_KIND_RESTRICT:
+	case BTF_KIND_TYPE_TAG:
+		references[0] = type->type;
+		status = follow(selection, &references[0]);
+		type = (struct btf_type *)btf__type_by_id(selection->to, selection->taken[id]);
+		type->type = references[0];
+		return status;
+	case BTF_KIND_PTR:
+		type->type = 0;
+		return 0;
+	case BTF_KIND_FUNC_PROTO:
+		/* Parameters are contents, too, which nobody asks for. */
+		return -ENOTSUP;
+	default:
+		return 0;
+	}
+}
+
+static int select_types(struct selection *selection, struct name *slots)
+{
+	uint32_t count = btf__type_cnt(selection->from), id;
+	int status;
+
+	for (id = 1; id < count; id++) {
+		const struct btf_type *type = btf__type_by_id(selection->from, id);
+
+		if (!is_sought(type) ||
+		    !slot_of(slots, name_of(selection->from, type))->start)
+			continue;
+		status = take(selection, id);
+		if (status < 0)
+			return status;
+	}
+	while (selection->left_count) {
+		status = take_contents(selection, selection->left[--selection->left_count]);
+		if (status)
+			return status;
+	}
+	return 0;
+}
+
+static int write_whole(int file, const char *data, size_t size_bytes)
+{
+	while (size_bytes) {
+		ssize_t written = write(file, data, size_bytes);
+
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written <= 0)
+			return -errno;
+		data += written;
+		size_bytes -= (size_t)written;
+	}
+	return 0;
+}
+
+/**
+ * named_types_write() - write the types that programs name as a description of its own
+ * @file: empty file, open for writing
+ * @kernel: all types of the kernel
+ * @programs: types of the BPF object
+ *
+ * Return: 0, or a negative error number; then nothing of use is in the file.
+ */
+int named_types_write(int file, const struct btf *kernel, const struct btf *programs)
+{
+	struct name slots[NAME_SLOTS] = {};
+	struct selection selection = { .from = kernel };
+	int status = collect_names(slots, programs);
+	const void *data;
+	__u32 size_bytes;
+
+	if (status)
+		return status;
+	selection.to = btf__new_empty();
+	selection.taken = calloc(btf__type_cnt(kernel), sizeof(*selection.taken));
+	selection.left = calloc(btf__type_cnt(kernel), sizeof(*selection.left));
+	status = -ENOMEM;
+	if (selection.to && selection.taken && selection.left)
+		status = select_types(&selection, slots);
+	if (!status) {
+		data = btf__raw_data(selection.to, &size_bytes);
+		status = data ? write_whole(file, data, size_bytes) : -ENOMEM;
+	}
+	free(selection.left);
+	free(selection.taken);
+	btf__free(selection.to);
+	return status;
+}
