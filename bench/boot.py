@@ -82,15 +82,15 @@ ROWS = (
     Row("one-liner", "one-liner of 2007", PLAIN, "one-liner", recorded="plain"),
     Row("block", "sort by block trace", PLAIN, "block", recorded="plain"),
     Row("file", "sort by kernel events", PLAIN, "start", recorded="plain"),
-    Row("probes", "no sort; probes kept off", PLAIN[2:], recorded="plain"),
-    Row("order", "the same, ISO in reading order", PLAIN[4:], recorded="plain"),
-    Row("initrd", "the same, small initrd"),
-    Row("start", "the same, sorted, at the start", (), "start"),
-    Row("end", "the same, beside the tables", (), "end"),
-    Row("sorted", "the same, best of 20,000 orders", (), "search"),
-    Row("tables", "the same, tables read ahead", (), "search", "tables"),
-    Row("readahead", "the same, all read ahead", (), "search", "all"),
-    Row("rim", "the same, kernel near the rim", ("-D", "media.rim=true"), "search", "all"),
+    Row("probes", "+ probes kept off", PLAIN[2:], recorded="plain"),
+    Row("order", "+ ISO in reading order", PLAIN[4:], recorded="plain"),
+    Row("initrd", "+ small initrd"),
+    Row("start", "+ sorted, hot files at the start", (), "start"),
+    Row("end", "+ hot files beside the tables", (), "end"),
+    Row("sorted", "+ best of 20,000 orders", (), "search"),
+    Row("tables", "+ tables read ahead", (), "search", "tables"),
+    Row("readahead", "+ all read ahead", (), "search", "all"),
+    Row("rim", "+ kernel near the rim", ("-D", "media.rim=true"), "search", "all"),
 )
 
 
@@ -315,12 +315,14 @@ def markdown(tables: Sequence[Sequence[Boots]], options: argparse.Namespace) -> 
     counts = {len(boots.results) for table in tables for boots in table}
     repeats = " to ".join(str(count) for count in sorted({min(counts), max(counts)})) + " times"
     repeats = "once" if repeats == "1 times" else repeats
+    names = ", ".join(row.title.removeprefix("+ ") for row in ROWS if row.title[0] == "+")
     parts = [
         "# What each step brings\n\nWritten by `bench/boot.py --write`: the image of "
         f"config/{options.config.name}, each build booted {repeats} on each drive until "
         f"`{options.until}`; medians, and half of the spread of the "
         "boots behind ±. In brackets: how many times less than the unsorted build; for the boot "
-        "target, the change. *Of limit*: modelled I/O as a multiple of the time that the drive "
+        "target, the change. A build with + has one lever more than all those with + before it, "
+        f"of {names}. *Of limit*: modelled I/O as a multiple of the time that the drive "
         "needs for the needed bytes in one pass (`bootprof analyze`). *Of it not I/O*: boot "
         "target less the time that the emulated drive was busy.\n"
     ]

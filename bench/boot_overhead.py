@@ -73,7 +73,8 @@ def table(found: dict[str, list[float]]) -> str:
     """Return the table in Markdown."""
     base = median(found["nothing"])
     rows = [["recorder", "busy", "", "what it is"]]
-    for name, values in found.items():
+    for name in NOTES:
+        values = found[name]
         ratios = [value / base - 1 for value in values]
         spread = f" ({min(ratios):+.1%} to {max(ratios):+.1%})"
         rows.append(

@@ -110,67 +110,56 @@ static int take(struct selection *selection, uint32_t id)
 	return taken;
 }
 
-/* Take what a reference of a taken type leads to, and mend the reference. */
-static int follow(struct selection *selection, uint32_t *reference)
+/* A type that was taken. It may be changed, and lies elsewhere when others were added. */
+static struct btf_type *taken_type(struct selection *selection, uint32_t id)
 {
-	int taken = take(selection, *reference);
-
-	if (taken < 0)
-		return taken;
-	*reference = (uint32_t)taken;
-	return 0;
+	/* The library has const for all types, also for those that one has added. */
+	return (struct btf_type *)btf__type_by_id(selection->to, selection->taken[id]);
 }
 
-/* Take what a taken type contains. */
+/* Take all that a taken type contains, and let it refer to what was taken. */
 static int take_contents(struct selection *selection, uint32_t id)
 {
-	/* What was added to a description may be changed; the library has const for all. */
-	struct btf_type *type =
-		(struct btf_type *)btf__type_by_id(selection->to, selection->taken[id]);
-	struct btf_array *array;
-	uint32_t references[2];
-	int status, i;
+	struct btf_type *type = taken_type(selection, id);
+	int taken, index_taken, i;
 
 	switch (btf_kind(type)) {
 	case BTF_KIND_STRUCT:
 	case BTF_KIND_UNION:
 		for (i = 0; i < btf_vlen(type); i++) {
-			references[0] = btf_members(type)[i].type;
-			status = follow(selection, &references[0]);
-			if (status)
-				return status;
-			/* Types were added: they may lie elsewhere now. */
-			type = (struct btf_type *)btf__type_by_id(selection->to,
-								  selection->taken[id]);
-			btf_members(type)[i].type = references[0];
+			taken = take(selection, btf_members(type)[i].type);
+			if (taken < 0)
+				return taken;
+			type = taken_type(selection, id);
+			btf_members(type)[i].type = (uint32_t)taken;
 		}
 		return 0;
 	case BTF_KIND_ARRAY:
-		references[0] = btf_array(type)->type;
-		references[1] = btf_array(type)->index_type;
-		status = follow(selection, &references[0]);
-		if (!status)
-			status = follow(selection, &references[1]);
-		type = (struct btf_type *)btf__type_by_id(selection->to, selection->taken[id]);
-		array = btf_array(type);
-		array->type = references[0];
-		array->index_type = references[1];
-		return status;
+		index_taken = take(selection, btf_array(type)->index_type);
+		if (index_taken < 0)
+			return index_taken;
+		taken = take(selection, btf_array(taken_type(selection, id))->type);
+		if (taken < 0)
+			return taken;
+		type = taken_type(selection, id);
+		btf_array(type)->type = (uint32_t)taken;
+		btf_array(type)->index_type = (uint32_t)index_taken;
+		return 0;
 	case BTF_KIND_TYPEDEF:
 	case BTF_KIND_CONST:
 	case BTF_KIND_VOLATILE:
 	case BTF_KIND_RESTRICT:
 	case BTF_KIND_TYPE_TAG:
-		references[0] = type->type;
-		status = follow(selection, &references[0]);
-		type = (struct btf_type *)btf__type_by_id(selection->to, selection->taken[id]);
-		type->type = references[0];
-		return status;
+		taken = take(selection, type->type);
+		if (taken < 0)
+			return taken;
+		taken_type(selection, id)->type = (uint32_t)taken;
+		return 0;
 	case BTF_KIND_PTR:
 		type->type = 0;
 		return 0;
 	case BTF_KIND_FUNC_PROTO:
-		/* Parameters are contents, too, which nobody asks for. */
+		/* Nothing that is looked for contains one; its parameters would be contents, too. */
 		return -ENOTSUP;
 	default:
 		return 0;

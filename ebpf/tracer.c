@@ -45,6 +45,9 @@ struct tracer {
 	int processors;
 };
 
+/* All types of the kernel, while libbpf may ask for them. */
+static struct btf *kernel_types;
+
 /* The last complaints of libbpf, for the error message. */
 static char complaint[256];
 static bool verbose;
@@ -72,6 +75,21 @@ static void explain(struct tracer_error *error, const char *hint, const char *fo
 	vsnprintf(error->message, sizeof(error->message), format, arguments);
 	va_end(arguments);
 	snprintf(error->hint, sizeof(error->hint), "%s", hint);
+}
+
+struct btf *__real_btf__load_vmlinux_btf(void);
+struct btf *__wrap_btf__load_vmlinux_btf(void);
+
+/*
+ * libbpf reads all types of the kernel, too, to find what to attach to. The linker leads its call
+ * here (--wrap), so that they are read once: they are megabytes. It frees what it gets.
+ */
+struct btf *__wrap_btf__load_vmlinux_btf(void)
+{
+	struct btf *types = kernel_types;
+
+	kernel_types = NULL;
+	return types ? types : __real_btf__load_vmlinux_btf();
 }
 
 static bool may_use_bpf(void)
@@ -121,11 +139,6 @@ static bool has_helper(const struct btf *btf, const char *name)
 	return false;
 }
 
-static bool has_function(const struct btf *btf, const char *name)
-{
-	return btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) > 0;
-}
-
 /*
  * Whether the kernel may preempt a BPF program at a function (see saw_sys_exit_classic). Where
  * CONFIG_PREEMPT_DYNAMIC leaves it to the command line, the choice was "voluntary" or "none" in
@@ -158,8 +171,7 @@ static bool preempts(void)
  */
 static bool allows_quick(const struct btf *btf)
 {
-	return has_helper(btf, "BPF_FUNC_task_pt_regs") && has_function(btf, "fd_install") &&
-	       has_function(btf, "vm_mmap_pgoff") && !preempts();
+	return !preempts() && has_helper(btf, "BPF_FUNC_task_pt_regs");
 }
 
 static bool has_tracefs(void)
@@ -369,14 +381,25 @@ static int load_with(int types, struct tracer *tracer, const struct btf *btf, bo
 	return 0;
 }
 
-static int load(struct tracer *tracer, const struct btf *btf, bool quick,
+/* Read the kernel's types, and load and attach the programs in one of two ways. */
+static int load(struct tracer *tracer, bool may_be_quick, bool *quick,
 		const struct tracer_options *options, struct tracer_error *error)
 {
-	int types = memfd_create("kernel types", MFD_CLOEXEC);
-	int status = load_with(types, tracer, btf, quick, options, error);
+	int types, status;
 
+	kernel_types = btf__parse(KERNEL_BTF, NULL);
+	if (!kernel_types) {
+		explain(error, WITHOUT_BPF, KERNEL_BTF ": %s: the kernel has no description of its "
+			"types (CONFIG_DEBUG_INFO_BTF)", strerror(errno));
+		return -ENOENT;
+	}
+	*quick = may_be_quick && allows_quick(kernel_types);
+	types = memfd_create("kernel types", MFD_CLOEXEC);
+	status = load_with(types, tracer, kernel_types, *quick, options, error);
 	if (types >= 0)
 		close(types);
+	btf__free(kernel_types);
+	kernel_types = NULL;
 	return status;
 }
 
@@ -394,8 +417,8 @@ static void unload(struct tracer *tracer)
 static int start(struct tracer *tracer, const struct tracer_options *options,
 		 struct tracer_error *error)
 {
-	struct btf *btf;
-	int status = -1;
+	bool quick = false;
+	int status;
 
 	if (!may_use_bpf()) {
 		explain(error, "run it as root, or give it CAP_BPF and CAP_PERFMON",
@@ -407,24 +430,15 @@ static int start(struct tracer *tracer, const struct tracer_options *options,
 			"(confidentiality): BPF programs may not read its memory");
 		return -EPERM;
 	}
-	btf = btf__parse(KERNEL_BTF, NULL);
-	if (!btf) {
-		explain(error, WITHOUT_BPF, KERNEL_BTF ": %s: the kernel has no description of its "
-			"types (CONFIG_DEBUG_INFO_BTF)", strerror(errno));
-		return -ENOENT;
-	}
 	tracer->processors = libbpf_num_possible_cpus();
 	if (tracer->processors < 1)
 		tracer->processors = 1;
-	/* A kernel without ftrace has the functions, but nothing to hold on to. */
-	if (allows_quick(btf)) {
-		status = load(tracer, btf, true, options, error);
-		if (status)
-			unload(tracer);
+	status = load(tracer, true, &quick, options, error);
+	/* A kernel may have other functions, or no ftrace to hold on to them. */
+	if (status && quick) {
+		unload(tracer);
+		status = load(tracer, false, &quick, options, error);
 	}
-	if (status)
-		status = load(tracer, btf, false, options, error);
-	btf__free(btf);
 	return status;
 }
 
