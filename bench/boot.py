@@ -60,7 +60,8 @@ class Row:
 
     Attributes:
         name: In options and in the results.
-        title: In the table.
+        title: In the table; with a + for one lever more than in the row above.
+        full_title: In a table that leaves out the row above.
         options: For bootprof build.
         sort: Which sort file: ``none``, ``one-liner``, ``block``, ``start``, ``end``, or ``search``
             for the best of many at the end.
@@ -75,6 +76,7 @@ class Row:
     sort: str = "none"
     readahead: str = "none"
     recorded: str = "levers"
+    full_title: str = ""
 
 
 ROWS = (
@@ -84,10 +86,10 @@ ROWS = (
     Row("file", "sort by kernel events", PLAIN, "start", recorded="plain"),
     Row("probes", "+ probes kept off", PLAIN[2:], recorded="plain"),
     Row("order", "+ ISO in reading order", PLAIN[4:], recorded="plain"),
-    Row("initrd", "+ small initrd"),
-    Row("start", "+ sorted, hot files at the start", (), "start"),
-    Row("end", "+ hot files beside the tables", (), "end"),
-    Row("sorted", "+ best of 20,000 orders", (), "search"),
+    Row("initrd", "+ small initrd", full_title="no sort, all levers before it"),
+    Row("start", "+ hot files at the start", (), "start", full_title="our sort, at the start"),
+    Row("end", "+ beside the tables", (), "end", full_title="our sort, beside the tables"),
+    Row("sorted", "+ best of 20,000 orders", (), "search", full_title="our sort"),
     Row("tables", "+ tables read ahead", (), "search", "tables"),
     Row("readahead", "+ all read ahead", (), "search", "all"),
     Row("rim", "+ kernel near the rim", ("-D", "media.rim=true"), "search", "all"),
@@ -243,9 +245,20 @@ def ratio(value: float, base: float) -> str:
     return f"{base / value:.1f}x" if value else "-"
 
 
-def cells(boots: Boots, base: Boots) -> list[str]:
+def titles(table: Sequence[Boots]) -> list[str]:
+    """Return what the rows of a table are called: in full, where the row before is left out."""
+    found = []
+    shown = {boots.row.name for boots in table}
+    for boots in table:
+        before = ROWS[ROWS.index(boots.row) - 1]
+        cut = before.name not in shown and boots.row.full_title
+        found.append(boots.row.full_title if cut else boots.row.title)
+    return found
+
+
+def cells(title: str, boots: Boots, base: Boots) -> list[str]:
     """Return a line of the table: each figure, and how many times it is smaller than unsorted."""
-    line = [boots.row.title]
+    line = [title]
     for key, unit in (
         ("seek_distance_bytes", "bytes"),
         ("noncontiguous_reads", ""),
@@ -321,8 +334,8 @@ def markdown(tables: Sequence[Sequence[Boots]], options: argparse.Namespace) -> 
         f"config/{options.config.name}, each build booted {repeats} on each drive until "
         f"`{options.until}`; medians, and half of the spread of the "
         "boots behind ±. In brackets: how many times less than the unsorted build; for the boot "
-        "target, the change. A build with + has one lever more than all those with + before it, "
-        f"of {names}. *Of limit*: modelled I/O as a multiple of the time that the drive "
+        "target, the change. Our sort has all levers before it, which are, in their order: "
+        f"{names}. *Of limit*: modelled I/O as a multiple of the time that the drive "
         "needs for the needed bytes in one pass (`bootprof analyze`). *Of it not I/O*: boot "
         "target less the time that the emulated drive was busy.\n"
     ]
@@ -337,8 +350,8 @@ def markdown(tables: Sequence[Sequence[Boots]], options: argparse.Namespace) -> 
         parts.append(
             f"## {name_of(table[0])}\n\n| {' | '.join(HEADINGS)} |\n|{' --- |' * len(HEADINGS)}"
         )
-        for boots in table:
-            parts[-1] += f"\n| {' | '.join(cells(boots, table[0]))} |"
+        for title, boots in zip(titles(table), table, strict=True):
+            parts[-1] += f"\n| {' | '.join(cells(title, boots, table[0]))} |"
         parts[-1] += "\n"
     parts.append("\n".join(f"- {line}" for line in verdict(tables)))
     return "\n".join(parts).rstrip() + "\n"
@@ -407,8 +420,8 @@ def main() -> int:
         table = Table(title=name_of(found[0]), box=box.SIMPLE, title_justify="left")
         for heading in HEADINGS:
             table.add_column(heading)
-        for boots in found:
-            table.add_row(*cells(boots, found[0]))
+        for title, boots in zip(titles(found), found, strict=True):
+            table.add_row(*cells(title, boots, found[0]))
         Console(width=None if sys.stdout.isatty() else 160).print(table)
     for line in verdict(tables):
         print(line)
