@@ -105,6 +105,31 @@ def paths_of_sort_file(content: bytes) -> list[bytes]:
     return paths
 
 
+def fragment_action(paths: Sequence[bytes]) -> bytes:
+    """Return an action file (``mksquashfs -action-file``) that keeps the tails of files apart.
+
+    The tails of these files fill fragment blocks of their own, and no block holds the tail of
+    another file, too. What is left of both at the end is written behind all data, theirs last. An
+    action has fragment blocks of its own, of whatever name: so this is one, with one expression.
+    Its terms are grouped by folder, since mksquashfs evaluates it for each file of the image
+    (squashfs-tools, ACTIONS-README 4.2, 4.3 and 5.2.1; the rules of quoting are those of 4.5.1).
+
+    Args:
+        paths: Absolute paths in the image, without a newline. None: an empty file, no action.
+    """
+    folders: dict[bytes, list[bytes]] = {}
+    for path in paths:
+        folders.setdefault(path.rpartition(b"/")[0], []).append(path)
+    terms = []
+    for folder, members in folders.items():
+        files = b" || ".join(b"\\\n pathname(%b)" % _pattern(path) for path in members)
+        # The root has no name that could be asked for.
+        terms.append(
+            b"(subpathname(%b) && (%b))" % (_pattern(folder), files) if folder else b"(%b)" % files
+        )
+    return b"fragment(listed)@%b\n" % b" || ".join(terms) if terms else b""
+
+
 def gensquashfs_lines(paths: Sequence[bytes], place: Place = "start") -> list[bytes]:
     """Return the lines of a sort file for ``gensquashfs --sort-file``, each with its newline.
 
@@ -127,6 +152,12 @@ def _escaped(paths: Sequence[bytes]) -> list[bytes]:
     for character in _MKSQUASHFS_WHITE_SPACE:
         text = text.replace(character, b"\\" + character)
     return text.replace(b"\n/#", b"\n/\\#").split(b"\n/")[1:]
+
+
+def _pattern(path: bytes) -> bytes:
+    """Return a quoted pattern of mksquashfs that matches one path only."""
+    literal = re.sub(rb"([^\w/.\x80-\xff-])", rb"\\\1", path)
+    return b'"%b"' % re.sub(rb'([\\"])', rb"\\\1", literal)
 
 
 def _fence(path: bytes) -> bytes:

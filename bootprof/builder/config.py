@@ -52,6 +52,8 @@ class Squashfs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         block_size: Data block size in bytes, a power of two from 4 KiB to 1 MiB.
         options: Further words for mksquashfs.
         sort: Sort file, used if it is there; relative to the folder of ``live.cfg``.
+        separate_fragments: Let the tails of the sort file's files share fragment blocks with each
+            other only.
         stale_percent: Warn if more of the sort file's files are not in the root.
         exclude: Wildcards of paths to leave out of the squashfs.
     """
@@ -60,6 +62,7 @@ class Squashfs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     block_size: int = 131072
     options: tuple[str, ...] = ()
     sort: str = "distrib.sort"
+    separate_fragments: bool = False
     stale_percent: float = 5.0
     exclude: tuple[str, ...] = ("boot/vmlinuz-*", "boot/initrd.img-*", "boot/System.map-*")
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from bootprof.builder.config import Squashfs
 from bootprof.errors import ToolError
 from bootprof.process import run
+from optimizer.sortfile import fragment_action, paths_of_sort_file
 
 # What mksquashfs says when it leaves out a sort file entry and carries on.
 SORT_COMPLAINT = re.compile(
@@ -73,14 +75,19 @@ def make_squashfs(
         str(options.block_size),
         *options.options,
     ]
-    if sort is not None:
-        words += ["-sort", sort]
-    if options.exclude:
-        words += ["-wildcards", "-e", *options.exclude]
-    run(
-        words,
-        env={"SOURCE_DATE_EPOCH": str(epoch)},
-        log_file=log_file,
-        progress=progress,
-    )
+    with tempfile.NamedTemporaryFile(prefix="bootprof-", suffix=".action") as action:
+        if sort is not None:
+            words += ["-sort", sort]
+            if options.separate_fragments:
+                action.write(fragment_action(paths_of_sort_file(sort.read_bytes())))
+                action.flush()
+                words += ["-action-file", action.name]
+        if options.exclude:
+            words += ["-wildcards", "-e", *options.exclude]
+        run(
+            words,
+            env={"SOURCE_DATE_EPOCH": str(epoch)},
+            log_file=log_file,
+            progress=progress,
+        )
     return SORT_COMPLAINT.findall(log_file.read_text(errors="replace"))

@@ -11,6 +11,7 @@ from trees import unpacked
 from bootprof.builder import config
 from bootprof.builder.squashfs import make_squashfs
 from optimizer.sortfile import mksquashfs_lines
+from optimizer.squashfs import read_layout
 
 EPOCH = 1_700_000_000
 
@@ -41,9 +42,9 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def pack(root: Path, target: Path, sort: Path | None) -> Path:
+def pack(root: Path, target: Path, sort: Path | None, *, separate: bool = False) -> Path:
     make_squashfs(
-        config.Squashfs(),
+        config.Squashfs(separate_fragments=separate),
         root,
         target,
         sort=sort,
@@ -55,15 +56,16 @@ def pack(root: Path, target: Path, sort: Path | None) -> Path:
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("separate", [False, True], ids=["shared fragments", "separate fragments"])
 @pytest.mark.parametrize("place", ["start", "end"])
 def test_a_sorted_image_holds_the_same_files_in_the_same_size(
-    place: str, root: Path, tmp_path: Path
+    place: str, separate: bool, root: Path, tmp_path: Path
 ) -> None:
     hot = [f"/usr/share/{number % 7}/file {number}".encode() for number in range(250, 20, -3)]
     sort = tmp_path / "distrib.sort"
     sort.write_bytes(b"".join(mksquashfs_lines(hot, "start" if place == "start" else "end")))
     plain = pack(root, tmp_path / "plain.squashfs", None)
-    ordered = pack(root, tmp_path / "ordered.squashfs", sort)
+    ordered = pack(root, tmp_path / "ordered.squashfs", sort, separate=separate)
     assert plain.read_bytes() != ordered.read_bytes()
     before, after = (unpacked(image, tmp_path / image.stem) for image in (plain, ordered))
     assert after == before
@@ -77,3 +79,25 @@ def test_the_same_root_and_sort_give_the_same_bytes(root: Path, tmp_path: Path) 
     sort.write_bytes(b"".join(mksquashfs_lines([b"/hard", b"/twin"])))
     one, two = (pack(root, tmp_path / f"{name}.squashfs", sort) for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.root
+def test_with_separate_fragments_no_hot_tail_shares_a_block_with_a_cold_one(
+    root: Path, tmp_path: Path
+) -> None:
+    hot = [f"/usr/share/{number % 7}/file {number}".encode() for number in range(250, 20, -3)]
+    sort = tmp_path / "distrib.sort"
+    sort.write_bytes(b"".join(mksquashfs_lines(hot, "end")))
+
+    def shared(image: Path) -> int:
+        layout = read_layout(image)
+        of_hot = {int(layout.inode_of(path)) for path in hot}
+        fragments = layout.inodes["fragment"]
+        holding = [{int(fragments[inode]) for inode in of_hot}, set[int]()]
+        for inode in range(len(fragments)):
+            if inode not in of_hot:
+                holding[1].add(int(fragments[inode]))
+        return len((holding[0] & holding[1]) - {-1})
+
+    assert shared(pack(root, tmp_path / "one.squashfs", sort)) > 0
+    assert shared(pack(root, tmp_path / "two.squashfs", sort, separate=True)) == 0

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from optimizer.sortfile import (
     MKSQUASHFS_PRIORITIES,
     Place,
+    fragment_action,
     gensquashfs_lines,
     gensquashfs_priorities,
     mksquashfs_lines,
@@ -22,6 +23,7 @@ from optimizer.sortfile import (
     paths_of_sort_file,
     split_expressible,
 )
+from optimizer.squashfs import Layout, read_layout
 
 PLACES = st.sampled_from(["start", "end"])
 PATHS = st.lists(
@@ -226,6 +228,56 @@ def test_addresses_in_the_inodes_follow_the_order(tree: Path, tmp_path: Path) ->
             if inode.is_file() and b"/" + os.fsencode(name) in hot
         }
     assert sorted(starts, key=starts.__getitem__) == hot
+
+
+# What names of the list would match if they were taken for patterns.
+ALIKE = [*(b"gx", b"starfish", b"whatx", b"yes", b"sub/with/x", b"ab", b"a,b"), b"sub/nested/#not"]
+
+
+def fragments_of(tree: Path, hot: list[bytes], folder: Path) -> tuple[set[int], set[int], Layout]:
+    """Pack a tree with the tails of some files apart; return the fragment blocks of both kinds."""
+    (folder / "sort").write_bytes(b"".join(mksquashfs_lines(hot, "end")))
+    (folder / "action").write_bytes(fragment_action(hot))
+    words: list[str | Path] = [
+        *("mksquashfs", tree, folder / "image", "-b", "16384", "-no-progress", "-noappend"),
+        *("-sort", folder / "sort", "-action-file", folder / "action"),
+    ]
+    subprocess.run(words, capture_output=True, check=True)
+    layout = read_layout(folder / "image")
+    files = [
+        b"/" + os.fsencode(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file()
+    ]
+    both: tuple[set[int], set[int]] = set(), set()
+    for path in files:
+        both[path not in hot].add(int(layout.inodes["fragment"][layout.inode_of(path)]))
+    return *both, layout
+
+
+@pytest.mark.skipif(not shutil.which("mksquashfs"), reason="mksquashfs is not installed")
+@pytest.mark.parametrize("seed", range(3))
+def test_the_tails_of_listed_files_stand_in_fragment_blocks_of_their_own(
+    seed: int, tree: Path, tmp_path: Path
+) -> None:
+    top = tmp_path / "tree"
+    shutil.copytree(tree, top)
+    source = random.Random(seed)
+    for name in ALIKE:
+        path = top / os.fsdecode(name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(source.randbytes(3000))
+    # The first time all odd names, the other times half of them: the other half must not come in.
+    hot = [b"/" + name for name in (source.sample(NAMES, len(NAMES) // 2) if seed else NAMES)]
+    hot_blocks, cold_blocks, layout = fragments_of(top, hot, tmp_path)
+    assert hot_blocks and cold_blocks and not hot_blocks & cold_blocks
+    assert -1 not in hot_blocks | cold_blocks
+    # As full as blocks of 16 KiB get with files of 5,000 bytes, and the last block is a listed one.
+    assert len(hot_blocks) == -(-len(hot) // 3)
+    starts = layout.fragments["offset_bytes"]
+    assert int(starts.argmax()) in hot_blocks
+
+
+def test_no_listed_file_means_no_action() -> None:
+    assert fragment_action([]) == b""
 
 
 @given(
