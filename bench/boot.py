@@ -3,9 +3,11 @@
     bench/boot.py                       a build for each lever, CD and USB stick, three boots each
     bench/boot.py --rows unsorted,sorted,readahead --drives cd-24x --repeats 1
     bench/boot.py --write               write docs/boot-bench.md, too
+    bench/boot.py --repeats 0 --write   the same with the boots that were made before
 
 The image is that of the configuration. The first rows have one thing each beside what mksquashfs
-does by itself; from "probes" on, each row has all that the one above it has, and one lever more.
+does by itself; from "probes" to "rim", each row has all that the one above it has, and one lever
+more. The last rows are "sorted", packed in another way.
 
 All builds are release images, without the profiler; the bootlog that they are sorted by is recorded
 once on an unsorted build with the profiler, with our levers for the rows that have them all, and
@@ -93,6 +95,8 @@ ROWS = (
     Row("tables", "+ tables read ahead", (), "search", "tables"),
     Row("readahead", "+ all read ahead", (), "search", "all"),
     Row("rim", "+ kernel near the rim", ("-D", "media.rim=true"), "search", "all"),
+    Row("tails", "our sort, fragments apart", ("-D", "squashfs.separate_fragments=true"), "search"),
+    Row("small", "our sort, blocks of 64 KiB", ("-D", "squashfs.block_size=65536"), "search"),
 )
 
 
@@ -369,7 +373,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rows", default=names, help="of them: %(default)s")
     parser.add_argument("--drives", default="cd-24x,usb-2")
     parser.add_argument("--drive-scale", default="1", help="one or several (1)")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="boots of each (3)")
     parser.add_argument("--until", default="console:login:")
     parser.add_argument("--timeout", type=float, default=1200)
     parser.add_argument("--memory", type=int, default=1024)
@@ -411,11 +415,13 @@ def main() -> int:
                     temporary.write_text(json.dumps(results, indent=1) + "\n")
     tables = [
         [
-            Boots(row, drive, scale, tuple(results[f"{row.name} {drive.name} {scale:g}"]))
+            Boots(row, drive, scale, tuple(found))
             for row in rows
+            if (found := results.get(f"{row.name} {drive.name} {scale:g}"))
         ]
         for drive, scale in cases
     ]
+    tables = [table for table in tables if table]
     for found in tables:
         table = Table(title=name_of(found[0]), box=box.SIMPLE, title_justify="left")
         for heading in HEADINGS:
