@@ -53,6 +53,7 @@ from bootprof.builder.kernelmodule import (  # noqa: E402
 )
 from bootprof.errors import BootprofError  # noqa: E402
 from bootprof.process import program  # noqa: E402
+from bootprof.vm import EMULATED_PROCESSOR  # noqa: E402
 
 TRACEFS = Path("/sys/kernel/tracing")
 SUITE = "bookworm"
@@ -258,7 +259,7 @@ def run_counted(kernel: GuestKernel, script: str, files: Mapping[str, Path]) -> 
             [
                 program("qemu-system-x86_64"),
                 *("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"),
-                *("-cpu", "max", "-smp", "1", "-m", "1536"),
+                *(*EMULATED_PROCESSOR, "-smp", "1", "-m", "1536"),
                 *("-nodefaults", "-display", "none", "-no-reboot"),
                 *("-serial", f"file:{console}"),
                 *("-device", "virtio-serial-pci", "-chardev", f"file,id=out,path={output}"),

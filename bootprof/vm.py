@@ -25,10 +25,16 @@ from bootprof.errors import BootprofError, InputError, ToolError, UnsupportedErr
 from bootprof.process import last_line, program, stop
 
 PORT_NAME = "org.bootprof.0"
+# The emulator writes rep stosb byte by byte; without these two flags a kernel does not clear pages
+# with it, and boots in two thirds of the time.
+EMULATED_PROCESSOR = ("-cpu", "max,-erms,-fsrm")
 ACCELERATORS = {
-    "kvm": ("-accel", "kvm"),
-    "tcg": ("-accel", "tcg,thread=multi"),
-    "icount": ("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=on"),
+    "kvm": ("-accel", "kvm", "-cpu", "max"),
+    "tcg": ("-accel", "tcg,thread=multi", *EMULATED_PROCESSOR),
+    "icount": (
+        *("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=on"),
+        *EMULATED_PROCESSOR,
+    ),
 }
 UEFI_FIRMWARE = Path("/usr/share/ovmf/OVMF.fd")
 # Long enough for the reply to a harvest of tens of megabytes under emulation.
@@ -193,7 +199,7 @@ def kvm_works(arch: str) -> bool:
         said = Path(folder) / "firmware.log"
         machine = subprocess.Popen(
             [
-                *(qemu_program(arch), "-accel", "kvm", "-cpu", "max", "-m", "64"),
+                *(qemu_program(arch), *ACCELERATORS["kvm"], "-m", "64"),
                 *("-nodefaults", "-display", "none"),
                 *("-chardev", f"file,id=firmware,path={said}"),
                 *("-device", "isa-debugcon,iobase=0x402,chardev=firmware"),
@@ -233,7 +239,7 @@ def qemu_command(
     command = [
         qemu_program(machine.arch),
         *ACCELERATORS[accelerator],
-        *("-cpu", "max", "-m", str(machine.memory_mib), "-smp", str(machine.processors)),
+        *("-m", str(machine.memory_mib), "-smp", str(machine.processors)),
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
         *("-vga", "std", "-nic", "none", "-serial", "stdio"),
         *("-device", "virtio-rng-pci"),

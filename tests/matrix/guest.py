@@ -21,7 +21,7 @@ from vmtest import complaints, exit_status, write_initramfs
 from bootprof.backends import Recording
 from bootprof.builder.kernelmodule import GuestKernel, ModuleBuild
 from bootprof.process import program, run, stop
-from bootprof.vm import parse_harvest, served
+from bootprof.vm import ACCELERATORS, parse_harvest, served
 from optimizer.blocktrace import BlockTrace, parse_nbdkit_log
 
 HERE = Path(__file__).parent
@@ -278,7 +278,7 @@ def boot(
     guest = subprocess.Popen(
         [
             program("qemu-system-x86_64"),
-            *("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(os.cpu_count() or 1)),
+            *(*ACCELERATORS["tcg"], "-smp", str(os.cpu_count() or 1)),
             *("-m", "2048", "-nodefaults", "-display", "none", "-no-reboot"),
             *("-serial", f"file:{console}"),
             *("-device", "virtio-serial-pci", "-chardev", f"file,id=out,path={output}"),

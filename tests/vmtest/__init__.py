@@ -21,6 +21,7 @@ import zstandard
 
 from bootprof.builder.kernelmodule import GuestKernel
 from bootprof.process import program, run, stop
+from bootprof.vm import ACCELERATORS
 
 # Drivers of the port that results leave through.
 PORT_MODULES = ("virtio_pci", "virtio_console")
@@ -160,7 +161,7 @@ def run_guest(
         output, console = folder / "output", folder / "console"
         command = [
             program("qemu-system-x86_64"),
-            *("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(os.cpu_count() or 1)),
+            *(*ACCELERATORS["tcg"], "-smp", str(os.cpu_count() or 1)),
             *("-m", str(memory_mib), "-nodefaults", "-display", "none", "-no-reboot"),
             *("-serial", f"file:{console}"),
             *("-device", "virtio-serial-pci", "-chardev", f"file,id=out,path={output}"),
