@@ -7,7 +7,7 @@
 
 The image is that of the configuration. The first rows have one thing each beside what mksquashfs
 does by itself; from "probes" to "rim", each row has all that the one above it has, and one lever
-more. The last rows are "sorted", packed in another way.
+more. The last rows are "sorted" in another order, or packed in another way.
 
 All builds are release images, without the profiler; the bootlog that they are sorted by is recorded
 once on an unsorted build with the profiler, with our levers for the rows that have them all, and
@@ -90,13 +90,14 @@ ROWS = (
     Row("order", "+ ISO in reading order", PLAIN[4:], recorded="plain"),
     Row("initrd", "+ small initrd", full_title="no sort, all levers before it"),
     Row("start", "+ hot files at the start", (), "start", full_title="our sort, at the start"),
-    Row("end", "+ beside the tables", (), "end", full_title="our sort, beside the tables"),
-    Row("sorted", "+ best of 20,000 orders", (), "search", full_title="our sort"),
-    Row("tables", "+ tables read ahead", (), "search", "tables"),
-    Row("readahead", "+ all read ahead", (), "search", "all"),
-    Row("rim", "+ kernel near the rim", ("-D", "media.rim=true"), "search", "all"),
-    Row("tails", "our sort, fragments apart", ("-D", "squashfs.separate_fragments=true"), "search"),
-    Row("small", "our sort, blocks of 64 KiB", ("-D", "squashfs.block_size=65536"), "search"),
+    Row("sorted", "+ beside the tables", (), "end", full_title="our sort"),
+    Row("tables", "+ tables read ahead", (), "end", "tables"),
+    Row("readahead", "+ all read ahead", (), "end", "all"),
+    Row("rim", "+ kernel near the rim", ("-D", "media.rim=true"), "end", "all"),
+    Row("search", "our sort, best of 20,000 orders", (), "search"),
+    Row("search-readahead", "the same, all read ahead", (), "search", "all"),
+    Row("tails", "our sort, fragments apart", ("-D", "squashfs.separate_fragments=true"), "end"),
+    Row("small", "our sort, blocks of 64 KiB", ("-D", "squashfs.block_size=65536"), "end"),
 )
 
 
