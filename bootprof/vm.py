@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -27,18 +27,20 @@ from bootprof.process import last_line, program, stop
 PORT_NAME = "org.bootprof.0"
 # When a guest writes to memory that held a program before, QEMU's emulator takes back each piece of
 # translated code by itself, which took half of a boot: when the initramfs is freed, and its pages
-# are cleared for the root's programs. In a smaller buffer fewer pieces wait for that, and without
-# these two flags a kernel does not clear pages byte by byte.
+# are cleared for the root's programs. Without these two flags a kernel does not clear them byte by
+# byte.
 EMULATED_PROCESSOR = ("-cpu", "max,-erms,-fsrm")
-TRANSLATED_MIB = 96
 ACCELERATORS = {
     "kvm": ("-accel", "kvm", "-cpu", "max"),
-    "tcg": ("-accel", f"tcg,thread=multi,tb-size={TRANSLATED_MIB}", *EMULATED_PROCESSOR),
+    "tcg": ("-accel", "tcg,thread=multi", *EMULATED_PROCESSOR),
     "icount": (
-        *("-accel", f"tcg,thread=single,tb-size={TRANSLATED_MIB}"),
-        *("-icount", "shift=0,sleep=on", *EMULATED_PROCESSOR),
+        *("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=on"),
+        *EMULATED_PROCESSOR,
     ),
 }
+# In a smaller buffer, which is given up as a whole when it is full, fewer pieces wait for that. For
+# boots whose time matters, which are those from an emulated drive: one boot of some hundred hung.
+TIMED = {**ACCELERATORS, "tcg": ("-accel", "tcg,thread=multi,tb-size=96", *EMULATED_PROCESSOR)}
 UEFI_FIRMWARE = Path("/usr/share/ovmf/OVMF.fd")
 # Long enough for the reply to a harvest of tens of megabytes under emulation.
 HARVEST_PATIENCE_SECONDS = 120.0
@@ -228,20 +230,20 @@ def choose_accelerator(machine: Machine) -> str:
 
 
 def qemu_command(
-    machine: Machine, accelerator: str, drive: str, backend: str, harvest_socket: Path
+    machine: Machine, accelerator: Sequence[str], drive: str, backend: str, harvest_socket: Path
 ) -> list[str]:
     """Return QEMU's command line.
 
     Args:
         machine: The virtual machine.
-        accelerator: One of :data:`ACCELERATORS`.
+        accelerator: Options, from :data:`ACCELERATORS` or :data:`TIMED`.
         drive: Options of ``-drive`` that say where the image is.
         backend: What the agent in the guest shall start.
         harvest_socket: Unix socket that becomes the virtio-serial port.
     """
     command = [
         qemu_program(machine.arch),
-        *ACCELERATORS[accelerator],
+        *accelerator,
         *("-m", str(machine.memory_mib), "-smp", str(machine.processors)),
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
         *("-vga", "std", "-nic", "none", "-serial", "stdio"),
@@ -305,9 +307,8 @@ def boot(
         stack.push(server)
         nbd = server.enter_context(served(image, log_file, emulation, statistics))
         harvest_socket = scratch / "harvest"
-        command = qemu_command(
-            machine, accelerator, f"file=nbd:unix:{nbd}", backend, harvest_socket
-        )
+        options = (ACCELERATORS if emulation is None else TIMED)[accelerator]
+        command = qemu_command(machine, options, f"file=nbd:unix:{nbd}", backend, harvest_socket)
         errors = stack.enter_context((scratch / "qemu.err").open("w+b"))
         power_on_epoch_ns = time.time_ns()
         guest = subprocess.Popen(
