@@ -1,6 +1,6 @@
 """How well files are told from block reads: against a tracer that ran in the same boot.
 
-    .venv/bin/python bench/blockmap.py IMAGE PROFILE [IMAGE PROFILE ...]
+    .venv/bin/python -m bench.blockmap IMAGE PROFILE [IMAGE PROFILE ...]
 
 PROFILE is a folder of bootprof profile with the kernel module: its bootlog.events is the truth, its
 blocktrace.tsv is what is judged, and so are the logs of tracepoints and block_dump if they are
@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bootprof.backends import Recording, block_dump, tracepoints
-from bootprof.bootlog import read_bootlog
 from optimizer.blockmap import FileMap, Found, find_files, map_files
-from optimizer.blocktrace import read_block_trace
-from optimizer.iso9660 import find_squashfs, is_iso, read_iso
-from optimizer.squashfs import Layout, read_layout
+from optimizer.formats.blocktrace import read_block_trace
+from optimizer.formats.bootlog import read_bootlog
+from optimizer.images.iso9660 import find_squashfs, is_iso, read_iso
+from optimizer.images.squashfs.layout import Layout, read_layout
 
 THRESHOLDS = (0.001, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.8, 1.0)
 LOGS = {tracepoints.LOG_NAME: tracepoints, block_dump.LOG_NAME: block_dump}

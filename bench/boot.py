@@ -39,11 +39,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bootprof.builder.store import replacing
-from bootprof.report.units import quantity
-from optimizer.blocktrace import read_block_trace
-from optimizer.drives import DRIVES, Drive
-from optimizer.seek import figures, modelled_seconds
+from bootprof.files import replacing
+from bootprof.units import quantity
+from optimizer.drives.models import DRIVES, Drive
+from optimizer.drives.seek import figures, modelled_seconds
+from optimizer.formats.blocktrace import read_block_trace
 
 TOP = Path(__file__).parent.parent
 PLAIN = (
@@ -423,12 +423,12 @@ def main() -> int:
         for drive, scale in cases
     ]
     tables = [table for table in tables if table]
-    for found in tables:
-        table = Table(title=name_of(found[0]), box=box.SIMPLE, title_justify="left")
+    for boots in tables:
+        table = Table(title=name_of(boots[0]), box=box.SIMPLE, title_justify="left")
         for heading in HEADINGS:
             table.add_column(heading)
-        for title, boots in zip(titles(found), found, strict=True):
-            table.add_row(*cells(title, boots, found[0]))
+        for title, row_boots in zip(titles(boots), boots, strict=True):
+            table.add_row(*cells(title, row_boots, boots[0]))
         Console(width=None if sys.stdout.isatty() else 160).print(table)
     for line in verdict(tables):
         print(line)

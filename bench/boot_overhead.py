@@ -1,6 +1,6 @@
 """What recording costs a whole boot, by each recorder.
 
-    .venv/bin/python bench/boot_overhead.py [--repeats N] [--write]
+    .venv/bin/python -m bench.boot_overhead [--repeats N] [--write]
 
 Boots the profiling image in QEMU with one processor whose every instruction takes a nanosecond of
 the guest's time, so that nothing else on this machine counts. The figure is the time that this
@@ -24,8 +24,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from bootprof import vm
-from bootprof.builder.store import replacing
+from bootprof.boot import qemu
+from bootprof.boot.target import parse_target
+from bootprof.files import replacing
 
 TOP = Path(__file__).parent.parent
 NOTES = {
@@ -54,11 +55,11 @@ def busy_seconds(said: bytes) -> float:
 def boot(image: Path, recorder: str, options: argparse.Namespace) -> float:
     """Boot with a recorder, and return how long the processor was busy in seconds."""
     with tempfile.TemporaryDirectory(prefix="boot-overhead-") as folder:
-        result = vm.boot(
+        result = qemu.boot(
             image,
             Path(folder),
-            machine=vm.Machine(processors=1, accelerator="icount"),
-            target=vm.parse_target(options.until),
+            machine=qemu.Machine(processors=1, accelerator="icount"),
+            target=parse_target(options.until),
             backend=recorder,
             timeout_seconds=options.timeout,
             progress=lambda _: None,

@@ -1,6 +1,6 @@
 """What each backend misses of the beginning of a real boot: a table of docs/matrix.md.
 
-    .venv/bin/python bench/early_gap.py [--write] kmod=FOLDER ebpf=FOLDER fanotify=FOLDER ...
+    .venv/bin/python -m bench.early_gap [--write] kmod=FOLDER ebpf=FOLDER fanotify=FOLDER ...
 
 Each folder is a profile of the same image. The first backend is what the others are compared with:
 the kernel module, started in the initrd before the root is mounted, which sees most. Best are boots
@@ -19,21 +19,18 @@ from pathlib import Path
 
 import numpy as np
 
+from bootprof import backends
+from bootprof.backends import Recording
+from bootprof.errors import InputError
+from bootprof.files import file_digest
+from optimizer.formats.blocktrace import read_block_trace
+from optimizer.formats.bootlog import read_bootlog
+from optimizer.formats.events import Bootlog
+from optimizer.order import PSEUDO_FILE_SYSTEMS
+from vmtest.matrix.agreement import compare
+from vmtest.matrix.document import differences, listing, replace_section, shown, table
+
 TOP = Path(__file__).parent.parent
-# Instead of this folder, whose matrix.py would be taken for the package of this name.
-sys.path[0] = str(TOP / "tests")
-
-from matrix.agreement import compare  # noqa: E402
-from matrix.document import differences, listing, replace_section, shown, table  # noqa: E402
-
-from bootprof import backends  # noqa: E402
-from bootprof.backends import Recording  # noqa: E402
-from bootprof.bootlog import read_bootlog  # noqa: E402
-from bootprof.builder import store  # noqa: E402
-from bootprof.errors import InputError  # noqa: E402
-from optimizer.blocktrace import read_block_trace  # noqa: E402
-from optimizer.events import Bootlog  # noqa: E402
-from optimizer.order import PSEUDO_FILE_SYSTEMS  # noqa: E402
 
 # What is compared in full with the first backend, initramfs and all.
 TRACER = "ebpf"
@@ -77,7 +74,7 @@ def read_profile(name: str, folder: Path) -> Bootlog:
         with path.open("rb") as stream:
             return read_bootlog(stream, str(path))
     image = Path(description["image"])
-    if not image.exists() or store.file_digest(image) != description["image_sha256"]:
+    if not image.exists() or file_digest(image) != description["image_sha256"]:
         raise InputError(f"{image}: not the image that was booted", hint="make the profile again")
     with (folder / "blocktrace.tsv").open("rb") as stream:
         trace = read_block_trace(stream, str(folder / "blocktrace.tsv"))

@@ -1,6 +1,6 @@
 """Which recorder sees what, on which kernel: the tables of docs/matrix.md.
 
-    .venv/bin/python bench/matrix.py [--write]       (as root; some ten minutes)
+    .venv/bin/python -m bench.matrix [--write]       (as root; some ten minutes)
 
 Boots the kernel of each suite in QEMU once for each recorder, with the workload of tests/matrix,
 which keeps its own list of what it accesses, and compares. ``--write`` puts the tables into
@@ -17,21 +17,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bootprof import backends
+from bootprof.backends import Recording
+from bootprof.builder import store
+from bootprof.builder.kernelmodule import build_module
+from bootprof.files import remove, replacing
+from optimizer.formats.blocktrace import read_block_trace, write_block_trace
+from vmtest.kernels import fetch_kernel
+from vmtest.matrix import guest
+from vmtest.matrix.agreement import compare
+from vmtest.matrix.document import differences, listing, replace_section, share, table
+from vmtest.matrix.explanations import explanation
+from vmtest.matrix.score import STORM, Result, Score, evaluate, read_truth
+
 TOP = Path(__file__).parent.parent
-# Instead of this folder, whose matrix.py would be taken for the package of this name.
-sys.path[0] = str(TOP / "tests")
-
-from matrix import guest  # noqa: E402
-from matrix.agreement import compare  # noqa: E402
-from matrix.document import differences, listing, replace_section, share, table  # noqa: E402
-from matrix.explanations import explanation  # noqa: E402
-from matrix.score import STORM, Result, Score, evaluate, read_truth  # noqa: E402
-
-from bootprof import backends  # noqa: E402
-from bootprof.backends import Recording  # noqa: E402
-from bootprof.builder import store  # noqa: E402
-from bootprof.builder.kernelmodule import build_module, fetch_kernel  # noqa: E402
-from optimizer.blocktrace import read_block_trace, write_block_trace  # noqa: E402
 
 DOCUMENT = TOP / "docs/matrix.md"
 SUITES = ("bullseye", "bookworm", "trixie", "sid")
@@ -56,14 +55,14 @@ def record(
         kernel = fetch_kernel(suite, cache)
         module = build_module(suite, cache, kernel_release=kernel.release)
     recorders = [guest.RECORDERS[name] for name in names]
-    with store.replacing(folder) as temporary:
+    with replacing(folder) as temporary:
         run = guest.run_workload(live, kernel, recorders, temporary, module=module)
         (temporary / "truth").write_bytes(run.truth)
         assert run.recording.block_trace is not None
         with (temporary / "blocktrace.tsv").open("wb") as stream:
             write_block_trace(stream, run.recording.block_trace)
         (temporary / "run.json").write_text(json.dumps({"kernel": run.kernel}) + "\n")
-        store.remove(folder)
+        remove(folder)
 
 
 def recorded(folder: Path, image: Path) -> tuple[str, Recording]:
@@ -146,10 +145,10 @@ def main() -> int:
     options = parser.parse_args()
     live_folder = options.folder / "live"
     if not options.reuse or not live_folder.exists():
-        with store.replacing(live_folder) as temporary:
+        with replacing(live_folder) as temporary:
             temporary.mkdir(parents=True)
             guest.build_live_system(temporary)
-            store.remove(live_folder)
+            remove(live_folder)
     live = guest.live_system(live_folder)
     cells, pairs = [], []
     for names in (*((name,) for name in options.recorders), PAIR):

@@ -1,6 +1,6 @@
 """``bootprof merge`` of 1,000 bootlogs of 5,000 files, as a whole process.
 
-    .venv/bin/python bench/merge.py [--profiles N] [--files N] [--repeats N]
+    .venv/bin/python -m bench.merge [--profiles N] [--files N] [--repeats N]
 
 Each bootlog has most of its files in common with the others, in an order of its own. The time is
 printed beside that of awk adding up the ranks of each path, without a merged order or a report,

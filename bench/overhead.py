@@ -1,6 +1,6 @@
 """What it costs a program to be recorded, by each recorder, as ratios in one run.
 
-    .venv/bin/python bench/overhead.py [--rounds N] [--write]       (as root)
+    .venv/bin/python -m bench.overhead [--rounds N] [--write]       (as root)
 
 Prints nanoseconds per open+close and per open+read of 4 KiB+close of a file in the page cache, and
 the ratio to the same with nothing recorded: on this machine's own kernel, and on a Debian kernel in
@@ -40,20 +40,15 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from bootprof.boot.qemu import EMULATED_PROCESSOR
+from bootprof.builder import store
+from bootprof.builder.kernelmodule import build_module
+from bootprof.errors import BootprofError
+from bootprof.process import program
+from vmtest.guest import exit_status, write_initramfs
+from vmtest.kernels import GuestKernel, fetch_kernel
+
 TOP = Path(__file__).parent.parent
-sys.path[:0] = [str(TOP), str(TOP / "tests")]
-
-from vmtest import exit_status, write_initramfs  # noqa: E402
-
-from bootprof.builder import store  # noqa: E402
-from bootprof.builder.kernelmodule import (  # noqa: E402
-    GuestKernel,
-    build_module,
-    fetch_kernel,
-)
-from bootprof.errors import BootprofError  # noqa: E402
-from bootprof.process import program  # noqa: E402
-from bootprof.vm import EMULATED_PROCESSOR  # noqa: E402
 
 TRACEFS = Path("/sys/kernel/tracing")
 SUITE = "bookworm"

@@ -1,6 +1,6 @@
 """How many times slower the emulated processor is than the real one, at what a boot does.
 
-    .venv/bin/python bench/processor.py [--rounds N]
+    .venv/bin/python -m bench.processor [--rounds N]
 
 The same static program runs here and in a guest under TCG, with the options that boots have. Each
 kind of work is timed by itself; the last line is their geometric mean, which bench/boot.py takes
@@ -17,13 +17,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bootprof.builder import store
+from vmtest.guest import run_guest
+from vmtest.kernels import fetch_kernel
+
 TOP = Path(__file__).parent.parent
-sys.path[:0] = [str(TOP), str(TOP / "tests")]
-
-from vmtest import run_guest  # noqa: E402
-
-from bootprof.builder import store  # noqa: E402
-from bootprof.builder.kernelmodule import fetch_kernel  # noqa: E402
 
 KINDS = ("sorting and hashing", "starting a process", "opening and reading", "touching pages")
 

@@ -1,6 +1,6 @@
 """The report of ``bootprof compare`` for a long boot: how long it takes, and how large it is.
 
-    .venv/bin/python bench/report.py [--reads N] [--repeats N]
+    .venv/bin/python -m bench.report [--reads N] [--repeats N]
 
 Two profiles are made up: random reads of a 4 GB image, and a bootlog with as many events of 2,000
 processes and 50,000 files. The report is written for a hundredth of them and for all, turn by turn
@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bootprof.bootlog import write_rich
 from bootprof.commands.compare import DEFAULT_DRIVES, choose_drives
 from bootprof.report.comparison import compare, load_build
-from bootprof.report.evidence import gather
+from bootprof.report.details import gather
 from bootprof.report.page import write_report
-from optimizer.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
-from optimizer.events import EVENT_DTYPE, Bootlog, Operation
+from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
+from optimizer.formats.bootlog import write_rich
+from optimizer.formats.events import EVENT_DTYPE, Bootlog, Operation
 
 IMAGE_BYTES = 4 << 30
 BOOT_NS = 120 * 10**9

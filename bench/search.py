@@ -12,15 +12,15 @@ import sys
 import time
 from pathlib import Path
 
-from bootprof.bootlog import read_bootlog
-from bootprof.report.units import quantity
-from optimizer.blocktrace import read_block_trace
-from optimizer.drives import CD_24X
-from optimizer.iso9660 import find_squashfs
+from bootprof.units import quantity
+from optimizer.drives.models import CD_24X
+from optimizer.drives.seek import figures, modelled_seconds
+from optimizer.formats.blocktrace import read_block_trace
+from optimizer.formats.bootlog import read_bootlog
+from optimizer.images.iso9660 import find_squashfs
+from optimizer.images.squashfs.layout import read_layout
 from optimizer.search import choose_place, search
-from optimizer.seek import figures, modelled_seconds
 from optimizer.simulate import cost_of, first_access_order, make_workload
-from optimizer.squashfs import read_layout
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """``bootprof sort`` against the Perl one-liner of 2007, on the same list, as whole processes.
 
-    .venv/bin/python bench/sort.py [--repeats N]
+    .venv/bin/python -m bench.sort [--repeats N]
 
 The list has 1,000,000 lines with 196,000 distinct paths (what a long desktop boot gives when
 every open is a line). Runs of both are interleaved, so that a busy machine slows both; the figure

@@ -1,6 +1,6 @@
 """The layout reader against ``unsquashfs -lln`` and dissect.squashfs, on one image.
 
-    .venv/bin/python bench/squashfs_layout.py [--files N] [--compressor NAME] [--repeats N]
+    .venv/bin/python -m bench.squashfs_layout [--files N] [--compressor NAME] [--repeats N]
 
 Makes a tree of N small files (200,000 if not said otherwise) with mksquashfs in a temporary folder.
 Each reader runs as a process of its own, interpreter start and imports included, so that the
@@ -23,11 +23,12 @@ import time
 from pathlib import Path
 
 TOP = Path(__file__).parent.parent
+
 FILES_A_FOLDER = 100
 
 OURS = """
 import resource, sys
-from optimizer.squashfs import read_layout
+from optimizer.images.squashfs.layout import read_layout
 layout = read_layout(sys.argv[1])
 layout.extent_map
 print(len(layout.paths), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
@@ -36,6 +37,7 @@ print(len(layout.paths), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 1
 DISSECT = """
 import sys
 from dissect.squashfs import SquashFS, compression
+
 compression.NativeZSTD.module = "zstandard"
 count = 0
 with open(sys.argv[1], "rb") as file:

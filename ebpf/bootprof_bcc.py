@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bootprof.bootlog import OPERATIONS, SCHEMA_VERSION, encode_rich
 from optimizer.errors import BootprofError, InputError
+from optimizer.formats.bootlog import OPERATIONS, SCHEMA_VERSION, encode_rich
 
 HERE = Path(__file__).parent
 DEBIAN_PACKAGES = "/usr/lib/python3/dist-packages"
@@ -43,7 +43,7 @@ class Named:
         time_ns: Time in nanoseconds since boot.
         process: Process identifier.
         command: Name of the task.
-        operation: Index into :data:`bootprof.bootlog.OPERATIONS`.
+        operation: Index into :data:`optimizer.formats.bootlog.OPERATIONS`.
         path: Absolute path; links in it are not resolved.
     """
 

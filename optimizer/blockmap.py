@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.iso9660 import IsoLayout
-from optimizer.seek import ascending_pass, seek_distances
-from optimizer.squashfs import EXTENT, ExtentMap, Kind, Layout
+from optimizer.drives.seek import ascending_pass, seek_distances
+from optimizer.images.iso9660 import IsoLayout
+from optimizer.images.squashfs.layout import EXTENT, ExtentMap, Kind, Layout
 
 # The page cache reads pages, so a read begins up to one byte less than a page before what is
 # wanted.
@@ -246,7 +246,7 @@ def find_files(files: FileMap, reads: NDArray[np.void], *, exact: bool = False) 
 
     Args:
         files: The image.
-        reads: Shape (reads,), of :data:`optimizer.blocktrace.READ_DTYPE`, in their order.
+        reads: Shape (reads,), of :data:`optimizer.formats.blocktrace.READ_DTYPE`, in their order.
         exact: The reads are what the file system itself asked for, so that nothing came along with
             another file: those of the loop device that a squashfs is mounted from. Then a file was
             read if any block was that it has for itself.

@@ -21,12 +21,13 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.attribution import Demand, Ranges, common
-from optimizer.blocktrace import READ_DTYPE
-from optimizer.drives import Drive
+from optimizer.attribution import common
+from optimizer.demand import Demand, Ranges
+from optimizer.drives.models import Drive
+from optimizer.drives.seek import ascending_pass, modelled_seconds
 from optimizer.errors import FormatError, InputError
-from optimizer.seek import ascending_pass, modelled_seconds
-from optimizer.squashfs import Kind, Layout
+from optimizer.formats.blocktrace import READ_DTYPE
+from optimizer.images.squashfs.layout import Kind, Layout
 
 MAGIC = b"#bootprof-readahead 1"
 # fs/squashfs/squashfs_fs.h: struct squashfs_super_block.
@@ -121,7 +122,7 @@ def wanted_by_trace(layout: Layout, reads: NDArray[np.void]) -> NDArray[np.void]
 
     Args:
         layout: The image.
-        reads: Shape (reads,), of :data:`optimizer.blocktrace.READ_DTYPE`.
+        reads: Shape (reads,), of :data:`optimizer.formats.blocktrace.READ_DTYPE`.
     """
     whole = np.zeros(1, READ_DTYPE)
     whole["offset_bytes"], whole["length_bytes"] = layout.offset_bytes, layout.size_bytes
@@ -139,8 +140,8 @@ def plan(layout: Layout, wanted: NDArray[np.void], drive: Drive) -> Plan:
 
     Args:
         layout: The image.
-        wanted: Reads of the image file, of :data:`optimizer.blocktrace.READ_DTYPE`, all of them
-            within the squashfs.
+        wanted: Reads of the image file, of
+            :data:`optimizer.formats.blocktrace.READ_DTYPE`, all of them within the squashfs.
         drive: The drive that is to read them; the image starts at its offset 0.
 
     Raises:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optimizer.drives import Drive
-from optimizer.seek import modelled_seconds
+from optimizer.drives.models import Drive
+from optimizer.drives.seek import modelled_seconds
 from optimizer.simulate import (
     Cost,
     Order,

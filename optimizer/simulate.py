@@ -25,14 +25,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.attribution import resolve
-from optimizer.blocktrace import READ_DTYPE
-from optimizer.drives import Drive
+from optimizer.demand import resolve
+from optimizer.drives.models import Drive
+from optimizer.drives.seek import Figures, ascending_pass, figures, modelled_seconds
 from optimizer.errors import InputError
-from optimizer.events import Bootlog, Operation
+from optimizer.formats.blocktrace import READ_DTYPE
+from optimizer.formats.events import Bootlog, Operation
+from optimizer.images.squashfs.layout import InodeType, Kind, Layout
 from optimizer.order import PSEUDO_FILE_SYSTEMS
-from optimizer.seek import Figures, ascending_pass, figures, modelled_seconds
-from optimizer.squashfs import InodeType, Kind, Layout
 
 PAGE_BYTES = 4096
 SUPERBLOCK_BYTES = 96
@@ -251,7 +251,8 @@ def reads_of(workload: Workload, order: Order, place: Place) -> NDArray[np.void]
         place: Where the hot files lie: behind the superblock, or before the tables.
 
     Returns:
-        Rows of :data:`~optimizer.blocktrace.READ_DTYPE` at time 0, offsets in the image file.
+        Rows of :data:`~optimizer.formats.blocktrace.READ_DTYPE` at time 0, offsets in the image
+        file.
     """
     starts, lengths = _positions(workload, order, place)
     # A fragment block that one tail has brought is there for the others.

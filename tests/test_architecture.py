@@ -11,15 +11,15 @@ TOP = Path(__file__).parent.parent
 # From the lowest layer to the highest; a module may import its own layer and those before it.
 LAYERS = (
     ("optimizer",),
-    ("bootprof.errors", "bootprof.process", "bootprof.progress", "bootprof.bootlog"),
     (
-        "bootprof.backends",
-        "bootprof.builder",
-        "bootprof.emulator",
-        "bootprof.report",
-        "bootprof.vm",
+        "bootprof.errors",
+        "bootprof.files",
+        "bootprof.process",
+        "bootprof.progress",
+        "bootprof.units",
     ),
-    ("bootprof.ordering", "bootprof.profile"),
+    ("bootprof.backends", "bootprof.imports"),
+    ("bootprof.boot", "bootprof.builder", "bootprof.report"),
     ("bootprof.commands",),
     ("bootprof.cli",),
     ("bootprof.__main__",),

@@ -11,10 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from trees import unpacked
 
-from optimizer.iso9660 import find_squashfs
-from optimizer.squashfs import Kind, read_layout
+from optimizer.images.iso9660 import find_squashfs
+from optimizer.images.squashfs.layout import Kind, read_layout
+from tests.trees import unpacked
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 TOP = Path(__file__).parent.parent
@@ -112,8 +112,8 @@ def test_the_sorted_image_has_the_hot_files_together_and_in_order(
         if "\\" not in path:
             listed.append(b"/" + path.encode())
     starts = []
-    for path in listed:
-        extents = layout.extents_of(path)
+    for name in listed:
+        extents = layout.extents_of(name)
         blocks = extents[(extents["kind"] == Kind.BLOCK) & (extents["length_bytes"] > 0)]
         starts += [int(offset) for offset in blocks["offset_bytes"][:1]]
     assert len(starts) > 30

@@ -1,7 +1,7 @@
 """Ways to obtain a bootlog: one module a backend, and the protocol that all of them follow.
 
 A backend is a module of this package, named like the backend, whose ``BACKEND`` says what it sees
-and how to turn what was recorded into a :class:`~optimizer.events.Bootlog`. What records is
+and how to turn what was recorded into a :class:`~optimizer.formats.events.Bootlog`. What records is
 elsewhere: a program in the guest (``agent`` names it to ``bootprof/guest/agent.c``), the server
 of the image (the block trace), or somebody else's tool, whose file is imported.
 
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Final
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
-    from optimizer.blocktrace import BlockTrace
-    from optimizer.events import Bootlog
+    from optimizer.formats.blocktrace import BlockTrace
+    from optimizer.formats.events import Bootlog
 
 # From the one that sees most to the one that needs least: the order in which "auto" tries them.
 RECORDERS: Final = ("kmod", "ebpf", "fanotify", "inotify", "tracepoints", "block_dump", "block")
@@ -82,5 +82,6 @@ def load(name: str) -> Backend:
         raise InputError(
             f"backend {name!r} is not known", hint="there are " + ", ".join((*RECORDERS, *IMPORTS))
         )
-    backend: Backend = importlib.import_module(f"{__name__}.{name}").BACKEND
+    package = "bootprof.imports" if name in IMPORTS else __name__
+    backend: Backend = importlib.import_module(f"{package}.{name}").BACKEND
     return backend

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bootprof.backends import NOTHING, Backend
-from bootprof.backends.located import locate, needed_image
+from bootprof.backends.block_files import locate, needed_image
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
     from bootprof.backends import Recording
-    from bootprof.backends.located import Located
-    from optimizer.events import Bootlog
+    from bootprof.backends.block_files import Located
+    from optimizer.formats.events import Bootlog
 
 
 def locate_files(recording: Recording) -> Located:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bootprof.backends.located import Image, Located
+    from bootprof.backends.block_files import Image, Located
 
 SECTOR_BYTES: Final = 512
 """What the kernel counts in, whatever the sectors of the device are."""
@@ -87,9 +87,9 @@ def locate_device_reads(
     """
     import numpy as np
 
-    from bootprof.backends.located import Located
+    from bootprof.backends.block_files import Located
     from optimizer.blockmap import find_files
-    from optimizer.blocktrace import READ_DTYPE
+    from optimizer.formats.blocktrace import READ_DTYPE
 
     by_device: dict[bytes, list[DeviceRead]] = {}
     for one in reads:
@@ -168,7 +168,7 @@ def _medium(
     image: Image, by_device: Mapping[bytes, list[DeviceRead]], from_partition: bool
 ) -> _Chosen | None:
     """Return the reads of the disk that most was read of within the image's squashfs."""
-    from bootprof.backends.partitions import partition_offsets
+    from optimizer.images.partitions import partition_offsets
 
     partitions = partition_offsets(image.path) if from_partition else {}
     disks: dict[bytes, list[tuple[int, DeviceRead, int]]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from bootprof.backends import Backend
-from bootprof.backends.rich import read_rich
+from bootprof.backends.recorded import read_rich
 
 BACKEND = Backend(
     name="kmod",

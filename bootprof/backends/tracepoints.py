@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from bootprof.backends import Backend
+from bootprof.backends.block_files import needed_image
 from bootprof.backends.devices import SECTOR_BYTES, DeviceRead, locate_device_reads
-from bootprof.backends.located import needed_image
 from bootprof.errors import FormatError, InputError
 
 if TYPE_CHECKING:
     from bootprof.backends import Recording
-    from bootprof.backends.located import Located
-    from optimizer.events import Bootlog
+    from bootprof.backends.block_files import Located
+    from optimizer.formats.events import Bootlog
 
 LOG_NAME = "tracepoints.log"
 

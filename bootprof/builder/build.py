@@ -11,15 +11,24 @@ from pathlib import Path
 import msgspec
 
 from bootprof import progress
-from bootprof.builder import initrd, iso, repack, store
+from bootprof.builder import store
 from bootprof.builder.config import Initrd, LiveConfig
+from bootprof.builder.initrd import additions, profiler, repack
+from bootprof.builder.initrd.readahead import (
+    FILES,
+    PROGRAM,
+    ReadaheadRequest,
+    make_archive,
+    make_list,
+)
 from bootprof.builder.kernelmodule import build_module
-from bootprof.builder.readahead import FILES, PROGRAM, ReadaheadRequest, make_archive, make_list
+from bootprof.builder.media import iso
 from bootprof.builder.root import Kernel, find_kernel, make_root, source_date_epoch
 from bootprof.builder.squashfs import make_squashfs, mksquashfs_version
 from bootprof.errors import InputError, UnsupportedError
+from bootprof.files import file_digest, replacing
 from optimizer import staleness
-from optimizer.sortfile import paths_of_sort_file
+from optimizer.formats.sortfile import paths_of_sort_file
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ def build(request: BuildRequest) -> BuildResult:
     sort = find_sort_file(request)
     additional = [request.base / name for name in config.system.additional_modules]
     for module in additional:
-        initrd.module_version_magic(module)
+        profiler.module_version_magic(module)
     version = mksquashfs_version()
     cache = request.output / "cache"
     with store.locked(cache):
@@ -96,10 +105,10 @@ def build(request: BuildRequest) -> BuildResult:
         boot_options = config.media.boot_options
         if request.profiling:
             initrds.append(obtain_profiler(request, cache, kernel, additional, epoch))
-            boot_options = f"{boot_options} {initrd.BOOT_OPTIONS}"
+            boot_options = f"{boot_options} {profiler.BOOT_OPTIONS}"
         boot = iso.BootFiles(kernel.image, tuple(initrds), boot_options)
         image = request.image or request.output / f"{config.name}.iso"
-        with progress.step(f"ISO image {image}") as update, store.replacing(image) as temporary:
+        with progress.step(f"ISO image {image}") as update, replacing(image) as temporary:
             iso.make_iso(config.media, boot, squashfs, temporary, epoch=epoch)
             update(f"{temporary.stat().st_size / 1e6:.1f} MB")
     result = BuildResult(image, squashfs, root, sort)
@@ -138,7 +147,7 @@ def obtain_root(request: BuildRequest, cache: Path) -> Path:
     if files is not None and not files.is_dir():
         raise InputError(f"{files}: no such folder", hint="system.files names it")
     log_file = cache / "root.log"
-    udev_rules = initrd.UDEV_RULES if request.config.media.quick_probes else None
+    udev_rules = additions.UDEV_RULES if request.config.media.quick_probes else None
     listing = sorted((str(p.relative_to(files)), p) for p in files.rglob("*")) if files else []
 
     def make(target: Path) -> None:
@@ -218,25 +227,25 @@ def obtain_profiler(
             progress=update,
         ).module
     modules = [
-        initrd.GuestModule(module, "ranges=1"),
-        *(initrd.GuestModule(path) for path in additional),
+        profiler.GuestModule(module, "ranges=1"),
+        *(profiler.GuestModule(path) for path in additional),
     ]
 
     def make(target: Path) -> None:
-        initrd.make_profiler(modules, recorders, kernel.release, system.arch, target, epoch=epoch)
+        profiler.make_profiler(modules, recorders, kernel.release, system.arch, target, epoch=epoch)
 
     recorders = [
         obtain_recorder(recorder, system.arch, cache)
-        for recorder in initrd.RECORDERS
+        for recorder in profiler.RECORDERS
         if system.arch in recorder.arches
     ]
     with progress.step("profiler archive"):
-        parts = [initrd.AGENT_SOURCE, *recorders, *(module.path for module in modules)]
+        parts = [profiler.AGENT_SOURCE, *recorders, *(module.path for module in modules)]
         digest = store.digest_of(modules, epoch, *parts)
         return store.obtain(cache, "profiler", digest, make, ".cpio")[0]
 
 
-def obtain_recorder(recorder: initrd.Recorder, arch: str, cache: Path) -> Path:
+def obtain_recorder(recorder: profiler.Recorder, arch: str, cache: Path) -> Path:
     """Compile a program that records, or find what was compiled before from the same sources."""
     sources = sorted(
         path
@@ -245,7 +254,7 @@ def obtain_recorder(recorder: initrd.Recorder, arch: str, cache: Path) -> Path:
     )
 
     def make(target: Path) -> None:
-        initrd.make_recorder(recorder, arch, target, cache / f"{recorder.name}.log")
+        profiler.make_recorder(recorder, arch, target, cache / f"{recorder.name}.log")
 
     with progress.step(recorder.name) as update:
         digest = store.digest_of(arch, *sources)
@@ -258,9 +267,9 @@ def obtain_additions(cache: Path, arch: str, epoch: int) -> Path:
     """Write the initrd archive that every image gets."""
 
     def make(target: Path) -> None:
-        initrd.make_additions(target, arch, epoch=epoch)
+        additions.make_additions(target, arch, epoch=epoch)
 
-    digest = store.digest_of(*initrd.ADDITIONS, *initrd.PROGRAMS, arch, epoch)
+    digest = store.digest_of(*additions.ADDITIONS, *additions.PROGRAMS, arch, epoch)
     return store.obtain(cache, "additions", digest, make, ".cpio")[0]
 
 
@@ -302,7 +311,7 @@ def obtain_initrd(config: Initrd, cache: Path, kernel: Kernel) -> Path:
 
 def link(name: Path, target: Path) -> None:
     """Let a symbolic link with a fixed name point to a thing with a digest in its name."""
-    with store.replacing(name) as temporary:
+    with replacing(name) as temporary:
         temporary.symlink_to(target.relative_to(name.parent))
 
 
@@ -314,16 +323,16 @@ def write_manifest(
     manifest = {
         "image": result.image.name,
         "image_bytes": result.image.stat().st_size,
-        "image_sha256": store.file_digest(result.image),
+        "image_sha256": file_digest(result.image),
         "squashfs": str(result.squashfs.relative_to(request.output)),
         "squashfs_bytes": result.squashfs.stat().st_size,
         "root": str(result.root.relative_to(request.output)),
         "kernel": kernel.release,
         "sort": str(sort) if sort else None,
-        "sort_sha256": store.file_digest(sort) if sort else None,
+        "sort_sha256": file_digest(sort) if sort else None,
         "mksquashfs": ".".join(str(number) for number in version),
         "profiling": request.profiling,
         "readahead": request.readahead.source if request.readahead else None,
     }
-    with store.replacing(result.image.with_suffix(".json")) as temporary:
+    with replacing(result.image.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(manifest, indent=2) + "\n")

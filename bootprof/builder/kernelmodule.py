@@ -7,7 +7,6 @@ small chroot of it, which is made once and kept.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootprof.builder import store
-from bootprof.errors import InputError, ToolError, UnsupportedError
+from bootprof.errors import ToolError, UnsupportedError
 from bootprof.process import ISOLATED, program, run
 
 SOURCES = Path(__file__).parents[2] / "kmod"
@@ -36,23 +35,6 @@ class ModuleBuild:
     module: Path
     kernel_release: str
     log_file: Path
-
-
-@dataclass(frozen=True)
-class GuestKernel:
-    """A kernel for a virtual machine, unpacked and not installed.
-
-    Attributes:
-        release: As ``uname -r`` says it.
-        image: The kernel.
-        modules: Its folder of modules (``lib/modules/<release>``).
-        busybox: A static busybox for the same processor.
-    """
-
-    release: str
-    image: Path
-    modules: Path
-    busybox: Path
 
 
 def build_module(
@@ -192,107 +174,3 @@ def compile_module(
         target.mkdir()
         # Debug information is nine tenths of it, and the archive that it goes into is in memory.
         run(["strip", "--strip-debug", "-o", target / "bootprof.ko", folder / "bootprof.ko"])
-
-
-def table_offset(symbols: Path) -> int:
-    """Return the distance of sys_call_table from _stext in bytes, for ``table_offset=``.
-
-    Both move together when the kernel is loaded at a random address.
-
-    Args:
-        symbols: System.map of the kernel, or its vmlinux with symbols.
-
-    Raises:
-        InputError: The symbols are not there, or this is neither.
-    """
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-    from elftools.elf.sections import SymbolTableSection
-
-    wanted = ("_stext", "sys_call_table")
-    found: dict[str, int] = {}
-    with symbols.open("rb") as stream:
-        if stream.read(4) == b"\x7fELF":
-            try:
-                table = ELFFile(stream).get_section_by_name(".symtab")
-            except ELFError as error:
-                raise InputError(f"{symbols}: {error}", hint="name a System.map") from None
-            if isinstance(table, SymbolTableSection):
-                for name in wanted:
-                    for symbol in table.get_symbol_by_name(name) or ():
-                        found[name] = symbol["st_value"]
-        else:
-            stream.seek(0)
-            for line in stream:
-                match = re.match(rb"([0-9a-f]+) [A-Za-z] (_stext|sys_call_table)\n", line)
-                if match:
-                    found[match[2].decode()] = int(match[1], 16)
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise InputError(
-            f"{symbols}: no symbol {missing[0]}",
-            # That in Debian's packages of kernels is a stub.
-            hint="name the System.map or the vmlinux in the package linux-image-RELEASE-dbg",
-        )
-    return found["sys_call_table"] - found["_stext"]
-
-
-def fetch_kernel(
-    suite: str,
-    cache: Path,
-    *,
-    architecture: str = "amd64",
-    kernel_release: str | None = None,
-    mirrors: Sequence[str] = (),
-) -> GuestKernel:
-    """Get a kernel, its modules and a busybox from a suite; nothing is installed on the host.
-
-    Args:
-        suite: Debian suite.
-        cache: Folder to unpack into.
-        architecture: Debian architecture.
-        kernel_release: Kernel to get; None for the newest that the suite has.
-        mirrors: Where packages come from, as mmdebstrap takes it; it chooses by itself if empty.
-    """
-    chroot, release = find_headers(
-        suite, cache, architecture, kernel_release, mirrors, lambda _: None
-    )
-
-    def make(target: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="bootprof-", dir=chroot / "tmp") as name:
-            folder = Path(name)
-            # As root and not as _apt: the folder is in a chroot that only root can enter.
-            apt = ["apt-get", "-o", "APT::Sandbox::User=root", "-q"]
-            # From 7.1 on, kernel and modules are packages of their own, which -image- depends on.
-            pattern = f"^linux-(image|binary|modules)-{re.escape(release)}$"
-            shell = (
-                f"cd /{folder.relative_to(chroot)} && {' '.join(apt)} update &&"
-                f" {' '.join(apt)} download busybox-static"
-                f" $(apt-cache pkgnames linux- | grep -E '{pattern}')"
-            )
-            run(["chroot", chroot, "sh", "-c", shell])
-            for package in sorted(folder.glob("*.deb")):
-                run(["dpkg-deb", "-x", package, target])
-
-    unpacked = store.obtain(cache, f"kernel-{release}", architecture + "+busybox", make)[0]
-    return GuestKernel(
-        release,
-        first_of(unpacked, f"boot/vmlinuz-{release}", f"usr/lib/modules/{release}/vmlinuz"),
-        first_of(unpacked, f"lib/modules/{release}", f"usr/lib/modules/{release}"),
-        first_of(unpacked, "bin/busybox", "usr/bin/busybox"),
-    )
-
-
-def first_of(folder: Path, *names: str) -> Path:
-    """Return the first of some paths that is there.
-
-    Raises:
-        UnsupportedError: None is.
-    """
-    for name in names:
-        if (folder / name).exists():
-            return folder / name
-    raise UnsupportedError(
-        f"{folder}: neither {' nor '.join(names)} in the kernel's package",
-        hint="Debian may have changed where a kernel package puts its files",
-    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from bootprof.builder.config import Squashfs
 from bootprof.errors import ToolError
 from bootprof.process import run
-from optimizer.sortfile import fragment_action, paths_of_sort_file
+from optimizer.formats.sortfile import fragment_action, paths_of_sort_file
 
 # What mksquashfs says when it leaves out a sort file entry and carries on.
 SORT_COMPLAINT = re.compile(

@@ -9,15 +9,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bootprof import progress
-from bootprof.errors import BootprofError
-
-TEMPORARY_PREFIX = ".unfinished-"
+from bootprof.files import TEMPORARY_PREFIX, remove
 
 
 def digest_of(*parts: object) -> str:
@@ -33,12 +30,6 @@ def digest_of(*parts: object) -> str:
             state.update(repr(part).encode())
         state.update(b"\0")
     return state.hexdigest()[:16]
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 digest of a file in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager
@@ -86,40 +77,3 @@ def obtain(
     finally:
         remove(temporary)
     return final, False
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a whole folder; nothing if it is not there.
-
-    Raises:
-        BootprofError: Something is mounted below it, which must not be emptied.
-    """
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.is_dir():
-        absolute = str(path.resolve()).encode() + b"/"
-        for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-            mount_point = line.split()[4]
-            if (mount_point + b"/").startswith(absolute):
-                raise BootprofError(
-                    f"{path}: not removed, because {os.fsdecode(mount_point)} is mounted there",
-                    hint="unmount it first",
-                )
-        shutil.rmtree(path)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that takes its place if the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}"
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        # A failed write (a full disk) does not know its file.
-        if error.filename is None and error.errno is not None:
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
-    finally:
-        remove(temporary)

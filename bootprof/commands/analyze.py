@@ -13,7 +13,7 @@ from bootprof.commands.layout import parse_number
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
-    from optimizer.blocktrace import BlockTrace
+    from optimizer.formats.blocktrace import BlockTrace
 
 SCHEMA_VERSION = 1
 BOOTLOG_NAMES = ("bootlog.events", "bootlog.list")
@@ -86,19 +86,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Analyze and print."""
-    from bootprof.bootlog import touched_by
     from bootprof.commands.compare import choose_drives
-    from bootprof.report.machine import rows_of
-    from optimizer.attribution import (
-        attribute,
-        common,
-        demand_of,
-        needed_reads,
-        pass_seconds,
-    )
-    from optimizer.iso9660 import find_squashfs, is_iso, read_iso
-    from optimizer.seek import figures, modelled_seconds
-    from optimizer.squashfs import read_layout
+    from bootprof.report.as_json import rows_of
+    from optimizer.attribution import attribute, common, needed_reads, pass_seconds
+    from optimizer.demand import demand_of, touched_by
+    from optimizer.drives.seek import figures, modelled_seconds
+    from optimizer.images.iso9660 import find_squashfs, is_iso, read_iso
+    from optimizer.images.squashfs.layout import read_layout
 
     drive = choose_drives([options.drive])[0]
     bootlog, trace_file = find_inputs(options)
@@ -196,7 +190,7 @@ def load_trace(path: Path, image: Path) -> BlockTrace:
     """
     import hashlib
 
-    from optimizer.blocktrace import read_block_trace
+    from optimizer.formats.blocktrace import read_block_trace
 
     with path.open("rb") as stream:
         trace = read_block_trace(stream, str(path))
@@ -238,7 +232,7 @@ def print_answer(answer: dict[str, Any], drive_title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from bootprof.report.units import quantity
+    from bootprof.units import quantity
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("cause")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bootprof.builder.config import Readahead
-    from bootprof.builder.readahead import ReadaheadRequest
+    from bootprof.builder.initrd.readahead import ReadaheadRequest
 
 EPILOG = """\
 The sort file that the configuration names (squashfs.sort, by default distrib.sort beside the
@@ -117,9 +117,9 @@ def readahead_request(
     options: argparse.Namespace, configured: Readahead
 ) -> ReadaheadRequest | None:
     """Return what the image shall read ahead: by the options, else by the configuration."""
-    from bootprof.bootlog import touched_by
-    from bootprof.builder.readahead import ReadaheadRequest
+    from bootprof.builder.initrd.readahead import ReadaheadRequest
     from bootprof.commands.compare import choose_drives
+    from optimizer.demand import touched_by
 
     bootlog = options.readahead
     if bootlog is None and configured.bootlog:

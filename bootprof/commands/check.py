@@ -73,10 +73,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check, print, write, and judge."""
-    from bootprof.bootlog import distinct_paths
     from bootprof.commands.merge import bootlog_of, write_bootlog
     from bootprof.errors import InputError
     from bootprof.progress import note
+    from optimizer.formats.bootlog import distinct_paths
     from optimizer.order import DEFAULT_EXCLUDES, PSEUDO_FILE_SYSTEMS, compile_excludes
     from optimizer.staleness import RULES, Root, check
 
@@ -135,7 +135,7 @@ def as_json(found: Staleness) -> dict[str, Any]:
 
 def print_text(found: Staleness) -> None:
     """Print the result for people; of each rule one file serves as an example."""
-    from optimizer.squashfs_tree import printable
+    from optimizer.images.squashfs.tree import printable
 
     files = found.kept + len(found.moved) + len(found.gone)
     print(

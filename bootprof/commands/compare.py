@@ -13,11 +13,11 @@ from bootprof.errors import InputError
 
 if TYPE_CHECKING:
     from bootprof.report.comparison import Comparison
-    from bootprof.report.evidence import Evidence
-    from optimizer.drives import Drive
+    from bootprof.report.details import Evidence
+    from optimizer.drives.models import Drive
 
 DEFAULT_DRIVES = ("cd-24x", "usb-2", "hard-disk", "nvme")
-# Named here too, because optimizer.drives needs numpy, which help must not wait for. A test
+# Named here too, because optimizer.drives.models needs numpy, which help must not wait for. A test
 # compares the two.
 KNOWN_DRIVES = ("cd-24x", "dvd-8x", "usb-2", "sd-card", "hard-disk", "nvme")
 # Two boots of one image differ in it by more than two images do.
@@ -203,7 +203,7 @@ def run(options: argparse.Namespace) -> int:
     evidence: list[Evidence] = []
     if options.json or report:
         with step("report") as update:
-            from bootprof.report.evidence import gather
+            from bootprof.report.details import gather
 
             evidence = [gather(build, drives) for build in comparison.builds]
             if report:
@@ -212,7 +212,7 @@ def run(options: argparse.Namespace) -> int:
                 write_report(comparison, evidence, report)
                 update(f"wrote {report}")
     if options.json:
-        from bootprof.report.machine import as_json
+        from bootprof.report.as_json import as_json
 
         found = as_json(comparison, evidence, plots, report)
         print(json.dumps(found, indent=2, allow_nan=False))
@@ -230,7 +230,7 @@ def choose_drives(wanted: list[str] | tuple[str, ...]) -> list[Drive]:
     Raises:
         InputError: There is no such drive.
     """
-    from optimizer.drives import DRIVES, load_drive
+    from optimizer.drives.models import DRIVES, load_drive
 
     drives: list[Drive] = []
     for name in wanted:

@@ -14,8 +14,8 @@ from bootprof.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bootprof.backends.located import Located
-    from optimizer.events import Bootlog
+    from bootprof.backends.block_files import Located
+    from optimizer.formats.events import Bootlog
 
 # Formats that tell blocks of a device, not files: these need the image that was booted.
 BLOCK_FORMATS = ("block", "block_dump", "tracepoints", "blkparse")
@@ -142,7 +142,11 @@ def locate(options: argparse.Namespace) -> Located:
             f"--from {options.format} tells blocks; files can only be found with the image",
             hint="give the image that was booted: --image",
         )
-    module = importlib.import_module(f"bootprof.backends.{options.format}")
+    module = importlib.import_module(
+        f"bootprof.imports.{options.format}"
+        if options.format in IMPORTS
+        else f"bootprof.backends.{options.format}"
+    )
     if options.format == "block":
         from bootprof.commands.analyze import load_trace
 
@@ -159,7 +163,7 @@ def locate(options: argparse.Namespace) -> Located:
 
 def encoded(bootlog: Bootlog, *, rich: bool) -> bytes:
     """Return a bootlog as bytes, plain or rich."""
-    from bootprof.bootlog import write_plain, write_rich
+    from optimizer.formats.bootlog import write_plain, write_rich
     from optimizer.order import PSEUDO_FILE_SYSTEMS
 
     content = io.BytesIO()

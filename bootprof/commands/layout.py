@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from optimizer.iso9660 import IsoLayout
-    from optimizer.squashfs import Layout
+    from optimizer.images.iso9660 import IsoLayout
+    from optimizer.images.squashfs.layout import Layout
 
 EPILOG = """\
 IMAGE is a squashfs 4.0, an ISO 9660 image with one in it, or a disk image: the squashfs is looked
@@ -113,8 +113,8 @@ def parse_span(text: str) -> tuple[int, int]:
 def run(options: argparse.Namespace) -> int:
     """Read the layout and print what was asked for."""
     from bootprof.errors import InputError
-    from optimizer.iso9660 import find_squashfs, is_iso, read_iso
-    from optimizer.squashfs import read_layout
+    from optimizer.images.iso9660 import find_squashfs, is_iso, read_iso
+    from optimizer.images.squashfs.layout import read_layout
 
     if options.tsv and options.at:
         raise InputError("--tsv has no form for --at", hint="use --json")
@@ -146,7 +146,7 @@ def summary(layout: Layout, iso: IsoLayout | None) -> dict[str, Any]:
     """Return what there is to say about the image as a whole."""
     import numpy as np
 
-    from optimizer.squashfs import InodeType, Kind
+    from optimizer.images.squashfs.layout import InodeType, Kind
 
     inodes, blocks, superblock = layout.inodes, layout.blocks, layout.superblock
     types = np.bincount(inodes["type"], minlength=len(InodeType) + 1)
@@ -200,7 +200,7 @@ def label(member: Any) -> str:
 
 def describe_file(layout: Layout, path: bytes) -> dict[str, Any]:
     """Return inode, table blocks and extents of one path."""
-    from optimizer.squashfs import InodeType, Kind
+    from optimizer.images.squashfs.layout import InodeType, Kind
 
     index = layout.inode_of(path)
     inode = layout.inodes[index]
@@ -242,7 +242,7 @@ def describe_span(
     layout: Layout, iso: IsoLayout | None, offset_bytes: int, length_bytes: int
 ) -> dict[str, Any]:
     """Return everything that a read overlaps."""
-    from optimizer.squashfs import Kind
+    from optimizer.images.squashfs.layout import Kind
 
     found = layout.overlaps([offset_bytes], [length_bytes])
     extents = layout.extent_map.extents[found["extent"]]
@@ -302,8 +302,8 @@ def write_tsv(layout: Layout, files: list[bytes]) -> None:
 
 def tsv_lines(layout: Layout, indices: list[int] | None) -> Iterator[bytes]:
     """Yield one line for each extent of each path; plain lists, as there may be a million."""
-    from bootprof.bootlog import encode_rich
-    from optimizer.squashfs import InodeType
+    from optimizer.formats.bootlog import encode_rich
+    from optimizer.images.squashfs.layout import InodeType
 
     inodes = layout.inodes
     types = [""] + [label(kind) for kind in InodeType]
@@ -352,7 +352,7 @@ def text_of(answer: dict[str, Any]) -> Iterator[str]:
 
 def shown(path: str) -> str:
     """Return a path as a terminal can show it."""
-    from optimizer.squashfs import printable
+    from optimizer.images.squashfs.layout import printable
 
     return printable(os.fsencode(path))
 

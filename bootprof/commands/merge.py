@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
             f"{len(weights)} weights for {len(options.bootlogs)} bootlogs",
             hint="give --weight once for each bootlog, or not at all",
         )
-    from bootprof.bootlog import distinct_paths
+    from optimizer.formats.bootlog import distinct_paths
     from optimizer.merge import Merger
     from optimizer.order import DEFAULT_EXCLUDES, PSEUDO_FILE_SYSTEMS, compile_excludes
 
@@ -137,7 +137,7 @@ def run(options: argparse.Namespace) -> int:
 
 def write_bootlog(paths: Iterable[bytes], output: Path | None) -> None:
     """Write a plain bootlog to a file, or to standard output if none is given."""
-    from bootprof.bootlog import write_plain
+    from optimizer.formats.bootlog import write_plain
 
     content = io.BytesIO()
     write_plain(content, paths)
@@ -153,7 +153,7 @@ def write_file(target: Path, content: bytes) -> None:
         # A device or a named pipe is written to; to put a file in its place would destroy it.
         target.write_bytes(content)
         return
-    from bootprof.builder.store import replacing
+    from bootprof.files import replacing
 
     with replacing(target.resolve()) as temporary:
         temporary.write_bytes(content)
@@ -210,7 +210,7 @@ def report(merged: Merged) -> dict[str, Any]:
 def print_report(merged: Merged) -> None:
     """Print the report for people to standard error: no more of it than fits on a screen."""
     from bootprof.progress import note
-    from optimizer.squashfs_tree import printable
+    from optimizer.images.squashfs.tree import printable
 
     count = len(merged.opinions)
     in_all = int((merged.profiles == count).sum())

@@ -111,14 +111,15 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Profile, and print the folder of the profile."""
-    from bootprof import vm
+    from bootprof.boot.nbd import Emulation
+    from bootprof.boot.profile import choose_backend, profile
+    from bootprof.boot.qemu import Machine
+    from bootprof.boot.target import parse_target
     from bootprof.commands.compare import choose_drives
-    from bootprof.emulator import Emulation
     from bootprof.errors import InputError
-    from bootprof.profile import choose_backend, profile
     from bootprof.progress import note, step
 
-    target = vm.parse_target(options.until)
+    target = parse_target(options.until)
     emulation = None
     if options.drive is not None:
         if not 0 < options.drive_scale < float("inf"):
@@ -131,7 +132,7 @@ def run(options: argparse.Namespace) -> int:
             options.image,
             folder,
             choice=choice,
-            machine=vm.Machine(
+            machine=Machine(
                 arch=options.arch,
                 memory_mib=options.memory,
                 processors=options.processors,

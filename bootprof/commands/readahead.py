@@ -13,9 +13,9 @@ from bootprof.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from optimizer.drives import Drive
+    from optimizer.drives.models import Drive
+    from optimizer.images.squashfs.layout import Layout
     from optimizer.readahead import Plan
-    from optimizer.squashfs import Layout
 
 EPILOG = """\
 BOOTLOG is a bootlog, plain or rich, of any image with these files; or the block trace of a boot of
@@ -81,11 +81,11 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Make the list and say what is in it."""
-    from bootprof.builder.store import replacing
     from bootprof.commands.compare import choose_drives
-    from optimizer.iso9660 import find_squashfs
+    from bootprof.files import replacing
+    from optimizer.images.iso9660 import find_squashfs
+    from optimizer.images.squashfs.layout import read_layout
     from optimizer.readahead import ReadaheadList, format_list, plan, read_superblock_bytes
-    from optimizer.squashfs import read_layout
 
     drive = choose_drives([options.drive])[0]
     offset_bytes = options.squashfs_offset
@@ -112,9 +112,8 @@ def wanted(layout: Layout, options: argparse.Namespace) -> NDArray[Any]:
     Raises:
         InputError: There is no such file, or nothing in it is of this image.
     """
-    from bootprof.bootlog import touched_by
     from bootprof.commands.analyze import load_trace
-    from optimizer.attribution import demand_of
+    from optimizer.demand import demand_of, touched_by
     from optimizer.readahead import wanted_by_demand, wanted_by_trace, with_kernel_readahead
 
     path = options.bootlog
@@ -147,7 +146,7 @@ def wanted(layout: Layout, options: argparse.Namespace) -> NDArray[Any]:
 
 def summary(planned: Plan, layout: Layout, drive: Drive) -> list[str]:
     """Return the lines that say what is in a list."""
-    from bootprof.report.units import quantity
+    from bootprof.units import quantity
 
     ranges = planned.ranges
     total = quantity(int(ranges["length_bytes"].sum()), "bytes")

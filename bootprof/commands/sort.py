@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 if TYPE_CHECKING:
+    from optimizer.drives.models import Drive
     from optimizer.order import Arrangement
+    from optimizer.place import Placement
 
 EPILOG = """\
 The bootlog may be plain (bootlog.list) or rich (bootlog.events); its first line tells. Lines that
@@ -140,15 +142,15 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Sort, and say on standard error what was left out."""
-    from bootprof.bootlog import distinct_paths
     from bootprof.errors import InputError
+    from optimizer.formats.bootlog import distinct_paths
+    from optimizer.formats.sortfile import split_expressible
     from optimizer.order import (
         DEFAULT_EXCLUDES,
         PSEUDO_FILE_SYSTEMS,
         arrange,
         compile_excludes,
     )
-    from optimizer.sortfile import split_expressible
 
     patterns = [os.fsencode(pattern) for pattern in options.exclude]
     excluded = compile_excludes(
@@ -198,28 +200,62 @@ def simulated(
     """Choose place and order by simulation; return them, and what to say of them."""
     from bootprof.commands.compare import choose_drives
     from bootprof.errors import InputError
-    from bootprof.ordering import choose
+    from optimizer.formats.bootlog import read_bootlog
+    from optimizer.images.iso9660 import find_squashfs
+    from optimizer.images.squashfs.layout import read_layout
+    from optimizer.place import choose
 
     if options.image is None or options.bootlog == "-" or options.search < 0:
         raise InputError(
             "--place auto and --search simulate the boot, which takes an image and a bootlog file",
             hint="bootprof sort out/unsorted/bootlog.events --image out/unsorted.iso --place auto",
         )
-    choice = choose(
+    bootlog = Path(options.bootlog)
+    with bootlog.open("rb") as stream:
+        if not stream.read(18).startswith(b"#bootprof-bootlog "):
+            raise InputError(
+                f"{bootlog}: a plain bootlog does not tell which parts of a file were read when",
+                hint="give bootlog.events, or leave out --place auto and --search",
+            )
+        stream.seek(0)
+        log = read_bootlog(stream, str(bootlog))
+    drive = choose_drives([options.drive])[0]
+    chosen = choose(
         paths,
-        Path(options.bootlog),
-        options.image,
+        log,
+        read_layout(options.image, find_squashfs(options.image)),
         place=options.place,
-        drive=choose_drives([options.drive])[0],
+        drive=drive,
         candidates=options.search,
     )
-    return choice.paths, choice.place, choice.said
+    return chosen.paths, chosen.place, describe_placement(chosen, drive, options.search)
+
+
+def describe_placement(chosen: Placement, drive: Drive, candidates: int) -> tuple[str, ...]:
+    """Say what the simulation found, in times alone, which is what it is good for."""
+    from bootprof.units import quantity
+
+    said = []
+    if chosen.costs:
+        places = (
+            f"at the {name} {quantity(cost.seconds, 'seconds')}"
+            for name, cost in chosen.costs.items()
+        )
+        said.append(f"simulated on {drive.title}: {', '.join(places)}")
+    if chosen.found is not None:
+        best, first = chosen.found.cost, chosen.found.first
+        said.append(
+            f"best of {candidates} orders: {quantity(best.seconds, 'seconds')}, the order of first "
+            f"access {quantity(first.seconds, 'seconds')}; "
+            f"{best.seconds / best.bound_seconds:.2f} times the bound of one pass"
+        )
+    return tuple(said)
 
 
 def with_twins(paths: Sequence[bytes], root: Path) -> list[bytes]:
     """Put the twins of hot files beside them; one written earlier would draw the content away."""
-    from optimizer.sortfile import split_expressible
-    from optimizer.twins import find_twins
+    from optimizer.duplicates import find_twins
+    from optimizer.formats.sortfile import split_expressible
 
     twins = find_twins(root, [path[1:] for path in paths])
     together = []
@@ -254,8 +290,8 @@ def open_bootlog(argument: str) -> tuple[str, BinaryIO]:
 
 def write(paths: Sequence[bytes], options: argparse.Namespace) -> None:
     """Write the ordered paths in the format that was asked for."""
-    from bootprof.bootlog import write_plain
-    from optimizer.sortfile import gensquashfs_lines, mksquashfs_lines
+    from optimizer.formats.bootlog import write_plain
+    from optimizer.formats.sortfile import gensquashfs_lines, mksquashfs_lines
 
     def write_to(stream: BinaryIO) -> None:
         if options.format == "list":
@@ -272,7 +308,7 @@ def write(paths: Sequence[bytes], options: argparse.Namespace) -> None:
         with options.output.open("wb") as stream:
             write_to(stream)
     else:
-        from bootprof.builder.store import replacing
+        from bootprof.files import replacing
 
         with replacing(options.output.resolve()) as temporary, temporary.open("wb") as stream:
             write_to(stream)

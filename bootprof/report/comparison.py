@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootprof.errors import InputError
-from optimizer.blocktrace import BlockTrace, read_block_trace
-from optimizer.drives import Drive
-from optimizer.seek import bound_seconds, figures, modelled_seconds
+from optimizer.drives.models import Drive
+from optimizer.drives.seek import bound_seconds, figures, modelled_seconds
+from optimizer.formats.blocktrace import BlockTrace, read_block_trace
 
 TRACE_NAME = "blocktrace.tsv"
 

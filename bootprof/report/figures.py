@@ -30,8 +30,8 @@ from bootprof.report.svg import (
     plot,
     text,
 )
-from bootprof.report.units import quantity
-from optimizer.seek import previous_ends, seek_distances
+from bootprof.units import quantity
+from optimizer.drives.seek import previous_ends, seek_distances
 
 MIB = 1024 * 1024
 BUILD_COLOURS = 6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bootprof.report.comparison import Build, Comparison
-from bootprof.report.units import factor, quantity
+from bootprof.units import factor, quantity
 
 LABEL_CHARACTERS = 28
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizer.attribution import common
-from optimizer.blocktrace import READ_DTYPE
-from optimizer.seek import ascending_pass
-from optimizer.squashfs import Kind, Layout
+from optimizer.drives.seek import ascending_pass
+from optimizer.formats.blocktrace import READ_DTYPE
+from optimizer.images.squashfs.layout import Kind, Layout
 
 COLUMNS = 400
 FILES, FRAGMENTS, TABLES, OUTSIDE = "file data", "fragments", "tables", "outside of the squashfs"
@@ -56,7 +56,7 @@ def map_image(
     Args:
         layout: Its squashfs.
         image_bytes: Its size.
-        reads: What the boot read, of :data:`optimizer.blocktrace.READ_DTYPE`.
+        reads: What the boot read, of :data:`optimizer.formats.blocktrace.READ_DTYPE`.
         needed: What it had to read, likewise; None if that is not known.
     """
     edges = np.linspace(0, image_bytes, COLUMNS + 1)

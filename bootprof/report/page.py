@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bootprof.builder.store import replacing
+from bootprof.files import replacing
 from bootprof.report.comparison import Comparison
-from bootprof.report.evidence import Causes, Evidence
-from bootprof.report.evidence_figures import (
+from bootprof.report.details import Causes, Evidence
+from bootprof.report.details_figures import (
     cause_bars,
     image_map_svg,
     map_legend,
@@ -30,7 +30,7 @@ from bootprof.report.seeks import seek_histogram
 from bootprof.report.style import style_sheet
 from bootprof.report.svg import escape
 from bootprof.report.timeline import Row
-from bootprof.report.units import NOTABLE, change, quantity
+from bootprof.units import NOTABLE, change, quantity
 from optimizer.attribution import Cause
 
 # Nothing may be fetched, whatever a label says; the browser holds to this.

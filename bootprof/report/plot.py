@@ -21,12 +21,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from bootprof.builder.store import replacing
+from bootprof.files import replacing
 from bootprof.report.comparison import Build, Comparison
 from bootprof.report.headline import headline, horizon_seconds, short
 from bootprof.report.palette import THEMES, Theme
-from bootprof.report.units import quantity
-from optimizer.seek import previous_ends, seek_distances
+from bootprof.units import quantity
+from optimizer.drives.seek import previous_ends, seek_distances
 
 MIB = 1024 * 1024
 DOTS_PER_INCH = 150

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bootprof.report.comparison import Build
-from optimizer.seek import seek_distances
+from optimizer.drives.seek import seek_distances
 
 # Three bins for each power of ten.
 BIN_STEPS = (1, 2, 5)

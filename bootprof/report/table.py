@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bootprof.report.comparison import Comparison
-from bootprof.report.units import NOTABLE, change, quantity
+from bootprof.units import NOTABLE, change, quantity
 
 # Wider than any table; a table takes what it needs of it.
 PIPE_WIDTH_COLUMNS = 10_000

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.events import Bootlog
+from optimizer.formats.events import Bootlog
+from optimizer.images.squashfs.layout import printable
 from optimizer.order import PSEUDO_FILE_SYSTEMS
-from optimizer.squashfs import printable
 
 BINS = 300
 ROWS = 20

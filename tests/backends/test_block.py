@@ -11,10 +11,10 @@ import pytest
 from bootprof.backends import Recording, load
 from bootprof.backends.block import locate_files
 from bootprof.errors import BootprofError, FormatError, InputError
-from optimizer.blocktrace import READ_DTYPE, BlockTrace
-from optimizer.events import Operation
-from optimizer.iso9660 import find_squashfs, read_iso
-from optimizer.squashfs import read_layout
+from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace
+from optimizer.formats.events import Operation
+from optimizer.images.iso9660 import find_squashfs, read_iso
+from optimizer.images.squashfs.layout import read_layout
 
 SECTOR_BYTES = 2048
 

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootprof.backends.block_dump import _Log as BlockDumpLog
-from bootprof.backends.partitions import partition_offsets
 from bootprof.backends.tracepoints import _Log as TracepointsLog
 from bootprof.errors import FormatError, InputError
-from optimizer.events import Bootlog
-from optimizer.iso9660 import find_squashfs
-from optimizer.squashfs import read_layout
+from optimizer.formats.events import Bootlog
+from optimizer.images.iso9660 import find_squashfs
+from optimizer.images.partitions import partition_offsets
+from optimizer.images.squashfs.layout import read_layout
 
 ReadText = Callable[..., Bootlog]
 

@@ -6,12 +6,12 @@ import stat
 from pathlib import Path
 
 import pytest
-from trees import unpacked
 
 from bootprof.builder import config
 from bootprof.builder.squashfs import make_squashfs
-from optimizer.sortfile import mksquashfs_lines
-from optimizer.squashfs import read_layout
+from optimizer.formats.sortfile import mksquashfs_lines
+from optimizer.images.squashfs.layout import read_layout
+from tests.trees import unpacked
 
 EPOCH = 1_700_000_000
 

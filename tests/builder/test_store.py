@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bootprof import files
 from bootprof.builder import store
 
 
@@ -34,7 +35,7 @@ def test_an_interrupted_step_leaves_nothing_that_looks_whole(tmp_path: Path) -> 
 
 
 def test_leftovers_of_a_killed_run_are_removed_by_the_next(tmp_path: Path) -> None:
-    leftover = tmp_path / f"{store.TEMPORARY_PREFIX}root-1"
+    leftover = tmp_path / f"{files.TEMPORARY_PREFIX}root-1"
     leftover.mkdir()
     with store.locked(tmp_path):
         assert not leftover.exists()
@@ -65,7 +66,7 @@ def test_a_second_build_in_one_folder_waits_for_the_first_and_says_so(
 def test_replacing_keeps_the_old_content_when_the_block_fails(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(ValueError, match="oops"), store.replacing(path) as temporary:
+    with pytest.raises(ValueError, match="oops"), files.replacing(path) as temporary:
         temporary.write_text("new")
         raise ValueError("oops")
     assert path.read_text() == "old"
@@ -86,6 +87,6 @@ def test_remove_follows_no_symbolic_link(tmp_path: Path) -> None:
     kept.mkdir()
     link = tmp_path / "link"
     link.symlink_to(kept)
-    store.remove(link)
+    files.remove(link)
     assert kept.is_dir()
     assert not link.is_symlink()

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bootprof.bootlog import write_rich
-from optimizer.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
-from optimizer.events import Bootlog, Event, Operation
-from optimizer.squashfs import read_layout
+from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
+from optimizer.formats.bootlog import write_rich
+from optimizer.formats.events import Bootlog, Event, Operation
+from optimizer.images.squashfs.layout import read_layout
 
 TOP = Path(__file__).parent.parent.parent
 BLOCK = 131072

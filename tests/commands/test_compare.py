@@ -9,8 +9,8 @@ import pytest
 
 from bootprof.cli import main
 from bootprof.commands.compare import DEFAULT_DRIVES, KNOWN_DRIVES
-from optimizer.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
-from optimizer.drives import DRIVES
+from optimizer.drives.models import DRIVES
+from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
 
 TOP = Path(__file__).parent.parent.parent
 

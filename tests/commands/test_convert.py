@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bootprof.bootlog import read_bootlog
 from bootprof.cli import main
-from optimizer.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
-from optimizer.squashfs import read_layout
+from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
+from optimizer.formats.bootlog import read_bootlog
+from optimizer.images.squashfs.layout import read_layout
 
 STRACE = b'9 open("/b", O_RDONLY) = 3\n9 open("/a\\nc", O_RDONLY) = 4\n9 open("/b", O_RDONLY) = 5\n'
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from bootprof.bootlog import decode_rich
 from bootprof.cli import main
 from bootprof.commands.layout import COLUMNS
-from optimizer.squashfs import read_layout
+from optimizer.formats.bootlog import decode_rich
+from optimizer.images.squashfs.layout import read_layout
 
 BLOCK_BYTES = 4096
 

@@ -13,8 +13,8 @@ import pytest
 from bootprof.builder.config import load_config
 from bootprof.cli import build_parser, main
 from bootprof.commands.build import readahead_request
+from optimizer.images.squashfs.layout import read_layout
 from optimizer.readahead import ReadaheadList, parse_list
-from optimizer.squashfs import read_layout
 
 BLOCK = 131072
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.bootlog import write_rich
-from optimizer.events import Bootlog, Event, Operation
+from optimizer.formats.bootlog import write_rich
+from optimizer.formats.events import Bootlog, Event, Operation
 
 TOP = Path(__file__).parent.parent.parent
 

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from ebpf.support import TOP, compile_program, parse
+
+from tests.ebpf.support import TOP, compile_program, parse
 
 PROGRAM = TOP / "ebpf/bootprof_bcc.py"
 TRACEFS = Path("/sys/kernel/tracing")
@@ -50,7 +51,7 @@ def test_opened_names_are_recorded_in_order(tmp_path: Path) -> None:
     workload = compile_program(TOP / "tests/kmod/workload.c", tmp_path / "workload")
     folder = tmp_path / "w"
     folder.mkdir()
-    words = [workload, "storm", folder, "1", "46"]
+    words: list[str | Path] = [workload, "storm", folder, "1", "46"]
     done = run("--output", tmp_path / "events", *words)
     assert done.returncode == 0, done.stderr
     log = parse((tmp_path / "events").read_bytes())

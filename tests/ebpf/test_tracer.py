@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ebpf.support import Log, build_tracer, compile_workloads, parse
+
+from tests.ebpf.support import Log, build_tracer, compile_workloads, parse
 
 pytestmark = pytest.mark.root
 Trace = Callable[..., Log]
@@ -185,7 +186,7 @@ def test_what_a_small_buffer_loses_is_counted(
 
 def test_what_the_programs_name_is_looked_for_among_few_types(tracer: Path, tmp_path: Path) -> None:
     # Through all types of the kernel, it is most of what loading takes.
-    command = [tracer, "--verbose", "-o", tmp_path / "events", "--", "true"]
+    command: list[str | Path] = [tracer, "--verbose", "-o", tmp_path / "events", "--", "true"]
     said = subprocess.run(command, check=True, stderr=subprocess.PIPE).stderr.decode()
     found = re.findall(r"found target candidate \[(\d+)\] (\w+ \w+)", said)
     assert {"struct file", "struct inode", "struct dentry"} <= {name for _, name in found}

@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
-from ebpf.support import Log, build_tracer, compile_workloads, parse
-from vmtest import GuestRun, complaints, run_guest
 
 from bootprof.builder import store
-from bootprof.builder.kernelmodule import GuestKernel, fetch_kernel
+from tests.ebpf.support import Log, build_tracer, compile_workloads, parse
+from vmtest.guest import GuestRun, complaints, run_guest
+from vmtest.kernels import GuestKernel, fetch_kernel
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from vmtest import complaints, run_guest
 
 from bootprof.builder import store
-from bootprof.builder.kernelmodule import GuestKernel, fetch_kernel
-from optimizer.attribution import demand_of
-from optimizer.drives import DRIVES
+from optimizer.demand import demand_of
+from optimizer.drives.models import DRIVES
+from optimizer.images.squashfs.layout import read_layout
 from optimizer.readahead import (
     SUPERBLOCK_BYTES,
     ReadaheadList,
@@ -24,7 +23,8 @@ from optimizer.readahead import (
     plan,
     wanted_by_demand,
 )
-from optimizer.squashfs import read_layout
+from vmtest.guest import complaints, run_guest
+from vmtest.kernels import GuestKernel, fetch_kernel
 
 SOURCES = Path(__file__).parents[2] / "bootprof/guest/readahead"
 SOURCE = SOURCES / "bootprof-readahead.c"

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from guest.watching import build_watcher, watching
 
 from bootprof.backends import Recording, load
-from optimizer.events import Bootlog, Operation
+from optimizer.formats.events import Bootlog, Operation
+from tests.guest.watching import build_watcher, watching
 
 pytestmark = pytest.mark.root
 BOTH = pytest.mark.parametrize("backend", ["fanotify", "inotify"])

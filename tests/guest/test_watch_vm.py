@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from guest.watching import build_watcher
-from vmtest import complaints, run_guest
 
 from bootprof.backends import Recording, load
 from bootprof.builder import store
-from bootprof.builder.kernelmodule import GuestKernel, fetch_kernel
-from optimizer.events import Bootlog, Operation
+from optimizer.formats.events import Bootlog, Operation
+from tests.guest.watching import build_watcher
+from vmtest.guest import complaints, run_guest
+from vmtest.kernels import GuestKernel, fetch_kernel
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 

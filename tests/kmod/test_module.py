@@ -7,17 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from vmtest import GuestRun, complaints, run_guest
 
 from bootprof.builder import store
-from bootprof.builder.kernelmodule import (
-    GuestKernel,
-    ModuleBuild,
-    build_module,
-    fetch_kernel,
-    table_offset,
-)
+from bootprof.builder.kernelmodule import ModuleBuild, build_module
 from bootprof.errors import ToolError
+from vmtest.guest import GuestRun, complaints, run_guest
+from vmtest.kernels import GuestKernel, fetch_kernel, table_offset
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 HERE = Path(__file__).parent
@@ -118,7 +113,10 @@ def guest(
     squashfs: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Guest:
-    return make_guest(*request.param, output, squashfs, tmp_path_factory.mktemp("programs"))
+    suite, architecture, mode = request.param
+    return make_guest(
+        suite, architecture, mode, output, squashfs, tmp_path_factory.mktemp("programs")
+    )
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.builder.kernelmodule import table_offset
 from bootprof.errors import InputError
+from vmtest.kernels import table_offset
 
 
 def test_out_of_a_system_map(tmp_path: Path) -> None:

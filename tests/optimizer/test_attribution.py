@@ -14,21 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from optimizer.attribution import (
-    Cause,
-    attribute,
-    common,
-    demand_of,
-    loader_reads,
-    needed_reads,
-    pass_seconds,
-    resolve,
-)
-from optimizer.blocktrace import READ_DTYPE
-from optimizer.drives import DRIVES
-from optimizer.iso9660 import find_squashfs, read_iso
-from optimizer.seek import bound_seconds, figures, modelled_seconds
-from optimizer.squashfs import Kind, Layout, read_layout
+from optimizer.attribution import Cause, attribute, common, loader_reads, needed_reads, pass_seconds
+from optimizer.demand import demand_of, resolve
+from optimizer.drives.models import DRIVES
+from optimizer.drives.seek import bound_seconds, figures, modelled_seconds
+from optimizer.formats.blocktrace import READ_DTYPE
+from optimizer.images.iso9660 import find_squashfs, read_iso
+from optimizer.images.squashfs.layout import Kind, Layout, read_layout
 
 CD = DRIVES["cd-24x"]
 BLOCK = 131072

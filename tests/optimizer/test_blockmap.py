@@ -22,9 +22,9 @@ from optimizer.blockmap import (
     find_files,
     map_files,
 )
-from optimizer.blocktrace import READ_DTYPE
-from optimizer.iso9660 import IsoLayout, Region
-from optimizer.squashfs import Kind, Layout, read_layout
+from optimizer.formats.blocktrace import READ_DTYPE
+from optimizer.images.iso9660 import IsoLayout, Region
+from optimizer.images.squashfs.layout import Kind, Layout, read_layout
 
 MakeImage = Callable[..., Path]
 

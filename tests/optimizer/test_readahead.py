@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from optimizer.attribution import demand_of
-from optimizer.blocktrace import READ_DTYPE
-from optimizer.drives import DRIVES
+from optimizer.demand import demand_of
+from optimizer.drives.models import DRIVES
 from optimizer.errors import FormatError, InputError
+from optimizer.formats.blocktrace import READ_DTYPE
+from optimizer.images.squashfs.layout import Kind, Layout, read_layout
 from optimizer.readahead import (
     PAGE_BYTES,
     RANGE_DTYPE,
@@ -31,7 +32,6 @@ from optimizer.readahead import (
     wanted_by_trace,
     with_kernel_readahead,
 )
-from optimizer.squashfs import Kind, Layout, read_layout
 
 BLOCK = 131072
 FILES = 40

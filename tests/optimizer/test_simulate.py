@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from optimizer.drives import CD_24X, NVME
+from optimizer.drives.models import CD_24X, NVME
 from optimizer.errors import InputError
-from optimizer.events import Bootlog, Event, Operation
+from optimizer.formats.events import Bootlog, Event, Operation
+from optimizer.formats.sortfile import mksquashfs_lines
+from optimizer.images.squashfs.layout import Kind, Layout, read_layout
 from optimizer.search import choose_place, search
 from optimizer.simulate import (
     Place,
@@ -19,8 +21,6 @@ from optimizer.simulate import (
     make_workload,
     reads_of,
 )
-from optimizer.sortfile import mksquashfs_lines
-from optimizer.squashfs import Kind, Layout, read_layout
 
 BLOCK_BYTES = 16384
 HOT = [f"/hot/{number:02}" for number in range(12)]

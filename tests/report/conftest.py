@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bootprof.bootlog import write_rich
-from optimizer.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
-from optimizer.events import Bootlog, Event, Operation
+from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
+from optimizer.formats.bootlog import write_rich
+from optimizer.formats.events import Bootlog, Event, Operation
 
 BLOCK = 131072
 

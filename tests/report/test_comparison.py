@@ -6,8 +6,8 @@ import pytest
 
 from bootprof.errors import FormatError, InputError
 from bootprof.report.comparison import Build, compare, load_build
-from optimizer.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
-from optimizer.drives import CD_24X, NVME
+from optimizer.drives.models import CD_24X, NVME
+from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
 
 GIB = 1024**3
 

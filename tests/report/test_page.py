@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bootprof.report.as_json import as_json
 from bootprof.report.comparison import Build, Comparison, compare, load_build
-from bootprof.report.evidence import Evidence, gather
-from bootprof.report.machine import as_json
+from bootprof.report.details import Evidence, gather
 from bootprof.report.page import TITLES, report, write_report
-from optimizer.blocktrace import READ_DTYPE, BlockTrace
-from optimizer.drives import CD_24X, NVME
-from optimizer.seek import seek_distances
+from optimizer.drives.models import CD_24X, NVME
+from optimizer.drives.seek import seek_distances
+from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 # The attributes that make a browser fetch something.

@@ -9,8 +9,8 @@ from bootprof.report.comparison import Build, Comparison, compare
 from bootprof.report.headline import headline
 from bootprof.report.palette import THEMES
 from bootprof.report.plot import write_plots
-from optimizer.blocktrace import READ_DTYPE, BlockTrace
-from optimizer.drives import CD_24X, NVME
+from optimizer.drives.models import CD_24X, NVME
+from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace
 
 
 def build_of(label: str, starts: list[int], image_bytes: int = 1 << 20) -> Build:

@@ -1,0 +1,1 @@
+"""Measurements: what bootprof costs and gains, as ratios in one run."""

@@ -1,0 +1,1 @@
+"""Booting an image in QEMU: the image served, the guest followed, its profile written."""

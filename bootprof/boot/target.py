@@ -1,0 +1,41 @@
+"""Boot targets: when a boot counts as done."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bootprof.errors import InputError
+
+
+@dataclass(frozen=True)
+class Target:
+    """When a boot counts as done; the first condition that holds.
+
+    Attributes:
+        console: Regular expression to be found in what the guest prints on its serial port.
+        seconds: Time since power-on.
+    """
+
+    console: re.Pattern[bytes] | None
+    seconds: float | None
+
+
+def parse_target(text: str) -> Target:
+    """Read a boot target: ``console:REGEX`` or ``seconds:N``.
+
+    Raises:
+        InputError: It is neither.
+    """
+    kind, _, value = text.partition(":")
+    try:
+        if kind == "console" and value:
+            return Target(re.compile(value.encode()), None)
+        if kind == "seconds":
+            return Target(None, float(value))
+    except (re.error, ValueError) as error:
+        raise InputError(f"boot target {text!r}: {error}") from None
+    raise InputError(
+        f"boot target {text!r} is not understood",
+        hint="give console:REGEX or seconds:N, for example console:login:",
+    )

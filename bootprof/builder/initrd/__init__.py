@@ -1,0 +1,1 @@
+"""The initrd of an image: repacked, and the archives that go beside it."""

@@ -1,0 +1,93 @@
+"""Readahead in an image: the list for its squashfs, and the initrd archive that acts on it.
+
+Where a file lies is known only when the squashfs is packed, so the list is made after that, and
+all of it goes into an initrd archive: the squashfs is the same to the byte with and without.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootprof.builder.initrd.archive import GUEST, archive, compile_small
+from bootprof.errors import InputError
+from optimizer.demand import Ranges, demand_of
+from optimizer.drives.models import Drive
+from optimizer.images.squashfs.layout import read_layout
+from optimizer.readahead import (
+    ReadaheadList,
+    format_list,
+    plan,
+    read_superblock_bytes,
+    wanted_by_demand,
+    with_kernel_readahead,
+)
+
+SOURCES = GUEST / "readahead"
+PROGRAM = SOURCES / "bootprof-readahead.c"
+FOLDER = "usr/lib/bootprof"
+# What goes into the archive, and where.
+FILES = {
+    SOURCES / "start-readahead": FOLDER,
+    SOURCES / "bootprof-readahead.service": FOLDER,
+    SOURCES / "9999-readahead.sh": "usr/lib/live/boot",
+}
+
+
+@dataclass(frozen=True)
+class ReadaheadRequest:
+    """What an image shall read ahead.
+
+    Attributes:
+        source: Where that is from, for messages.
+        touched: Files that a boot touched, and which ranges of them; None for the tables alone.
+        drive: Drive that gaps are weighed for.
+    """
+
+    source: str
+    touched: Mapping[bytes, Ranges] | None
+    drive: Drive
+
+
+def make_list(request: ReadaheadRequest, squashfs: Path) -> bytes:
+    """Return the readahead list for a squashfs.
+
+    Raises:
+        InputError: The squashfs has none of the files.
+    """
+    layout = read_layout(squashfs)
+    demand = demand_of(layout, with_kernel_readahead(request.touched or {}))
+    if request.touched is not None and not demand.files:
+        raise InputError(
+            f"{request.source}: none of its files is in the image",
+            hint="give the bootlog of a boot of this system",
+        )
+    planned = plan(layout, wanted_by_demand(layout, demand), request.drive)
+    with squashfs.open("rb") as stream:
+        superblock = read_superblock_bytes(stream, layout)
+    return format_list(
+        ReadaheadList(superblock, layout.size_bytes, request.drive.name, planned.ranges)
+    )
+
+
+def make_archive(content: bytes, arch: str, target: Path, *, epoch: int) -> None:
+    """Write the initrd archive.
+
+    Args:
+        content: The list.
+        arch: Debian architecture of the image.
+        target: Archive to write (cpio, newc).
+        epoch: Time stamp of everything in it (seconds since 1970).
+    """
+    staging = target.parent / f"{target.name}.staging"
+    try:
+        for source, folder in FILES.items():
+            (staging / folder).mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, staging / folder)
+        (staging / FOLDER / "readahead.list").write_bytes(content)
+        compile_small(PROGRAM, staging / FOLDER / PROGRAM.stem, arch)
+        archive(staging, target, epoch)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Media that a live system boots from."""

@@ -1,0 +1,1 @@
+"""Bootlogs from what other tools recorded, one module a tool."""

@@ -1,0 +1,151 @@
+"""The comparison as JSON, for machines: every figure of the table and of the report.
+
+docs/commands/compare.md describes the keys.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from bootprof.report.comparison import Comparison
+from bootprof.report.details import Causes, Evidence
+from bootprof.report.imagemap import ImageMap
+from bootprof.report.seeks import seek_histogram
+from bootprof.report.timeline import Row, Timeline
+from optimizer.attribution import Attribution, Cause
+
+SCHEMA_VERSION = 1
+
+Json = dict[str, object]
+
+
+def as_json(
+    comparison: Comparison, evidence: Sequence[Evidence], files: Sequence[Path], report: Path | None
+) -> Json:
+    """Return the comparison as JSON has it.
+
+    Args:
+        comparison: What is compared.
+        evidence: What else is known of each build, in their order.
+        files: Files of plots that were written.
+        report: File of the report, if one was written.
+    """
+    histogram = seek_histogram(comparison.builds)
+    builds: list[Json] = []
+    for place, (build, known) in enumerate(zip(comparison.builds, evidence, strict=True)):
+        trace = build.trace
+        builds.append(
+            {
+                "label": build.label,
+                "path": str(build.path),
+                "image": trace.image,
+                "image_bytes": trace.image_bytes,
+                "image_sha256": trace.image_sha256 or None,
+                "metrics": metrics_of(comparison, place),
+                "seeks_by_length": {
+                    "contiguous_reads": int(histogram.contiguous[place]),
+                    "seeks": histogram.counts[place].tolist(),
+                    "distance_bytes": histogram.distances_bytes[place].tolist(),
+                },
+                "image_map": map_of(known.image_map) if known.image_map else None,
+                "causes": causes_of(known.causes) if known.causes else None,
+                "timeline": timeline_of(known.timeline) if known.timeline else None,
+                "absent": dict(known.absent),
+            }
+        )
+    return {
+        "schema": SCHEMA_VERSION,
+        "builds": builds,
+        "seek_length_edges_bytes": histogram.edges_bytes.tolist(),
+        "drives": [asdict(drive) for drive in comparison.drives],
+        "plots": [str(plot) for plot in files],
+        "report": str(report) if report else None,
+    }
+
+
+def metrics_of(comparison: Comparison, place: int) -> Json:
+    """Return the metrics of a build, given by its number."""
+    metrics: Json = {}
+    for metric in comparison.metrics:
+        ratio = comparison.ratio(place, metric.name)
+        metrics[metric.name] = {
+            "unit": metric.unit,
+            "value": comparison.value(place, metric.name),
+            # JSON has no infinity.
+            "ratio": None if ratio is None or math.isinf(ratio) else ratio,
+        }
+    return metrics
+
+
+def map_of(found: ImageMap) -> list[Json]:
+    """Return what lies on an image and how much of it was read, by kind."""
+    return [
+        {
+            "kind": lane.title,
+            "bytes": round(lane.held_bytes.sum()),
+            "read_bytes": round(lane.read_bytes.sum()),
+            "needed_bytes": round(lane.needed_bytes.sum()) if found.knows_need else None,
+        }
+        for lane in found.lanes
+    ]
+
+
+def rows_of(found: Attribution) -> list[Json]:
+    """Return what each cause has cost."""
+    return [
+        {
+            "cause": cause.name.lower(),
+            "title": cause.label,
+            "bytes": int(found.bytes_read[cause]),
+            "needed_bytes": int(found.needed_bytes[cause]),
+            "seeks": int(found.seeks[cause]),
+            "long_seeks": int(found.long_seeks[cause]),
+            "seek_distance_bytes": int(found.seek_distance_bytes[cause]),
+            "positioning_seconds": float(found.positioning_seconds[cause]),
+            "transfer_seconds": float(found.transfer_seconds[cause]),
+        }
+        for cause in Cause
+    ]
+
+
+def causes_of(causes: Causes) -> Json:
+    """Return the attribution of a build."""
+    found = causes.found
+    return {
+        "drive": causes.drive.name,
+        "modelled_seconds": causes.modelled_seconds,
+        "limit_seconds": causes.limit_seconds,
+        "read_limit_seconds": causes.read_limit_seconds,
+        "files": causes.files,
+        "missing": causes.missing,
+        "causes": rows_of(found),
+    }
+
+
+def timeline_of(timeline: Timeline) -> Json:
+    """Return who read what."""
+
+    def rows(found: Sequence[Row]) -> list[Json]:
+        return [
+            {
+                "title": row.title,
+                "first_ns": row.first_ns,
+                "last_ns": row.last_ns,
+                "events": int(row.events.sum()),
+                "files": row.files,
+                "first_touched_files": row.new_files,
+                "first_touched_bytes": row.new_bytes,
+                "examples": list(row.examples),
+            }
+            for row in found
+        ]
+
+    return {
+        "events": timeline.events,
+        "lost": timeline.lost,
+        "processes": rows(timeline.processes),
+        "folders": rows(timeline.folders),
+    }

@@ -1,0 +1,221 @@
+"""What a report says of one build beyond its figures: the image, the causes, the processes.
+
+What cannot be found out is not an error: a report of block traces alone is a report too. It says
+what is missing, and why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bootprof.errors import BootprofError
+from bootprof.files import file_digest
+from bootprof.report.comparison import Build
+from bootprof.report.imagemap import ImageMap, map_image
+from bootprof.report.timeline import Timeline, make_timeline
+from optimizer.attribution import Attribution, attribute, common, needed_reads, pass_seconds
+from optimizer.demand import Demand, demand_of, resolve, touched_by
+from optimizer.drives.models import Drive
+from optimizer.drives.seek import modelled_seconds
+from optimizer.errors import FormatError, InputError
+from optimizer.formats.blocktrace import BlockTrace
+from optimizer.formats.bootlog import read_bootlog
+from optimizer.formats.events import Bootlog
+from optimizer.images.iso9660 import IsoLayout, find_squashfs, is_iso, read_iso
+from optimizer.images.squashfs.layout import InodeType, Layout, read_layout
+
+
+@dataclass(frozen=True, eq=False)
+class Causes:
+    """Why a boot read what it read, on a modelled drive.
+
+    Attributes:
+        drive: The drive.
+        found: Every byte and every seek by its cause.
+        modelled_seconds: What the reads cost.
+        limit_seconds: What one pass over all that the boot needs would cost.
+        read_limit_seconds: The same without what the boot did not read after all.
+        files: Number of files that the boot touched.
+        missing: Number of touched paths that the image does not have.
+    """
+
+    drive: Drive
+    found: Attribution
+    modelled_seconds: float
+    limit_seconds: float
+    read_limit_seconds: float
+    files: int
+    missing: int
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is known of one build. Where a part is None, ``absent`` says why, by its name.
+
+    Attributes:
+        image: The image, if it is there and is the one that was booted.
+        image_map: Where everything lies on it.
+        causes: Why it was read.
+        timeline: Who read what.
+        absent: Reasons, by the names ``image_map``, ``causes`` and ``timeline``.
+    """
+
+    image: Path | None
+    image_map: ImageMap | None
+    causes: Causes | None
+    timeline: Timeline | None
+    absent: Mapping[str, str]
+
+
+def gather(build: Build, drives: Sequence[Drive]) -> Evidence:
+    """Find out what can be found out about a build.
+
+    Args:
+        build: The build; its image, its bootlog and ``profile.json`` are looked for beside its
+            block trace.
+        drives: Causes are told for the first of these that the image fits on.
+    """
+    absent: dict[str, str] = {}
+    folder = build.path.parent
+    image, layout, iso = None, None, None
+    try:
+        image = find_image(build)
+        layout = read_layout(image, find_squashfs(image))
+        iso = read_iso(image) if is_iso(image) else None
+    except (BootprofError, OSError) as error:
+        absent["image_map"] = absent["causes"] = sentence(error)
+    timeline = None
+    try:
+        bootlog = load_events(folder)
+        timeline = make_timeline(bootlog, sizes_of(bootlog, layout) if layout else None)
+        if timeline is None:
+            raise InputError(f"{folder / 'bootlog.events'} holds no access to a file of the image")
+    except (BootprofError, OSError) as error:
+        absent["timeline"] = sentence(error)
+    image_map = causes = None
+    if layout is not None:
+        trace = build.trace
+        needed = None
+        try:
+            demand = demand_from(folder, layout)
+            needed = needed_reads(layout, demand, trace.reads, iso)
+            causes = causes_of(trace, layout, iso, demand, drives, needed)
+        except (BootprofError, OSError) as error:
+            absent["causes"] = sentence(error)
+        image_map = map_image(layout, trace.image_bytes, trace.reads, needed)
+    return Evidence(image, image_map, causes, timeline, absent)
+
+
+def sentence(error: BootprofError | OSError) -> str:
+    """Return an error as a reason."""
+    if isinstance(error, BootprofError):
+        return error.message
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
+def find_image(build: Build) -> Path:
+    """Return the image that a build's trace was made of.
+
+    It is looked for where ``profile.json`` says, and beside the profile.
+
+    Raises:
+        InputError: It is not there, or it is another one.
+    """
+    folder, trace = build.path.parent, build.trace
+    places = [folder / trace.image, folder.parent / trace.image]
+    digest = trace.image_sha256
+    description = folder / "profile.json"
+    if description.is_file():
+        try:
+            described = json.loads(description.read_bytes())
+            named = Path(described["image"])
+            digest = digest or str(described.get("image_sha256") or "")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FormatError(f"{description}: names no image") from error
+        places = [named, folder.parent / named, folder.parent / named.name, *places]
+    present = next((place for place in places if place.is_file()), None)
+    if present is None:
+        raise InputError(f"the image {places[0]} is not there")
+    same = present.stat().st_size == trace.image_bytes
+    if same and digest:
+        same = file_digest(present) == digest
+    if not same:
+        raise InputError(f"{present} is not the image that was booted: it was built again since")
+    return present
+
+
+def load_events(folder: Path) -> Bootlog:
+    """Return the rich bootlog of a profile.
+
+    Raises:
+        InputError: It has none.
+        FormatError: It is none.
+    """
+    file = folder / "bootlog.events"
+    if not file.is_file():
+        raise InputError(f"{folder} holds no bootlog.events, which has times and processes")
+    with file.open("rb") as stream:
+        return read_bootlog(stream, str(file))
+
+
+def sizes_of(bootlog: Bootlog, layout: Layout) -> dict[bytes, int]:
+    """Return the sizes of the files of a bootlog; symbolic links count with what they point to."""
+    sizes = {}
+    for path in bootlog.paths:
+        way = resolve(layout, path) if path.startswith(b"/") else None
+        if way:
+            inode = layout.inodes[int(layout.entries["inode"][way[-1]])]
+            if inode["type"] == InodeType.FILE:
+                sizes[path] = int(inode["size_bytes"])
+    return sizes
+
+
+def demand_from(folder: Path, layout: Layout) -> Demand:
+    """Return what a boot needs of its image by its bootlog.
+
+    Raises:
+        InputError: There is no bootlog, or it is of other files.
+        FormatError: It is none.
+    """
+    names = ("bootlog.events", "bootlog.list")
+    bootlog = next((folder / name for name in names if (folder / name).is_file()), None)
+    if bootlog is None:
+        raise InputError(f"{folder} holds no bootlog, so it is not known what the boot needed")
+    demand = demand_of(layout, touched_by(bootlog))
+    if not demand.files:
+        raise InputError(f"{bootlog}: none of its files is in the image")
+    return demand
+
+
+def causes_of(
+    trace: BlockTrace,
+    layout: Layout,
+    iso: IsoLayout | None,
+    demand: Demand,
+    drives: Sequence[Drive],
+    needed: np.ndarray[tuple[int, ...], np.dtype[np.void]],
+) -> Causes:
+    """Return why a boot read what it read, on the first drive that its image fits on.
+
+    Raises:
+        InputError: It fits on none, or nothing was read.
+    """
+    drive = next((each for each in drives if trace.image_bytes <= each.capacity_bytes), None)
+    if drive is None:
+        raise InputError("the image fits on none of the drives")
+    if not len(trace.reads):
+        raise InputError("the block trace holds no reads")
+    return Causes(
+        drive=drive,
+        found=attribute(trace.reads, layout, demand, drive, iso),
+        modelled_seconds=modelled_seconds(trace.reads, drive),
+        limit_seconds=pass_seconds(needed, drive),
+        read_limit_seconds=pass_seconds(common(needed, trace.reads), drive),
+        files=demand.files,
+        missing=len(demand.missing),
+    )

@@ -1,0 +1,1 @@
+"""Drives: models of their time, and the seeks of a block trace."""

@@ -1,0 +1,117 @@
+"""What a block trace costs: seek distance, and the time that a drive needs for it.
+
+*Seek distance* is the sum over all reads of |offset - end of the previous read|, in bytes. It does
+not depend on any drive. The head stands at offset 0 at power-on, so the first read counts with its
+offset. A read is *non-contiguous* if its distance is not 0.
+
+*Modelled time* is the sum over all reads of overhead + positioning + transfer, with the formulas
+and sources of :mod:`optimizer.drives.models`.
+
+The *bound* of a trace is the modelled time of one ascending pass over the bytes that it read, each
+byte once and each stretch without a gap in one request. No order of the same bytes on the same
+places can be faster in this model; moving them to other places can.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optimizer.drives.models import Drive
+from optimizer.formats.blocktrace import READ_DTYPE
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures of a block trace that do not depend on a drive.
+
+    Attributes:
+        reads: Number of reads.
+        bytes: Sum of their lengths.
+        unique_bytes: Bytes that were read at least once.
+        noncontiguous_reads: Reads that do not start where the one before them ended.
+        seek_distance_bytes: Sum over reads of |offset - end of the previous read|.
+    """
+
+    reads: int
+    bytes: int
+    unique_bytes: int
+    noncontiguous_reads: int
+    seek_distance_bytes: int
+
+
+def previous_ends(reads: NDArray[np.void]) -> NDArray[np.int64]:
+    """Return where the head stands before each read, in bytes, shape (reads,)."""
+    ends = np.zeros(len(reads), dtype=np.int64)
+    ends[1:] = (reads["offset_bytes"] + reads["length_bytes"])[:-1]
+    return ends
+
+
+def seek_distances(reads: NDArray[np.void]) -> NDArray[np.int64]:
+    """Return |offset - end of the previous read| of each read in bytes, shape (reads,)."""
+    return np.asarray(np.abs(reads["offset_bytes"] - previous_ends(reads)))
+
+
+def figures(reads: NDArray[np.void]) -> Figures:
+    """Return the figures of a block trace.
+
+    Args:
+        reads: Shape (reads,), of :data:`optimizer.formats.blocktrace.READ_DTYPE`.
+    """
+    distances = seek_distances(reads)
+    return Figures(
+        reads=len(reads),
+        bytes=int(reads["length_bytes"].sum()),
+        unique_bytes=int(ascending_pass(reads)["length_bytes"].sum()),
+        noncontiguous_reads=int(np.count_nonzero(distances)),
+        seek_distance_bytes=int(distances.sum()),
+    )
+
+
+def ascending_pass(reads: NDArray[np.void]) -> NDArray[np.void]:
+    """Return the reads of one ascending pass over the same bytes.
+
+    Args:
+        reads: Shape (reads,), of :data:`optimizer.formats.blocktrace.READ_DTYPE`.
+
+    Returns:
+        Reads that neither overlap nor touch, in ascending order, at time 0; same type.
+    """
+    if not len(reads):
+        return reads
+    order = np.argsort(reads["offset_bytes"], kind="stable")
+    starts = reads["offset_bytes"][order]
+    # How far the bytes reach that all reads up to this one cover.
+    reach = np.maximum.accumulate(starts + reads["length_bytes"][order])
+    first = np.concatenate(([True], starts[1:] > reach[:-1]))
+    last = np.concatenate((first[1:], [True]))
+    merged = np.zeros(int(first.sum()), dtype=READ_DTYPE)
+    merged["offset_bytes"] = starts[first]
+    merged["length_bytes"] = reach[last] - starts[first]
+    return merged
+
+
+def read_seconds(reads: NDArray[np.void], drive: Drive) -> NDArray[np.float64]:
+    """Return the modelled time of each read on a drive in seconds, shape (reads,).
+
+    Args:
+        reads: Shape (reads,), of :data:`optimizer.formats.blocktrace.READ_DTYPE`; all within the
+            capacity of the drive.
+        drive: The drive; the image starts at its offset 0.
+    """
+    offsets = reads["offset_bytes"]
+    transfer = drive.pass_seconds(offsets + reads["length_bytes"]) - drive.pass_seconds(offsets)
+    positioning = drive.positioning_seconds(previous_ends(reads), offsets)
+    return np.asarray(drive.overhead_ms / 1e3 + positioning + transfer)
+
+
+def modelled_seconds(reads: NDArray[np.void], drive: Drive) -> float:
+    """Return the modelled time of a block trace on a drive in seconds."""
+    return float(read_seconds(reads, drive).sum())
+
+
+def bound_seconds(reads: NDArray[np.void], drive: Drive) -> float:
+    """Return the modelled time of one ascending pass over the bytes that a block trace read."""
+    return modelled_seconds(ascending_pass(reads), drive)

@@ -1,0 +1,1 @@
+"""Files that bootprof reads and writes: one module a format."""

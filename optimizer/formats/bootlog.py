@@ -1,0 +1,484 @@
+"""The two file formats of a bootlog; docs/bootlog.md describes them, nothing else handles them.
+
+A bootlog is **plain** (distinct paths, one a line, in order of first access) or **rich** (every
+event with all of its fields). The first line tells which one a file is. Everything is bytes: a path
+may hold any byte but NUL, and a carriage return is a byte like any other.
+
+numpy is imported by the functions that need it only, so that a plain bootlog is read at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
+
+from optimizer.errors import FormatError
+
+if TYPE_CHECKING:
+    from optimizer.formats.events import Bootlog, Event
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION: Final = 1
+OPERATIONS: Final = (b"open", b"exec", b"map", b"read", b"fault", b"cache", b"block")
+"""Names of :class:`optimizer.formats.events.Operation`, in the order of their values."""
+
+_MAGIC = b"#bootprof-bootlog "
+_OTHER_MAGIC = b"#bootprof-"
+_BLOCK_BYTES = 1 << 16
+# A path of PATH_MAX bytes, all of them escaped, has 16 KiB: a longer line is not from a bootlog.
+_LINE_LIMIT_BYTES = 1 << 20
+_EVENT_FIELDS = (
+    (rb"\d{1,19}", "time in nanoseconds"),
+    (rb"\d{1,10}", "pid"),
+    (rb"[^\t\n]*", "command"),
+    (b"|".join(OPERATIONS), "operation"),
+    (rb"\d{1,19}", "offset in bytes"),
+    (rb"\d{1,19}", "length in bytes"),
+    (rb"\d{1,10}:\d{1,10}", "device as major:minor"),
+    (rb"\d{1,20}", "inode"),
+    (rb"[^\t\n]*", "type of the file system"),
+    (rb"[^\t\n]*", "path"),
+)
+_EVENT = re.compile(
+    b"^" + rb"\t".join(b"(" + pattern + b")" for pattern, _ in _EVENT_FIELDS) + b"$", re.MULTILINE
+)
+_HEADER_KEY = re.compile(r"[A-Za-z0-9_.-]+\Z")
+_PLAIN_ESCAPED = re.compile(rb"\\(012|134)")
+_PLAIN_SPECIAL = re.compile(rb"\n|\\(?=012|134)")
+_RICH_ESCAPED = re.compile(rb"\\(?!000)([0-3][0-7]{2})")
+_RICH_SPECIAL = re.compile(rb"[\t\n\r\\]")
+
+_Row = tuple[bytes, ...]
+
+
+def iterate_paths(
+    stream: BinaryIO,
+    name: str,
+    *,
+    skip: Container[bytes] = (),
+    skipped: set[bytes] | None = None,
+) -> Iterator[bytes]:
+    """Read the paths of a bootlog of either kind, in the order of access, repeats included.
+
+    Args:
+        stream: The bootlog, read to its end in blocks of 64 KiB.
+        name: What to call it in errors.
+        skip: Types of file systems whose events are passed over. A plain bootlog does not tell the
+            file system, so nothing of it is passed over.
+        skipped: If given, the paths that were passed over are added to it.
+
+    Raises:
+        FormatError: Not a bootlog, or a line of it is wrong. What comes before that line has been
+            given out by then.
+    """
+    return chain.from_iterable(_path_blocks(stream, name, skip, skipped))
+
+
+def distinct_paths(
+    stream: BinaryIO,
+    name: str,
+    *,
+    skip: Container[bytes] = (),
+    skipped: set[bytes] | None = None,
+) -> dict[bytes, None]:
+    """Read the distinct paths of a bootlog of either kind, in the order of first access.
+
+    The same as the keys that :func:`iterate_paths` would make in a dictionary, in two thirds of the
+    time: what repeats within a block is found while the block is still in the processor's cache.
+    Arguments and errors are those of :func:`iterate_paths`.
+    """
+    paths: dict[bytes, None] = {}
+    for block in _path_blocks(stream, name, skip, skipped):
+        paths.update(dict.fromkeys(block))
+    return paths
+
+
+def iterate_events(stream: BinaryIO, name: str) -> Iterator[Event]:
+    """Read the events of a rich bootlog one by one.
+
+    Args:
+        stream: The bootlog.
+        name: What to call it in errors.
+
+    Raises:
+        FormatError: Not a rich bootlog, or a line of it is wrong.
+    """
+    first = _first_of_rich(stream, name)
+    for rows in _rows(stream, name, first, _Notes()):
+        for row in rows:
+            yield _event(row)
+
+
+def read_bootlog(stream: BinaryIO, name: str) -> Bootlog:
+    """Read a rich bootlog whole.
+
+    A last line without its newline is what a killed recorder or a full disk leaves: it is left out,
+    counted in ``Bootlog.truncated`` and logged as a warning.
+
+    Args:
+        stream: The bootlog.
+        name: What to call it in errors.
+
+    Raises:
+        FormatError: Not a rich bootlog, or a line of it is wrong.
+    """
+    import numpy as np
+
+    from optimizer.formats.events import EVENT_DTYPE, Bootlog
+
+    first = _first_of_rich(stream, name)
+    notes = _Notes()
+    commands: dict[bytes, int] = {}
+    file_systems: dict[bytes, int] = {}
+    paths: dict[bytes, int] = {}
+    operations = {operation: value for value, operation in enumerate(OPERATIONS)}
+    parts = []
+    for rows in _rows(stream, name, first, notes):
+        columns = list(zip(*rows, strict=True))
+        part = np.empty(len(rows), EVENT_DTYPE)
+        devices = [device.split(b":") for device in columns[6]]
+        part["time_ns"] = list(map(int, columns[0]))
+        part["pid"] = list(map(int, columns[1]))
+        part["command"] = _indices(columns[2], commands)
+        part["operation"] = [operations[operation] for operation in columns[3]]
+        part["offset_bytes"] = list(map(int, columns[4]))
+        part["length_bytes"] = list(map(int, columns[5]))
+        part["device_major"] = [int(major) for major, _ in devices]
+        part["device_minor"] = [int(minor) for _, minor in devices]
+        part["inode"] = np.array(list(map(int, columns[7])), np.uint64)
+        part["file_system"] = _indices(columns[8], file_systems)
+        part["path"] = _indices(columns[9], paths)
+        parts.append(part)
+    lost = int(notes.header.pop("lost", "0"))
+    return Bootlog(
+        header=notes.header,
+        lost=lost,
+        events=np.concatenate(parts) if parts else np.empty(0, EVENT_DTYPE),
+        commands=list(commands),
+        file_systems=list(file_systems),
+        paths=list(paths),
+        truncated=notes.truncated,
+    )
+
+
+def write_plain(stream: BinaryIO, paths: Iterable[bytes]) -> None:
+    """Write a plain bootlog.
+
+    Args:
+        stream: Where to.
+        paths: Absolute paths in the order of access; repeats are left out.
+
+    Raises:
+        ValueError: A path is not absolute or holds a NUL.
+    """
+    distinct = dict.fromkeys(paths)
+    for path in distinct:
+        if not path.startswith(b"/") or b"\0" in path:
+            raise ValueError(f"not an absolute path: {path!r}")
+    stream.writelines(encode_plain(path) + b"\n" for path in distinct)
+
+
+def write_rich(stream: BinaryIO, bootlog: Bootlog) -> None:
+    """Write a rich bootlog.
+
+    Args:
+        stream: Where to.
+        bootlog: The events, with a header whose keys are of letters, digits, ``_``, ``.``, ``-``.
+
+    Raises:
+        ValueError: A key of the header has other characters, or a text holds a NUL.
+    """
+    stream.write(_MAGIC + b"%d\n" % SCHEMA_VERSION)
+    for key, value in [*bootlog.header.items(), ("lost", str(bootlog.lost))]:
+        if not _HEADER_KEY.match(key):
+            raise ValueError(f"not a header key: {key!r}")
+        text = encode_rich(value.encode(errors="surrogateescape"))
+        stream.write(b"#" + key.encode() + b": " + text + b"\n")
+    commands = [encode_rich(text) for text in bootlog.commands]
+    types = [encode_rich(text) for text in bootlog.file_systems]
+    paths = [encode_rich(text) for text in bootlog.paths]
+    for start in range(0, len(bootlog.events), 65536):
+        rows = bootlog.events[start : start + 65536].tolist()
+        stream.writelines(
+            b"%d\t%d\t%b\t%b\t%d\t%d\t%d:%d\t%d\t%b\t%b\n"
+            % (
+                *row[:2],
+                commands[row[2]],
+                OPERATIONS[row[3]],
+                *row[4:9],
+                types[row[9]],
+                paths[row[10]],
+            )
+            for row in rows
+        )
+
+
+def encode_plain(path: bytes) -> bytes:
+    r"""Return a path as it stands in a plain bootlog.
+
+    A newline becomes ``\012``; a backslash becomes ``\134`` only where reading it back would take
+    it for the start of one of these two.
+    """
+    if b"\n" not in path and b"\\" not in path:
+        return path
+    return _PLAIN_SPECIAL.sub(lambda found: rb"\012" if found[0] == b"\n" else rb"\134", path)
+
+
+def decode_plain(line: bytes) -> bytes:
+    """Return the path of a line of a plain bootlog, without its newline."""
+    return _PLAIN_ESCAPED.sub(lambda found: b"\n" if found[1] == b"012" else b"\\", line)
+
+
+def encode_rich(text: bytes) -> bytes:
+    """Return a command, file system or path as it stands in a rich bootlog.
+
+    Raises:
+        ValueError: It holds a NUL.
+    """
+    if b"\0" in text:
+        raise ValueError(f"a bootlog cannot hold a NUL: {text!r}")
+    return _RICH_SPECIAL.sub(lambda found: b"\\%03o" % found[0][0], text)
+
+
+def decode_rich(text: bytes) -> bytes:
+    """Return the text of a field of a rich bootlog.
+
+    Every backslash with three octal digits is decoded, whatever byte but NUL it stands for; any
+    other backslash stands for itself.
+    """
+    if b"\\" not in text:
+        return text
+    return _RICH_ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), text)
+
+
+@dataclass
+class _Notes:
+    """What is gathered beside the events while a rich bootlog is read."""
+
+    header: dict[str, str] = field(default_factory=dict)
+    truncated: int = 0
+
+
+def _is_rich(first: bytes, name: str) -> bool:
+    """Tell from the first line whether a bootlog is rich."""
+    if not first.startswith(_OTHER_MAGIC):
+        return False
+    if not first.startswith(_MAGIC):
+        kind = first[1:].split()[0].decode(errors="replace")
+        raise FormatError(
+            f"{name}:1: this is a file of kind {kind}, not a bootlog",
+            hint="give the bootlog.list or bootlog.events of the profile",
+        )
+    version = first[len(_MAGIC) :].removesuffix(b"\n")
+    if version != b"%d" % SCHEMA_VERSION:
+        raise FormatError(
+            f"{name}:1: bootlog of schema version {_shown(version)}; "
+            f"this program reads version {SCHEMA_VERSION}",
+            hint="read it with the version of bootprof that wrote it, or record it again",
+        )
+    return True
+
+
+def _path_blocks(
+    stream: BinaryIO, name: str, skip: Container[bytes], skipped: set[bytes] | None
+) -> Iterator[Iterable[bytes]]:
+    """Return the paths of either kind, a block at a time."""
+    first = stream.readline(_LINE_LIMIT_BYTES)
+    if _is_rich(first, name):
+        notes = _Notes()
+        return (_rich_paths(rows, skip, skipped) for rows in _rows(stream, name, first, notes))
+    return _plain_blocks(stream, name, first)
+
+
+def _first_of_rich(stream: BinaryIO, name: str) -> bytes:
+    first = stream.readline(_LINE_LIMIT_BYTES)
+    if not _is_rich(first, name):
+        raise FormatError(
+            f"{name}:1: not a rich bootlog: the first line is not {_shown(_MAGIC + b'1')}",
+            hint="a plain list of paths does not tell times and offsets; give bootlog.events",
+        )
+    return first
+
+
+def _blocks(stream: BinaryIO, name: str, first: bytes) -> Iterator[tuple[int, bytes]]:
+    """Cut a stream into blocks of whole lines.
+
+    Yields:
+        Number of the first line of the block, and the block. Each one ends with a newline, but
+        the last one if the stream does not.
+    """
+    number = 1
+    rest = first
+    while chunk := stream.read(_BLOCK_BYTES):
+        data = rest + chunk
+        end = data.rfind(b"\n") + 1
+        if len(data) - end > _LINE_LIMIT_BYTES:
+            _wrong(name, number + data.count(b"\n"), "the line is too long for a path")
+        if end:
+            block = data[:end]
+            _refuse_nul(block, name, number)
+            yield number, block
+            number += block.count(b"\n")
+        rest = data[end:]
+    if rest:
+        _refuse_nul(rest, name, number)
+        yield number, rest
+
+
+def _refuse_nul(block: bytes, name: str, number: int) -> None:
+    position = block.find(b"\0")
+    if position >= 0:
+        _wrong(name, number + block.count(b"\n", 0, position), "NUL byte: this is not a text file")
+
+
+def _plain_blocks(stream: BinaryIO, name: str, first: bytes) -> Iterator[list[bytes]]:
+    for _, block in _blocks(stream, name, first):
+        lines = block.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        if b"\n\n" in block or block.startswith(b"\n"):
+            lines = [line for line in lines if line]
+        if rb"\012" in block or rb"\134" in block:
+            lines = [decode_plain(line) if b"\\" in line else line for line in lines]
+        yield lines
+
+
+def _rich_paths(
+    rows: list[_Row], skip: Container[bytes], skipped: set[bytes] | None
+) -> Iterator[bytes]:
+    for row in rows:
+        path = row[9]
+        if not path:
+            continue
+        if row[8] not in skip:
+            yield decode_rich(path)
+        elif skipped is not None:
+            skipped.add(decode_rich(path))
+
+
+def _rows(stream: BinaryIO, name: str, first: bytes, notes: _Notes) -> Iterator[list[_Row]]:
+    """Cut a rich bootlog into the ten fields of each event, as they stand in the file.
+
+    Header lines are gathered in ``notes`` wherever they stand: a recorder knows at its end only
+    what it lost.
+    """
+    for number, block in _blocks(stream, name, first):
+        if not block.endswith(b"\n"):
+            end = block.rfind(b"\n") + 1
+            last = number + block.count(b"\n")
+            log.warning("%s:%d: the last line is cut short and left out", name, last)
+            notes.truncated = 1
+            block = block[:end]
+        lines = block.count(b"\n")
+        if block.startswith(b"#") or b"\n#" in block:
+            headers = _read_header(block, name, number, notes.header)
+        else:
+            headers = 0
+        rows: list[_Row] = _EVENT.findall(block)
+        if len(rows) != lines - headers or any(_out_of_range(row) is not None for row in rows):
+            _explain(block, name, number)
+        if rows:
+            yield rows
+
+
+def _read_header(block: bytes, name: str, number: int, header: dict[str, str]) -> int:
+    """Take in the header lines of a block; return how many there are."""
+    count = 0
+    for offset, line in enumerate(block.split(b"\n")):
+        if not line.startswith(b"#"):
+            continue
+        count += 1
+        if number + offset == 1:
+            continue
+        key, colon, value = line[1:].partition(b":")
+        text = key.decode(errors="replace")
+        if not colon or not _HEADER_KEY.match(text):
+            _wrong(name, number + offset, f"not '#key: value': {_shown(line)}")
+        if text == "lost" and not value.strip().isdigit():
+            _wrong(name, number + offset, f"lost: not a number of events: {_shown(value)}")
+        header[text] = decode_rich(value.removeprefix(b" ")).decode(errors="surrogateescape")
+    return count
+
+
+# What the fields of EVENT_DTYPE hold: the pattern of an event lets a few digits more through.
+_LIMITS = ((0, 2**63), (1, 2**31), (4, 2**63), (5, 2**63), (7, 2**64))
+
+
+def _out_of_range(row: _Row) -> int | None:
+    """Return the position of the first field whose value is too large, or None."""
+    # Shorter numbers fit anyway; these checks keep the conversions below off the usual path.
+    if (
+        len(row[0]) < 19
+        and len(row[1]) < 10
+        and len(row[4]) < 19
+        and len(row[5]) < 19
+        and len(row[6]) < 11
+        and len(row[7]) < 20
+    ):
+        return None
+    for position, limit in _LIMITS:
+        if int(row[position]) >= limit:
+            return position
+    return 6 if any(int(part) >= 2**32 for part in row[6].split(b":")) else None
+
+
+def _explain(block: bytes, name: str, number: int) -> NoReturn:
+    """Raise the error for the first wrong event line of a block."""
+    for offset, line in enumerate(block.removesuffix(b"\n").split(b"\n")):
+        if line.startswith(b"#"):
+            continue
+        fields = line.split(b"\t")
+        if len(fields) != len(_EVENT_FIELDS):
+            _wrong(
+                name,
+                number + offset,
+                f"an event has {len(_EVENT_FIELDS)} fields separated by tabs, this line has "
+                f"{len(fields)}: {_shown(line)}",
+            )
+        for text, (pattern, meaning) in zip(fields, _EVENT_FIELDS, strict=True):
+            if not re.fullmatch(pattern, text):
+                _wrong(name, number + offset, f"{meaning} expected, found {_shown(text)}")
+        position = _out_of_range(tuple(fields))
+        if position is not None:
+            meaning = _EVENT_FIELDS[position][1]
+            _wrong(name, number + offset, f"{meaning} is out of range: {_shown(fields[position])}")
+    raise AssertionError("called for a block without a wrong line")
+
+
+def _event(row: _Row) -> Event:
+    from optimizer.formats.events import Event, Operation
+
+    major, minor = row[6].split(b":")
+    return Event(
+        time_ns=int(row[0]),
+        pid=int(row[1]),
+        command=decode_rich(row[2]),
+        operation=Operation(OPERATIONS.index(row[3])),
+        offset_bytes=int(row[4]),
+        length_bytes=int(row[5]),
+        device_major=int(major),
+        device_minor=int(minor),
+        inode=int(row[7]),
+        file_system=decode_rich(row[8]),
+        path=decode_rich(row[9]),
+    )
+
+
+def _indices(texts: Iterable[bytes], table: dict[bytes, int]) -> list[int]:
+    """Return the position of each text in a table, which new ones are added to."""
+    return [table.setdefault(text, len(table)) for text in map(decode_rich, texts)]
+
+
+def _wrong(name: str, line: int, what: str) -> NoReturn:
+    raise FormatError(f"{name}:{line}: {what}", hint="docs/bootlog.md describes both formats")
+
+
+def _shown(text: bytes) -> str:
+    """Return bytes as one line of printable text of moderate length."""
+    cut = text[:80] + (b"..." if len(text) > 80 else b"")
+    return ascii(cut.decode(errors="surrogateescape"))

@@ -1,0 +1,1 @@
+"""Images: what lies where in them."""

@@ -1,0 +1,240 @@
+"""The directory tree of a squashfs: names, and where each one's inode stands.
+
+The walk follows references from the root, as the kernel does, and does as little as it can for
+each entry; the inodes themselves are decoded in bulk by :mod:`optimizer.images.squashfs.inodes`.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optimizer.images.squashfs.format import METADATA_BYTES, Source, Superblock, Table
+
+DIRECTORY_HEADER = struct.Struct("<III")
+DIRECTORY_ENTRY = struct.Struct("<HhHH")
+ENTRIES_OF_A_HEADER = 256
+INODE_TYPE = struct.Struct("<H")
+# Fields start, size, offset behind the 16 bytes that all inodes begin with.
+BASIC_DIRECTORY = struct.Struct("<16xI4xHH4x")
+EXTENDED_DIRECTORY = struct.Struct("<16x4xII4x2xH4x")
+# The size in a directory's inode counts "." and ".." as this many bytes.
+SIZE_OF_DOTS = 3
+
+# Depth makes paths long: a tree of a few thousand directories inside each other would make
+# gigabytes of them. Real images have 50 to 100 bytes a path.
+FREE_PATH_BYTES = 64 << 20
+LARGEST_MEAN_PATH_BYTES = 512
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Every directory entry, the root first, then directory by directory.
+
+    Attributes:
+        paths: Absolute paths; entry i of all fields belongs to path i.
+        parents: Index of the directory's own path; the root is its own parent.
+        types: Basic type of the inode as the directory entry has it.
+        inode_offsets: Place of the inode in the decompressed inode table.
+        entry_offsets: Place of the entry in the decompressed directory table; -1 for the root.
+    """
+
+    paths: list[bytes]
+    parents: NDArray[np.int64]
+    types: NDArray[np.uint8]
+    inode_offsets: NDArray[np.int64]
+    entry_offsets: NDArray[np.int64]
+
+
+class BlockMap:
+    """From (position of a metadata block on the image, offset in it) to the decompressed table."""
+
+    def __init__(self, source: Source, table: Table) -> None:
+        self.source = source
+        self.what = table.kind.label
+        starts = (table.blocks["offset_bytes"] - table.offset_bytes).tolist()
+        inflated = table.blocks["inflated_offset_bytes"].tolist()
+        self.base = dict(zip(starts, inflated, strict=True))
+        self.start_bytes = table.offset_bytes - source.offset_bytes
+
+    def block(self, start: int, who: str) -> int:
+        """Return where the block at ``start`` (from the table's first byte) was inflated to."""
+        base: int | None = self.base.get(start)
+        if base is None:
+            self.source.fail(
+                f"{who} points to {self.what} + {start:#x}, where no metadata block begins"
+            )
+        return base
+
+
+def walk(source: Source, superblock: Superblock, inodes: Table, directories: Table) -> Tree:
+    """Walk all directories from the root.
+
+    Raises:
+        FormatError: An entry points nowhere, a directory stands in two places or in itself, or
+            the names make no sense.
+    """
+    return _Walk(source, inodes, directories).run(superblock.root_inode)
+
+
+class _Walk:
+    """State of one walk: the lists that become a :class:`Tree`."""
+
+    def __init__(self, source: Source, inodes: Table, directories: Table) -> None:
+        self.source = source
+        self.inode_map = BlockMap(source, inodes)
+        self.directory_map = BlockMap(source, directories)
+        self.inode_bytes = inodes.inflated
+        self.listing_bytes = directories.inflated
+        self.paths: list[bytes] = [b"/"]
+        self.parents: list[int] = [0]
+        self.types: list[int] = [1]
+        self.inode_offsets: list[int] = []
+        self.entry_offsets: list[int] = [-1]
+        self.path_bytes = 0
+        self.listed_bytes = 0
+
+    def run(self, root_reference: int) -> Tree:
+        offset = root_reference & 0xFFFF
+        if offset >= METADATA_BYTES:
+            self.source.fail(f"superblock: offset {offset} of the root inode is out of its block")
+        root = self.inode_map.block(root_reference >> 16, "superblock: root inode") + offset
+        self.inode_offsets.append(root)
+        visited: set[int] = set()
+        waiting = [0]
+        while waiting:
+            index = waiting.pop()
+            if self.inode_offsets[index] in visited:
+                self.source.fail(f"directory {self.name(index)} stands in two places of the tree")
+            visited.add(self.inode_offsets[index])
+            first_child = len(self.paths)
+            self.list_directory(index)
+            waiting += [
+                child
+                for child in range(len(self.paths) - 1, first_child - 1, -1)
+                if self.types[child] == 1
+            ]
+        return Tree(
+            self.paths,
+            np.array(self.parents, np.int64),
+            np.array(self.types, np.uint8),
+            np.array(self.inode_offsets, np.int64),
+            np.array(self.entry_offsets, np.int64),
+        )
+
+    def name(self, index: int) -> str:
+        """Return a path for a message, with nothing in it that a terminal acts on."""
+        return printable(self.paths[index])
+
+    def listing(self, index: int) -> tuple[int, int]:
+        """Return where the listing of a directory begins and ends in the directory table."""
+        position = self.inode_offsets[index]
+        data = self.inode_bytes
+        where = f"inode table + {position:#x} (decompressed): inode of {self.name(index)}"
+        if position + EXTENDED_DIRECTORY.size > len(data):
+            basic_fits = position + BASIC_DIRECTORY.size <= len(data)
+            if not basic_fits or INODE_TYPE.unpack_from(data, position)[0] != 1:
+                self.source.fail(f"{where} is cut off by the end of the table")
+        inode_type = INODE_TYPE.unpack_from(data, position)[0]
+        if inode_type == 1:
+            start, size, offset = BASIC_DIRECTORY.unpack_from(data, position)
+        elif inode_type == 8:
+            size, start, offset = EXTENDED_DIRECTORY.unpack_from(data, position)
+        else:
+            self.source.fail(f"{where} has type {inode_type}, its directory entry says directory")
+        if size <= SIZE_OF_DOTS:
+            return 0, 0
+        if offset >= METADATA_BYTES:
+            self.source.fail(f"{where} has offset {offset}, out of its metadata block")
+        begin = self.directory_map.block(start, where) + offset
+        end = begin + size - SIZE_OF_DOTS
+        # Listings share nothing, so all of them together are no longer than the table.
+        self.listed_bytes += end - begin
+        if end > len(self.listing_bytes) or self.listed_bytes > len(self.listing_bytes):
+            self.source.fail(f"{where} lists {size} bytes, more than the directory table has")
+        return begin, end
+
+    def list_directory(self, directory: int) -> None:
+        """Append the entries of one directory."""
+        position, end = self.listing(directory)
+        data = self.listing_bytes
+        prefix = self.paths[directory]
+        if prefix != b"/":
+            prefix += b"/"
+        unpack = DIRECTORY_ENTRY.unpack_from
+        add_path = self.paths.append
+        add_type = self.types.append
+        add_inode = self.inode_offsets.append
+        add_entry = self.entry_offsets.append
+        before = len(self.paths)
+        names: list[bytes] = []
+        while position < end:
+            if position + DIRECTORY_HEADER.size > end:
+                self.fail_at(position, directory, "half a header")
+            count, start, _ = DIRECTORY_HEADER.unpack_from(data, position)
+            if count >= ENTRIES_OF_A_HEADER:
+                self.fail_at(position, directory, f"header of {count + 1} entries")
+            position += DIRECTORY_HEADER.size
+            self.count_path_bytes((count + 1) * len(prefix))
+            base = self.inode_map.base.get(start)
+            if base is None:
+                who = f"directory table + {position:#x} (decompressed)"
+                base = self.inode_map.block(start, who)
+            for _ in range(count + 1):
+                if position + 9 > end:
+                    self.fail_at(position, directory, "half an entry")
+                offset, _, kind, name_bytes = unpack(data, position)
+                if name_bytes > 255 or not 1 <= kind <= 7 or offset >= METADATA_BYTES:
+                    self.fail_at(
+                        position,
+                        directory,
+                        f"entry of type {kind} with a name of {name_bytes + 1} bytes and its "
+                        f"inode at offset {offset}",
+                    )
+                add_entry(position)
+                position += 9 + name_bytes
+                name = data[position - name_bytes - 1 : position]
+                names.append(name)
+                add_path(prefix + name)
+                add_type(kind)
+                add_inode(base + offset)
+            if position > end:
+                self.fail_at(position, directory, "name behind the end of the listing")
+        self.parents += [directory] * (len(self.paths) - before)
+        self.check_names(names, directory)
+
+    def count_path_bytes(self, more_bytes: int) -> None:
+        """Refuse a tree before the directory parts of its paths fill the memory."""
+        self.path_bytes += more_bytes
+        limit_bytes = FREE_PATH_BYTES + LARGEST_MEAN_PATH_BYTES * len(self.paths)
+        if self.path_bytes > limit_bytes:
+            self.source.fail(
+                f"directory table: {len(self.paths)} paths take more than {limit_bytes} bytes"
+            )
+
+    def check_names(self, names: list[bytes], directory: int) -> None:
+        """Refuse names that no file system allows; one look at all names of a directory."""
+        joined = b"/".join(names)
+        if b"\0" in joined or joined.count(b"/") != max(0, len(names) - 1):
+            self.source.fail(f"directory {self.name(directory)}: a name holds a slash or NUL")
+        if b"." in names or b".." in names:
+            self.source.fail(f"directory {self.name(directory)}: holds an entry '.' or '..'")
+
+    def fail_at(self, position: int, directory: int, message: str) -> None:
+        self.source.fail(
+            f"directory table + {position:#x} (decompressed), directory {self.name(directory)}: "
+            f"{message}"
+        )
+
+
+def printable(path: bytes) -> str:
+    """Return a path as one line of visible characters; other bytes as backslash escapes."""
+    text = path.decode(errors="backslashreplace")
+    shown = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+    return shown if len(shown) <= 200 else f"{shown[:100]}…{shown[-90:]}"

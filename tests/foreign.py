@@ -1,0 +1,70 @@
+"""Images that no part of this project built, and what the tests of the backends share."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bootprof.backends import Recording, load
+from optimizer.formats.events import Bootlog
+
+# Gives the bootlog of a text in the format of a backend.
+ReadText = Callable[..., Bootlog]
+
+
+@pytest.fixture(scope="session")
+def foreign_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root file system: four files of two blocks each, and small ones."""
+    root = tmp_path_factory.mktemp("foreign") / "root"
+    (root / "etc").mkdir(parents=True)
+    (root / "usr" / "bin").mkdir(parents=True)
+    source = random.Random(2)
+    for name in ("first", "second", "third", "fourth"):
+        (root / "usr" / "bin" / name).write_bytes(source.randbytes(2 * 65536))
+    for number in range(4):
+        (root / "etc" / f"small{number}").write_bytes(source.randbytes(5000))
+    return root
+
+
+@pytest.fixture(scope="session")
+def foreign_squashfs(foreign_root: Path) -> Path:
+    """That root as another tool chain would make it: gzip, blocks of 64 KiB, no fragments."""
+    if shutil.which("mksquashfs") is None:
+        pytest.skip("mksquashfs is not installed: apt-get install squashfs-tools")
+    image = foreign_root.parent / "root.squashfs"
+    options = ["-comp", "gzip", "-b", "64K", "-no-fragments", "-no-exports", "-no-xattrs"]
+    command = ["mksquashfs", str(foreign_root), str(image), "-no-progress", *options]
+    subprocess.run(command, check=True, capture_output=True)
+    return image
+
+
+@pytest.fixture(scope="session")
+def foreign_iso(foreign_squashfs: Path, foreign_root: Path) -> Path:
+    """An ISO with short names only (no Rock Ridge, no Joliet) around that squashfs."""
+    if shutil.which("xorriso") is None:
+        pytest.skip("xorriso is not installed: apt-get install xorriso")
+    tree = foreign_root.parent / "iso"
+    (tree / "CASPER").mkdir(parents=True)
+    shutil.copy(foreign_squashfs, tree / "CASPER" / "ROOT.SQF")
+    (tree / "CASPER" / "VMLINUZ").write_bytes(random.Random(3).randbytes(100_000))
+    image = foreign_root.parent / "foreign.iso"
+    command = ["xorriso", "-as", "mkisofs", "-quiet", "--norock", "-o", str(image), str(tree)]
+    subprocess.run(command, check=True, capture_output=True)
+    return image
+
+
+@pytest.fixture
+def read_text(tmp_path: Path) -> ReadText:
+    """Return a function from a backend and the content of its file to the bootlog."""
+
+    def read(backend: str, content: bytes, image: Path | None = None, name: str = "log") -> Bootlog:
+        file = tmp_path / name
+        file.write_bytes(content)
+        return load(backend).read(Recording(files={name: file}, image=image))
+
+    return read

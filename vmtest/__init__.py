@@ -1,0 +1,1 @@
+"""Real kernels in QEMU, for the tests and the measurements."""

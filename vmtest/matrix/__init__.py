@@ -1,0 +1,1 @@
+"""What each recorder finds of a known workload on each kernel."""
