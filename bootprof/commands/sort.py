@@ -16,18 +16,21 @@ if TYPE_CHECKING:
 
 HINT = "give a bootlog.list or bootlog.events, or pipe one in"
 EPILOG = """\
-The bootlog may be plain (bootlog.list) or rich (bootlog.events); its first line tells. Lines that
-are no absolute path (pipe:[4711]) are left out and counted.
+The bootlog may be plain (bootlog.list) or rich (bootlog.events), or a sort file of mksquashfs,
+genisoimage or gensquashfs, which is taken in the order of its priorities. Lines that are no
+absolute path (pipe:[4711]) are left out and counted.
 
 With --root, the paths are looked up in the directory that the image is made of: symbolic links are
 resolved inside it (/lib/x and /usr/lib/x are one file), and what is not there, or is no regular
-file, is left out. Without --root, paths are taken as they are, and mksquashfs warns about each one
-that it does not find.
+file, is left out. Without --root, paths are taken unchanged: of directories only those are left
+out whose names tell (a slash at the end, or other paths below), and mksquashfs warns about each
+path that it does not find.
 
 excludes:
-  Left out are /dev, /proc, /sys and /live/distrib and what lies below them, by whole components of
-  the path (/sysroot stays), and, in a rich bootlog, files on file systems that no image holds
-  (proc, sysfs, tmpfs, rootfs of the initramfs, ...). A PATTERN adds to that:
+  Left out are /dev, /proc, /sys, /run, /tmp, /var/run, /var/lock, /live/distrib, the media of live
+  systems (/cdrom, /lib/live/mount) and what lies below them, by whole components of the path
+  (/sysroot stays), and, in a rich bootlog, files on file systems that the image does not hold
+  (proc, sysfs, tmpfs, rootfs of the initramfs, the iso9660 medium, ...). A PATTERN adds to that:
     /usr/share/doc     this path and everything below
     /var/lib/*/cache   * and ? match anything but a slash, [a-z] one character, ** anything
     *.pyc              without a slash at the start: at every depth
@@ -61,7 +64,7 @@ def add_parser(subparsers: Any) -> None:
         nargs="?",
         default=Path("-"),
         metavar="BOOTLOG",
-        help="plain or rich bootlog; - or nothing: standard input",
+        help="plain or rich bootlog, or a sort file; - or nothing: standard input",
     )
     parser.add_argument(
         "-r",
@@ -81,7 +84,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--no-default-filter",
         action="store_true",
-        help="do not leave out /dev, /proc, /sys, /live/distrib",
+        help="do not leave out /dev, /proc, /sys, /run, /tmp and mounted media",
     )
     parser.add_argument(
         "--all-file-systems",
@@ -146,18 +149,12 @@ def run(options: argparse.Namespace) -> int:
     """Sort, and say on standard error what was left out."""
     from bootprof.commands.inputs import open_input
     from bootprof.errors import InputError
-    from optimizer.formats.bootlog import distinct_paths
-    from optimizer.formats.sortfile import split_expressible
-    from optimizer.order import (
-        DEFAULT_EXCLUDES,
-        PSEUDO_FILE_SYSTEMS,
-        arrange,
-        compile_excludes,
-    )
+    from optimizer.formats.sortfile import distinct_paths_of, split_expressible
+    from optimizer.order import IMAGE_EXCLUDES, NOT_ON_IMAGE, arrange, compile_excludes
 
     patterns = [os.fsencode(pattern) for pattern in options.exclude]
     excluded = compile_excludes(
-        patterns if options.no_default_filter else [*DEFAULT_EXCLUDES, *patterns]
+        patterns if options.no_default_filter else [*IMAGE_EXCLUDES, *patterns]
     )
     hard_links = options.hard_links or ("once" if options.format == "mksquashfs" else "all")
     skipped: set[bytes] = set()
@@ -165,13 +162,14 @@ def run(options: argparse.Namespace) -> int:
         name,
         stream,
     ):
+        listed = distinct_paths_of(
+            stream,
+            name,
+            skip=() if options.all_file_systems else NOT_ON_IMAGE,
+            skipped=skipped,
+        )
         arrangement = arrange(
-            distinct_paths(
-                stream,
-                name,
-                skip=() if options.all_file_systems else PSEUDO_FILE_SYSTEMS,
-                skipped=skipped,
-            ),
+            listed.paths,
             excluded=excluded,
             root=options.root,
             hard_links_once=hard_links == "once",
@@ -194,7 +192,7 @@ def run(options: argparse.Namespace) -> int:
         )
     write(paths, options)
     if not options.quiet:
-        for sentence in said:
+        for sentence in (*listed.said, *said):
             print(f"bootprof: {sentence}", file=sys.stderr)
         print(f"bootprof: {summary}", file=sys.stderr)
     return 0
@@ -298,6 +296,7 @@ def describe(
         (arrangement.missing, f"not in {root}"),
         (arrangement.unreadable, f"in closed directories of {root}"),
         (arrangement.not_regular, "not regular files"),
+        (arrangement.directories, "directories by their names (--root tells all)"),
         (arrangement.repeated, "further names of a file"),
         (not_expressible, "with a newline, which a sort file cannot hold"),
     )
