@@ -2,11 +2,11 @@
 
 A backend is a module of this package, named like the backend, whose ``BACKEND`` says what it sees
 and how to turn what was recorded into a :class:`~optimizer.formats.events.Bootlog`. What records is
-elsewhere: a program in the guest (``agent`` names it to ``bootprof/guest/agent.c``), the server
-of the image (the block trace), or somebody else's tool, whose file is imported.
+elsewhere: a program in the guest (``agent`` names it to ``bootprof/guest/agent.c``), or the server
+of the image (the block trace). What other tools recorded is read by :mod:`bootprof.imports`.
 
 To add a backend: write ``bootprof/backends/NAME.py`` with a ``BACKEND``, and add NAME to
-:data:`RECORDERS` or :data:`IMPORTS`; docs/backends.md walks through one.
+:data:`RECORDERS`; docs/backends.md walks through one.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 # From the one that sees most to the one that needs least: the order in which "auto" tries them.
 RECORDERS: Final = ("kmod", "ebpf", "fanotify", "inotify", "tracepoints", "block_dump", "block")
 """Backends that can record a boot of an image."""
-IMPORTS: Final = ("strace", "perf", "ureadahead", "blkparse", "e4rat")
-"""Backends that read what another tool recorded."""
 NOTHING: Final = "none"
 """What the agent is told when nothing shall run in the guest."""
 
@@ -37,8 +35,7 @@ class Recording:
     """What was recorded, before it is a bootlog.
 
     Attributes:
-        files: Recorded files by the name under which the agent sends them (``fanotify.events``);
-            an import has one file, under its own name.
+        files: Recorded files by the name under which the agent sends them (``fanotify.events``).
         image: The image that was booted, to tell files from blocks; None if it is not at hand.
         block_trace: The reads of the medium, if the image was served by us.
         root: Root directory whose files the recording names relative to nothing or by inode, if
@@ -60,7 +57,7 @@ class Backend:
         summary: What it sees, and what it needs, on one line.
         starts: From what moment on it sees a boot, on one line.
         agent: What the agent in the guest is told to start; :data:`NOTHING` if nothing runs in the
-            guest; empty for an import, which cannot be started.
+            guest.
         read: Turns a recording into a bootlog. Raises FormatError where the recording is damaged,
             InputError where something that it needs is not at hand.
     """
@@ -78,10 +75,7 @@ def load(name: str) -> Backend:
     Raises:
         InputError: There is none of this name.
     """
-    if name not in (*RECORDERS, *IMPORTS):
-        raise InputError(
-            f"backend {name!r} is not known", hint="there are " + ", ".join((*RECORDERS, *IMPORTS))
-        )
-    package = "bootprof.imports" if name in IMPORTS else __name__
-    backend: Backend = importlib.import_module(f"{package}.{name}").BACKEND
+    if name not in RECORDERS:
+        raise InputError(f"backend {name!r} is not known", hint="there are " + ", ".join(RECORDERS))
+    backend: Backend = importlib.import_module(f"{__name__}.{name}").BACKEND
     return backend

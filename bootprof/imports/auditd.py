@@ -2,8 +2,9 @@
 
 One event has several records with one serial number: SYSCALL with what was called and by whom, CWD
 with the working directory, PATH with each name. They are taken as ``/var/log/audit/audit.log`` and
-``ausearch --raw`` have them, as ``ausearch`` prints them (with ``-i`` too), and from the kernel's log
-and the journal, which write types as numbers. Names that are not plain text stand in hexadecimal.
+``ausearch --raw`` have them, as ``ausearch`` prints them (with ``-i`` too), and from the kernel's
+log and the journal, which write types as numbers. Names that are not plain text stand in
+hexadecimal.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from bootprof.imports.common.processes import Process
 from bootprof.imports.common.source import (
     PID_LIMIT,
     Counts,
+    RecordError,
     Source,
-    Unreadable,
     access,
     gathered,
     header_of,
@@ -148,7 +149,7 @@ class _Log:
         for text in kept:
             try:
                 yield self._access(group, call, words, text)
-            except Unreadable:
+            except RecordError:
                 self.counts.lost += 1
 
     def _access(self, group: _Group, call: bytes, words: dict[str, bytes], text: bytes) -> Event:
@@ -156,14 +157,14 @@ class _Log:
 
         name = _NAME.search(text)
         if name is None:
-            raise Unreadable
+            raise RecordError
         path = _text(name[1], interpreted=group.interpreted)
         at = call in (b"openat", b"openat2", b"execveat")
         if not path.startswith(b"/") and at and words["a0"] not in _AT_FDCWD:
-            raise Unreadable
+            raise RecordError
         whole = Process([group.directory]).absolute(path, None)
         if whole is None:
-            raise Unreadable
+            raise RecordError
         place = _INODE.search(text)
         device, inode = (0, 0), 0
         if place is not None:
@@ -214,12 +215,12 @@ def _text(value: bytes, *, interpreted: bool) -> bytes:
     """Return a name: in quotes, or in hexadecimal unless ausearch has interpreted it.
 
     Raises:
-        Unreadable: The kernel does not know it.
+        RecordError: The kernel does not know it.
     """
     if value.startswith(b'"'):
         return value[1:].partition(b'"')[0]
     if value == b"(null)":
-        raise Unreadable
+        raise RecordError
     if not interpreted and _HEX.match(value):
         return bytes.fromhex(value.decode())
     return value
@@ -255,7 +256,7 @@ def looks_like(source: Source) -> bool:
         if b"audit" in line:
             try:
                 text = kernel_text(line)[1]
-            except Unreadable:
+            except RecordError:
                 continue
             if _RECORD.match(text) or _JOURNAL.match(text):
                 return True

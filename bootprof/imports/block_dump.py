@@ -1,9 +1,9 @@
 """What kernels before 5.14 log about block reads with ``vm.block_dump=1``.
 
 Lines of submit_bio() in block/blk-core.c: ``bash(123): READ block 4096 on sda1 (8 sectors)``, with
-sectors of 512 bytes that count from the start of the partition. They are taken as /dev/kmsg, dmesg,
-syslog, the journal and a console give them. Kernels before 2.6.36 do not print how many sectors were
-read: each read of them counts as one page.
+sectors of 512 bytes that count from the start of the partition. They are taken as /dev/kmsg,
+dmesg, syslog, the journal and a console give them. Old kernels (2.6) do not print how many sectors
+were read: each read of them counts as one page.
 """
 
 from __future__ import annotations

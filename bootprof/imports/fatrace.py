@@ -1,10 +1,10 @@
 """Output of fatrace: which process opened, read, wrote or closed a file.
 
 ``comm(pid): TYPES /path`` with types of O (opened), R (read), W (written), C (closed), + (created),
-D (deleted), < and > (moved), in any mixture. With ``-t`` the time of day stands in front, with ``-t
--t`` seconds since 1970; later versions put ``[uid:gid]`` behind the process (``--user``), the program
-and the parents behind the path (``--exe``, ``--parents``), or print JSON (``--json``). As tried with
-0.17.0; the later forms by the tests of its source.
+D (deleted), < and > (moved), in any mixture. With ``-t`` the time of day stands in front, with
+``-t -t`` seconds since 1970. Later versions put ``[uid:gid]`` behind the process (``--user``), the
+program and the parents behind the path (``--exe``, ``--parents``), or print JSON (``--json``). As
+tried with 0.17.0; the later forms by the tests of its source.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from bootprof.imports.common.clock import CLOCK, Clock, of_day
 from bootprof.imports.common.source import (
     PID_LIMIT,
     Counts,
+    RecordError,
     Source,
-    Unreadable,
     access,
     gathered,
     header_of,
@@ -31,9 +31,7 @@ from bootprof.imports.common.source import (
 if TYPE_CHECKING:
     from optimizer.formats.events import Bootlog, Event
 
-_STAMP = re.compile(
-    rb"(?:" + CLOCK + rb"|(?P<epoch>\d{1,11}+\.\d{6})) "
-)
+_STAMP = re.compile(rb"(?:" + CLOCK + rb"|(?P<epoch>\d{1,11}+\.\d{6})) ")
 _EVENT = re.compile(
     rb"(?P<command>[^\n]{0,100}?)\((?P<pid>\d{1,10}+)\)(?: \[\d{1,10}+:\d{1,10}+\])?: "
     rb"(?P<types>[RCWO+D<>]{1,9}+) {1,3}(?P<path>/[^\n]*+|\(deleted\)|device [^\n]*+)\Z",
@@ -74,7 +72,7 @@ class _Log:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
-            raise Unreadable from None
+            raise RecordError from None
         if not isinstance(record, dict) or "types" not in record:
             return
         self.counts.records += 1
@@ -84,7 +82,11 @@ class _Log:
             time_ns = self.clock.since_start(int(seconds * 1_000_000_000), wraps=False)
         path, command = (_text(record, key) for key in ("path", "comm"))
         yield from self._event(
-            _text(record, "types"), path, time_ns, b"%b" % str(record.get("pid", 0)).encode(), command
+            _text(record, "types"),
+            path,
+            time_ns,
+            b"%b" % str(record.get("pid", 0)).encode(),
+            command,
         )
 
     def _event(

@@ -1,9 +1,9 @@
 """Output of ``inotifywait -m`` and ``fsnotifywait -m``: opens and reads in watched directories.
 
 ``DIRECTORY/ EVENTS FILE`` as it comes, ``DIRECTORY/,"EVENTS",FILE`` with ``--csv``, and what
-``--format`` makes of ``%w``, ``%f``, ``%e`` and ``%T`` in any order, as long as the events stand between
-spaces. There are no processes in it. Watches of relative paths (``inotifywait -m .``) cannot be told
-from where: their events are counted as lost. As tried with inotify-tools 3.22.6.
+``--format`` makes of ``%w``, ``%f``, ``%e`` and ``%T`` in any order, as long as the events stand
+between spaces. There are no processes in it. What a watch of a relative path (``inotifywait -m .``)
+counts from is not known: its events are counted as lost. As tried with inotify-tools 3.22.6.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from bootprof.imports import Import
 from bootprof.imports.common.clock import CLOCK, Clock, of_day
 from bootprof.imports.common.source import (
     Counts,
+    RecordError,
     Source,
-    Unreadable,
     access,
     gathered,
     header_of,
@@ -35,10 +35,12 @@ _EVENT = (
 _EVENTS = re.compile(
     rb"(?:^|(?<=[ \t;|]))(" + _EVENT + rb"(?:[,:|;+]" + _EVENT + rb"){0,5}+)(?=[ \t;|]|$)"
 )
-_CSV = re.compile(rb'(?:[^,"\n]*+|"[^"\n]*+(?:""[^"\n]*+)*+"),"?' + _EVENT + rb'[,"A-Z_]{0,60}+,')
+_CSV = re.compile(rb'(?:[^,"\n]*+|"[^"\n]*+(?:""[^"\n]*+)*+"),"?' + _EVENT + rb'[,"A-Z_]{0,60},')
 _STAMP = re.compile(
     rb"\[?(?:\d{4}-\d\d-\d\d[T ]|\d\d[./-]\d\d[./-]\d\d(?:\d\d)? )?"
-    rb"(?:" + CLOCK + rb"(?:Z| ?[+-]\d\d:?\d\d)?|(?P<epoch>\d{9,11}+(?:\.\d{1,9}+)?))\]?(?:[ \t;|,]|\Z)"
+    rb"(?:"
+    + CLOCK
+    + rb"(?:Z| ?[+-]\d\d:?\d\d)?|(?P<epoch>\d{9,11}+(?:\.\d{1,9}+)?))\]?(?:[ \t;|,]|\Z)"
 )
 
 
@@ -59,7 +61,7 @@ class _Log:
         events, path, stamp = found
         self.counts.records += 1
         if b"Q_OVERFLOW" in events:
-            raise Unreadable
+            raise RecordError
         if b"ISDIR" in events or not events & {b"OPEN", b"ACCESS"}:
             return
         time_ns = 0
@@ -75,10 +77,10 @@ def _fields(line: bytes) -> tuple[set[bytes], bytes, re.Match[bytes] | None] | N
     """Return events, path and time of a line; None if it is not one of inotifywait."""
     if _CSV.match(line):
         try:
-            folder, events, *name = next(csv.reader([line.decode(errors="surrogateescape")]))
+            where, events, *names = next(csv.reader([line.decode(errors="surrogateescape")]))
         except (csv.Error, ValueError):
-            raise Unreadable from None
-        path = (folder + ",".join(name)).encode(errors="surrogateescape")
+            raise RecordError from None
+        path = (where + ",".join(names)).encode(errors="surrogateescape")
         return set(events.encode().split(b",")), path, None
     found = _EVENTS.search(line)
     if found is None:
@@ -124,7 +126,7 @@ def looks_like(source: Source) -> bool:
     lines = [line for line in source.sample if not line.startswith((b"Setting up", b"Watches est"))]
     try:
         hits = sum(_fields(line) is not None for line in lines)
-    except Unreadable:
+    except RecordError:
         return False
     return 2 * hits > len(lines)
 

@@ -17,8 +17,8 @@ from bootprof.imports.common.clock import CLOCK, Clock, of_day
 from bootprof.imports.common.source import (
     PID_LIMIT,
     Counts,
+    RecordError,
     Source,
-    Unreadable,
     access,
     gathered,
     header_of,
@@ -71,7 +71,7 @@ class _Log:
         self.counts.records += 1
         rest = self.rest.match(line, values.end())
         if rest is None:
-            raise Unreadable
+            raise RecordError
         if number(values["error"]) or values["fd"].startswith(b"-"):
             return
         if b"FLAGS" in self.columns and number(rest["flags"], base=8) & (_O_PATH | _O_DIRECTORY):
@@ -82,7 +82,7 @@ class _Log:
         from optimizer.formats.events import Operation
 
         if not path.startswith(b"/"):
-            raise Unreadable
+            raise RecordError
         time_ns = 0
         if clock := before.get(b"TIME"):
             found = _CLOCK.match(clock)

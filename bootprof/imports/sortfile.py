@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from bootprof.imports import Import
 from bootprof.imports.common.source import (
     Counts,
+    RecordError,
     Source,
-    Unreadable,
     access,
     gathered,
     header_of,
@@ -30,7 +30,7 @@ def _events(source: Source, counts: Counts) -> Iterator[Event]:
         counts.records += 1
         try:
             yield access(path, Operation.OPEN)
-        except Unreadable:
+        except RecordError:
             counts.lost += 1
 
 
@@ -64,4 +64,5 @@ IMPORT = Import(
     record="bootprof sort BOOTLOG -o FILE",
     looks_like=looks_like,
     read=read,
+    is_fallback=True,
 )

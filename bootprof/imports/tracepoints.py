@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _EVENT = re.compile(
     rb":\s++(?:\([^)]{0,30}+\)\s*+)?(?:block:)?(?P<event>block_rq_issue|block_bio_queue):\s++"
     rb"(?P<major>\d{1,10}+),(?P<minor>\d{1,10}+) (?P<operation>[A-Z]{1,12}+) "
-    rb"(?:\d++ \([^)]{0,200}+\) )?(?P<sector>\d++) \+ (?P<sectors>\d++) (?:[^\s,]{1,12}+,\d++,\d++ )?"
-    rb"\[(?P<task>.*)\]\s*\Z",
+    rb"(?:\d++ \([^)]{0,200}+\) )?(?P<sector>\d++) \+ (?P<sectors>\d++) "
+    rb"(?:[^\s,]{1,12}+,\d++,\d++ )?\[(?P<task>.*)\]\s*\Z",
     re.DOTALL,
 )
 # trace_pipe and trace-cmd: task-pid, perf script: task pid or pid/tid.
@@ -83,7 +83,7 @@ def _head(head: bytes) -> tuple[int, bytes]:
     time_ns = nanoseconds(time) if _TIME.match(time) else 0
     # Flags of the processor, its number, the thread group; before them task and pid.
     for word in reversed(words[-5:]):
-        if not word.startswith((b"[", b"(")) and (found := _PID.match(word)) is not None:
+        if (found := _PID.match(word)) is not None:
             return time_ns, found["pid"]
     return time_ns, b"0"
 
@@ -96,7 +96,7 @@ def _locate(source: Source, image: Path | None) -> Located:
         _Log(counts).reads(source),
         counts,
         {"backend": "tracepoints"},
-        expected="no line like 'bash-123 [000] ..... 1.234567: block_bio_queue: 7,0 R 64 + 8 [bash]'",
+        expected="no line like 'sh-123 [000] ..... 1.234567: block_bio_queue: 7,0 R 64 + 8 [sh]'",
         hint="text of trace_pipe, trace-cmd report or perf script with block_bio_queue or "
         "block_rq_issue is expected",
         from_partition=False,

@@ -1,1 +1,1 @@
-"""What the imports share: lines and numbers with limits, prefixes of logs, processes, block reads."""
+"""What the imports share: lines and numbers with limits, logs, processes, block reads."""

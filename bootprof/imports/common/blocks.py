@@ -14,10 +14,9 @@ from bootprof.imports.common.source import (
     COMMAND_BYTES,
     PID_LIMIT,
     Counts,
+    RecordError,
     Source,
-    Unreadable,
     number,
-    opened,
 )
 
 if TYPE_CHECKING:
@@ -42,10 +41,10 @@ def device_read(
         command: Its name.
 
     Raises:
-        Unreadable: A number is out of range.
+        RecordError: A number is out of range.
     """
     if not 0 <= time_ns < 1 << 63:
-        raise Unreadable
+        raise RecordError
     return DeviceRead(
         time_ns,
         device[:COMMAND_BYTES],
@@ -109,5 +108,5 @@ def locate_recorded(recording: Recording, name: str, item: Import, hint: str) ->
     path = recording.files.get(name)
     if path is None:
         raise InputError(f"{name}: not recorded", hint=hint)
-    with opened([path]) as sources:
-        return item.located(sources, recording.image)
+    with path.open("rb") as stream:
+        return item.located([Source(str(path), stream)], recording.image)

@@ -7,12 +7,19 @@ import re
 from bootprof.imports.common.source import nanoseconds
 
 _CLOCK = rb"\d\d:\d\d:\d\d(?:[.,]\d{1,9}+)?"
-# RFC 3164, ISO 8601 (rsyslog, journalctl -o short-iso), journalctl -o short-full, -monotonic, -unix.
+_PROGRAM = rb"[\w.@/+()-]{1,64}+"
+# RFC 3164, ISO 8601 (rsyslog, journalctl -o short-iso), journalctl -o short-full, short-monotonic
+# and short-unix; then host and program.
 _LOGGED = re.compile(
-    rb"(?:[A-Z][a-z]{2} [ \d]\d " + _CLOCK + rb"|\d{4}-\d\d-\d\d[T ]" + _CLOCK + rb"(?:Z|[+-]\d\d:?\d\d)?"
+    rb"(?:[A-Z][a-z]{2} [ \d]\d "
+    + _CLOCK
+    + rb"|\d{4}-\d\d-\d\d[T ]"
+    + _CLOCK
+    + rb"(?:Z|[+-]\d\d:?\d\d)?"
     rb"|[A-Z][a-z]{2} \d{4}-\d\d-\d\d " + _CLOCK + rb" [A-Z+-]\S{0,9}"
-    rb"|\[ *(?P<since>\d{1,12}+\.\d{6})\](?= \S{1,255}+ (?:kernel|[^\s\[\]:]{1,64}+\[\d{1,10}+\]): )"
-    rb"|\d{9,11}+\.\d{6}) \S{1,255}+ [^\s\[\]:]{1,64}+(?:\[\d{1,10}+\])?: ?"
+    rb"|\[ *(?P<since>\d{1,12}+\.\d{6})\]"
+    rb"(?= [\w.-]{1,255}+ (?:kernel|" + _PROGRAM + rb"\[\d{1,10}+\]): )"
+    rb"|\d{9,11}+\.\d{6}) [\w.-]{1,255}+ " + _PROGRAM + rb"(?:\[\d{1,10}+\])?: ?"
 )
 # dmesg -r, dmesg -x.
 _LEVEL = re.compile(rb"<\d{1,4}>|[a-z]{3,9} *:[a-z]{3,9} *: ")
@@ -43,7 +50,7 @@ def kernel_text(line: bytes) -> tuple[int, bytes]:
         prefixes.
 
     Raises:
-        Unreadable: The time is out of range.
+        RecordError: The time is out of range.
     """
     time_ns = 0
     for pattern in (_LEVEL, _LOGGED, _LEVEL, _STAMP, _CALLER):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from bootprof.imports.common.source import PATH_BYTES, Unreadable
+from bootprof.imports.common.source import PATH_BYTES, RecordError
 
 _BITS: Final = 4
 _SLOTS: Final = 1 << _BITS
@@ -88,7 +88,7 @@ class Process:
             base: What it counts from; None for the working directory.
 
         Raises:
-            Unreadable: It is longer than the kernel allows.
+            RecordError: It is longer than the kernel allows.
         """
         from optimizer.order import normalise
 
@@ -108,7 +108,7 @@ class Process:
             else:
                 whole = normalise(start + b"/" + path)
         if len(whole) > PATH_BYTES:
-            raise Unreadable
+            raise RecordError
         return whole
 
     def enter_root(self, path: bytes | None) -> None:

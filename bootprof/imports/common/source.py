@@ -7,18 +7,13 @@ keep an import linear in time and memory stand here once.
 from __future__ import annotations
 
 import dataclasses
-import errno
-import shutil
-import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 
-from bootprof.errors import FormatError, InputError
+from bootprof.errors import FormatError
 
 if TYPE_CHECKING:
     from optimizer.formats.events import Bootlog, Event, Operation
@@ -40,7 +35,7 @@ INT64_LIMIT: Final = 1 << 63
 UINT32_LIMIT: Final = 1 << 32
 
 
-class Unreadable(Exception):
+class RecordError(Exception):
     """A record has a value that no tool writes: the record is left out and counted."""
 
 
@@ -53,18 +48,18 @@ def number(text: bytes, limit: int = INT64_LIMIT, base: int = 10) -> int:
         base: 8, 10 or 16.
 
     Raises:
-        Unreadable: It is no such number, or it is out of range. Python refuses numbers of more than
-            4,300 digits with another error, and reads long ones in quadratic time.
+        RecordError: It is no such number, or it is out of range. (Python refuses numbers of more
+            than 4,300 digits with another error, and reads long ones in quadratic time.)
     """
     digits = text.lstrip(b"-").removeprefix(b"0x" if base == 16 else b"").lstrip(b"0")
     if len(digits) > 22:
-        raise Unreadable
+        raise RecordError
     try:
         value = int(digits or b"0", base)
     except ValueError:
-        raise Unreadable from None
+        raise RecordError from None
     if value >= limit:
-        raise Unreadable
+        raise RecordError
     return -value if text.startswith(b"-") else value
 
 
@@ -72,7 +67,7 @@ def nanoseconds(seconds: bytes) -> int:
     """Return seconds with a decimal fraction, or without one, in nanoseconds.
 
     Raises:
-        Unreadable: They are no such number, or out of range.
+        RecordError: They are no such number, or out of range.
     """
     whole, _, fraction = seconds.partition(b".")
     value = number(whole, INT64_LIMIT // 1_000_000_000) * 1_000_000_000
@@ -95,20 +90,20 @@ def access(
     """Return one access as an event.
 
     Raises:
-        Unreadable: The path is not absolute, longer than PATH_MAX, or holds a NUL; or a number is
+        RecordError: The path is not absolute, longer than PATH_MAX, or holds a NUL; or a number is
             not one that an event can hold.
     """
     from optimizer.formats.events import Event
 
     if not path.startswith(b"/") or len(path) > PATH_BYTES or b"\0" in path:
-        raise Unreadable
+        raise RecordError
     if (
         not 0 <= pid < PID_LIMIT
         or not 0 <= inode < 1 << 64
         or not all(0 <= part < UINT32_LIMIT for part in device)
         or not all(0 <= part < INT64_LIMIT for part in (time_ns, offset_bytes, length_bytes))
     ):
-        raise Unreadable
+        raise RecordError
     return Event(
         time_ns=time_ns,
         pid=pid,
@@ -174,8 +169,8 @@ class Source:
 
     def lines(self, counts: Counts) -> Iterator[bytes]:
         """Yield all lines without their ends; one that is too long is left out and counted."""
-        self.stream.seek(0)
         end = b"\r\n" if self.has_crlf else b"\n"
+        self.stream.seek(0)
         while line := self.stream.readline(LINE_BYTES):
             if len(line) == LINE_BYTES and not line.endswith(b"\n"):
                 counts.lost += 1
@@ -187,46 +182,12 @@ class Source:
     def records(
         self, counts: Counts, parse: Callable[[bytes], Iterable[_Record]]
     ) -> Iterator[_Record]:
-        """Yield what a parser makes of each line; lines that are :class:`Unreadable` are counted."""
+        """Yield what a parser makes of each line; those that raise RecordError are counted."""
         for line in self.lines(counts):
             try:
                 yield from parse(line)
-            except Unreadable:
+            except RecordError:
                 counts.lost += 1
-
-
-@contextmanager
-def opened(files: Sequence[Path]) -> Iterator[list[Source]]:
-    """Open files to import; ``-`` is standard input.
-
-    What cannot be read twice, a pipe say, is kept in a temporary file.
-
-    Raises:
-        InputError: A file cannot be opened, is a folder, or standard input is a terminal.
-    """
-    with ExitStack() as stack:
-        sources = []
-        for file in files:
-            if str(file) == "-":
-                if sys.stdin.isatty():
-                    raise InputError(
-                        "standard input is a terminal: nothing to import",
-                        hint="name a file, or pipe one in",
-                    )
-                name, stream = "standard input", cast(BinaryIO, sys.stdin.buffer)
-            else:
-                name = str(file)
-                try:
-                    stream = stack.enter_context(file.open("rb"))
-                except OSError as error:
-                    what = "no such file" if error.errno == errno.ENOENT else error.strerror
-                    raise InputError(f"{file}: {what}", hint="give what the tool wrote") from None
-            if not stream.seekable():
-                kept = stack.enter_context(tempfile.TemporaryFile())
-                shutil.copyfileobj(stream, kept)
-                stream = cast(BinaryIO, kept)
-            sources.append(Source(name, stream))
-        yield sources
 
 
 def header_of(name: str, sources: Sequence[Source]) -> dict[str, str]:
