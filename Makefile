@@ -48,6 +48,11 @@ test-kernels: venv ## The tests of the tracers on the kernels of every suite, si
 	BOOTPROF_SUITES="bookworm bullseye trixie sid" $(BIN)/pytest tests/kmod tests/ebpf \
 	  tests/guest tests/matrix
 
+FUZZ_SECONDS ?= 60
+
+fuzz: venv ## Fuzz everything that reads what others wrote, FUZZ_SECONDS (60) for each target
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
 matrix: venv ## Boot every recorder on every kernel and write docs/matrix.md (some ten minutes)
 	$(BIN)/python bench/matrix.py --write
 
@@ -79,4 +84,4 @@ docs: venv ## Man pages and shell completion from the command line's own options
 clean: ## Remove what was built (not the download and bootstrap cache)
 	rm -rf out build
 
-.PHONY: help packages venv lint test test-kernels matrix bench-boot demo docs clean
+.PHONY: help packages venv lint test test-kernels fuzz matrix bench-boot demo docs clean

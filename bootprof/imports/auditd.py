@@ -25,6 +25,7 @@ from bootprof.imports.common.source import (
     Source,
     access,
     gathered,
+    guarded,
     header_of,
     nanoseconds,
     number,
@@ -91,7 +92,7 @@ class _Log:
         """Yield the events in the order in which they began."""
         yield from source.records(self.counts, self._line)
         for key in list(self.groups):
-            yield from self._counted(key)
+            yield from guarded(self.counts, self._counted(key))
 
     def _line(self, line: bytes) -> Iterator[Event]:
         line = line.partition(b"\x1d")[0]  # What auditd adds for people.
@@ -147,12 +148,11 @@ class _Log:
         if not kept:
             self.counts.lost += bool(not group.paths)
         for text in kept:
-            try:
-                yield self._access(group, call, words, text)
-            except RecordError:
-                self.counts.lost += 1
+            yield from guarded(self.counts, self._access(group, call, words, text))
 
-    def _access(self, group: _Group, call: bytes, words: dict[str, bytes], text: bytes) -> Event:
+    def _access(
+        self, group: _Group, call: bytes, words: dict[str, bytes], text: bytes
+    ) -> Iterator[Event]:
         from optimizer.formats.events import Operation
 
         name = _NAME.search(text)
@@ -170,7 +170,7 @@ class _Log:
         if place is not None:
             device = number(place[2], base=16), number(place[3], base=16)
             inode = number(place[1], 1 << 64)
-        return access(
+        yield access(
             whole,
             Operation.EXEC if call in _EXECUTIONS else Operation.OPEN,
             time_ns=group.time_ns,
@@ -248,19 +248,14 @@ def read(sources: Sequence[Source]) -> Bootlog:
     )
 
 
-def looks_like(source: Source) -> bool:
-    """Tell whether a file has audit records."""
-    for line in source.sample:
-        if _RECORD.match(line):
-            return True
-        if b"audit" in line:
-            try:
-                text = kernel_text(line)[1]
-            except RecordError:
-                continue
-            if _RECORD.match(text) or _JOURNAL.match(text):
-                return True
-    return False
+def _is_record(line: bytes) -> bool:
+    """Tell whether a line has an audit record."""
+    if _RECORD.match(line):
+        return True
+    if b"audit" not in line:
+        return False
+    text = kernel_text(line)[1]
+    return bool(_RECORD.match(text) or _JOURNAL.match(text))
 
 
 IMPORT = Import(
@@ -268,6 +263,6 @@ IMPORT = Import(
     summary="records of the audit system: audit.log, ausearch, or the kernel's log",
     gives="open, exec",
     record="auditctl -a always,exit -F arch=b64 -S open,openat,openat2,execve",
-    looks_like=looks_like,
+    looks_like=lambda source: source.has_line(_is_record),
     read=read,
 )

@@ -89,6 +89,6 @@ IMPORT = Import(
     summary="text of blkparse in its default format",
     gives="block",
     record="blktrace -d DEVICE -o - | blkparse -i - > FILE",
-    looks_like=lambda source: any(_LINE.match(line) for line in source.sample),
+    looks_like=lambda source: source.has_line(_LINE.match),
     locate=_locate,
 )

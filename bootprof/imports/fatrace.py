@@ -131,15 +131,12 @@ def read(sources: Sequence[Source]) -> Bootlog:
     )
 
 
-def looks_like(source: Source) -> bool:
-    """Tell whether fatrace wrote a file."""
-    for line in source.sample:
-        stamp = _STAMP.match(line)
-        if _EVENT.match(line, stamp.end() if stamp is not None else 0):
-            return True
-        if line.startswith(b"{") and b'"types":"' in line and b'"pid":' in line:
-            return True
-    return False
+def _is_event(line: bytes) -> bool:
+    """Tell whether fatrace wrote a line."""
+    stamp = _STAMP.match(line)
+    if _EVENT.match(line, stamp.end() if stamp is not None else 0):
+        return True
+    return line.startswith(b"{") and b'"types":"' in line and b'"pid":' in line
 
 
 IMPORT = Import(
@@ -147,6 +144,6 @@ IMPORT = Import(
     summary="output of fatrace, with times or without, or as JSON",
     gives="open, read",
     record="fatrace -t -o FILE",
-    looks_like=looks_like,
+    looks_like=lambda source: source.has_line(_is_event),
     read=read,
 )

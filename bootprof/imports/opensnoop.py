@@ -111,16 +111,11 @@ def read(sources: Sequence[Source]) -> Bootlog:
     )
 
 
-def looks_like(source: Source) -> bool:
-    """Tell whether opensnoop wrote a file."""
-    return any(_HEAD.match(line) for line in source.sample)
-
-
 IMPORT = Import(
     name="opensnoop",
     summary="output of opensnoop (bcc, libbpf-tools, bpftrace), with its head line",
     gives="open",
     record="opensnoop -T > FILE",
-    looks_like=looks_like,
+    looks_like=lambda source: source.has_line(_HEAD.match),
     read=read,
 )

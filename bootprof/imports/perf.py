@@ -34,6 +34,7 @@ from bootprof.imports.common.source import (
     Source,
     access,
     gathered,
+    guarded,
     header_of,
     nanoseconds,
     number,
@@ -102,10 +103,7 @@ class _Log:
         yield from source.records(self.counts, self._line)
         if not self.exits:
             for call in self.entered:
-                try:
-                    yield from self._returned(call, 0)
-                except RecordError:
-                    self.counts.lost += 1
+                yield from guarded(self.counts, self._returned(call, 0))
 
     def _line(self, line: bytes) -> Iterator[Event]:
         trace = _TRACE.match(line)
@@ -287,17 +285,14 @@ def read(sources: Sequence[Source]) -> Bootlog:
     return dataclasses.replace(bootlog, header={**bootlog.header, **note})
 
 
-def looks_like(source: Source) -> bool:
-    """Tell whether perf wrote a file."""
-    for line in source.sample:
-        trace = _TRACE.match(line)
-        if trace is not None:
-            call = _ANY_CALL.match(line, trace.end())
-            if call is not None and (call["named"] or trace["duration"]):
-                return True
-        elif (script := _SCRIPT.search(line)) is not None and _head(line[: script.start()])[1]:
-            return True
-    return False
+def _is_event(line: bytes) -> bool:
+    """Tell whether perf wrote a line."""
+    trace = _TRACE.match(line)
+    if trace is not None:
+        call = _ANY_CALL.match(line, trace.end())
+        return call is not None and bool(call["named"] or trace["duration"])
+    script = _SCRIPT.search(line)
+    return script is not None and bool(_head(line[: script.start()])[1])
 
 
 IMPORT = Import(
@@ -305,6 +300,6 @@ IMPORT = Import(
     summary="text of perf trace or perf script, if perf recorded the names of files",
     gives="open, exec",
     record="perf trace -o FILE COMMAND",
-    looks_like=looks_like,
+    looks_like=lambda source: source.has_line(_is_event),
     read=read,
 )

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from bootprof.imports import Import
 from bootprof.imports.common.source import (
     Counts,
-    RecordError,
     Source,
     access,
     gathered,
+    guarded,
     header_of,
 )
 
@@ -28,10 +28,7 @@ def _events(source: Source, counts: Counts) -> Iterator[Event]:
     source.stream.seek(0)
     for path in distinct_paths_of(source.stream, source.name).paths:
         counts.records += 1
-        try:
-            yield access(path, Operation.OPEN)
-        except RecordError:
-            counts.lost += 1
+        yield from guarded(counts, (access(one, Operation.OPEN) for one in (path,)))
 
 
 def read(sources: Sequence[Source]) -> Bootlog:

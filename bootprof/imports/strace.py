@@ -9,6 +9,7 @@ process; ``-y`` makes that unnecessary.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import re
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from bootprof.imports.common.source import (
     Source,
     access,
     gathered,
+    guarded,
     header_of,
     nanoseconds,
     number,
@@ -429,7 +431,9 @@ def _clock(prefix: re.Match[bytes]) -> int | None:
     """Return the time in front of a line in nanoseconds; None if there is none."""
     if prefix["hour"]:
         return of_day(prefix["hour"], prefix["minute"], prefix["clock"])
-    return nanoseconds(prefix["epoch"]) if prefix["epoch"] else None
+    with contextlib.suppress(RecordError):
+        return nanoseconds(prefix["epoch"]) if prefix["epoch"] else None
+    return None
 
 
 def _file_pid(source: Source, several: bool) -> int:
@@ -490,10 +494,7 @@ def _events(sources: Sequence[Source], counts: Counts) -> Iterator[Event]:
         own = _file_pid(sources[0], False)
         lines = ((line, own) for line in sources[0].lines(counts))
     for line, pid in lines:
-        try:
-            yield from trace.parse(line, pid)
-        except RecordError:
-            counts.lost += 1
+        yield from guarded(counts, trace.parse(line, pid))
 
 
 def read(sources: Sequence[Source]) -> Bootlog:
@@ -512,17 +513,12 @@ def read(sources: Sequence[Source]) -> Bootlog:
     )
 
 
-def looks_like(source: Source) -> bool:
-    """Tell whether strace wrote a file."""
-    return any(_LOOKS.match(_split(line)[1]) for line in source.sample)
-
-
 IMPORT = Import(
     name="strace",
     summary="output of strace, one file or those of -ff: relative paths are resolved",
     gives="open, exec, map",
     record="strace -f -tt -y -o FILE COMMAND",
-    looks_like=looks_like,
+    looks_like=lambda source: source.has_line(lambda line: _LOOKS.match(_split(line)[1])),
     read=read,
     takes_several=True,
 )

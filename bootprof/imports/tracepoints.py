@@ -108,6 +108,6 @@ IMPORT = Import(
     summary="trace_pipe, trace-cmd report or perf script with block_bio_queue or block_rq_issue",
     gives="block",
     record="trace-cmd record -e block:block_bio_queue; trace-cmd report > FILE",
-    looks_like=lambda source: any(_EVENT.search(line) for line in source.sample),
+    looks_like=lambda source: source.has_line(_EVENT.search),
     locate=_locate,
 )

@@ -20,6 +20,7 @@ from bootprof.imports.common.source import (
     Source,
     access,
     gathered,
+    guarded,
     header_of,
     number,
 )
@@ -147,7 +148,7 @@ def _events(source: Source, counts: Counts) -> Iterator[Event]:
         return
     dump = _Dump(counts)
     yield from source.records(counts, dump.parse)
-    yield from dump.end()
+    yield from guarded(counts, dump.end())
 
 
 def read(sources: Sequence[Source]) -> Bootlog:

@@ -258,17 +258,14 @@ def _path_priority(line: bytes) -> tuple[int, bytes] | None:
     if place < 1 or not _NUMBER.match(line, place + 1):
         return None
     path = line[:place]
-    while path.endswith((b" ", b"\t")) and not _is_escaped(path):
-        path = path[:-1]
+    bare = path.rstrip(b" \t")
+    backslashes = len(bare) - len(bare.rstrip(b"\\"))
+    # The first white space belongs to the path if a backslash stands in front of it.
+    path = path[: len(bare) + backslashes % 2]
     path = path.lstrip(_WHITE_SPACE)
     if path.endswith(_RESULT):
         return None
     return (int(line[place + 1 :]), _UNESCAPED.sub(rb"\1", path)) if path else None
-
-
-def _is_escaped(path: bytes) -> bool:
-    """Tell whether an odd number of backslashes stands in front of the last byte."""
-    return (len(path[:-1]) - len(path[:-1].rstrip(b"\\"))) % 2 == 1
 
 
 def _priority_path(line: bytes) -> tuple[int, bytes] | None:

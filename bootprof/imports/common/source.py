@@ -6,6 +6,7 @@ keep an import linear in time and memory stand here once.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def number(text: bytes, limit: int = INT64_LIMIT, base: int = 10) -> int:
             than 4,300 digits with another error, and reads long ones in quadratic time.)
     """
     digits = text.lstrip(b"-").removeprefix(b"0x" if base == 16 else b"").lstrip(b"0")
-    if len(digits) > 22:
+    if len(digits) > 22 or not (digits.isalnum() or not digits):
         raise RecordError
     try:
         value = int(digits or b"0", base)
@@ -133,6 +134,14 @@ class Counts:
     lost: int = 0
 
 
+def guarded(counts: Counts, records: Iterable[_Record]) -> Iterator[_Record]:
+    """Yield records up to one that raises RecordError, which is counted."""
+    try:
+        yield from records
+    except RecordError:
+        counts.lost += 1
+
+
 class Source:
     """A file to import."""
 
@@ -167,6 +176,22 @@ class Source:
         ends = self.head.count(b"\n")
         return ends > 0 and self.head.count(b"\r\n") == ends
 
+    def share_of_lines(self, fits: Callable[[bytes], object]) -> float:
+        """Return which share of the sample's lines fits, from 0 to 1; unreadable ones do not."""
+        hits = 0
+        for line in self.sample:
+            with contextlib.suppress(RecordError):
+                hits += bool(fits(line))
+        return hits / len(self.sample) if hits else 0.0
+
+    def has_line(self, fits: Callable[[bytes], object]) -> bool:
+        """Tell whether a line of the sample fits; unreadable ones do not."""
+        for line in self.sample:
+            with contextlib.suppress(RecordError):
+                if fits(line):
+                    return True
+        return False
+
     def lines(self, counts: Counts) -> Iterator[bytes]:
         """Yield all lines without their ends; one that is too long is left out and counted."""
         end = b"\r\n" if self.has_crlf else b"\n"
@@ -184,10 +209,7 @@ class Source:
     ) -> Iterator[_Record]:
         """Yield what a parser makes of each line; those that raise RecordError are counted."""
         for line in self.lines(counts):
-            try:
-                yield from parse(line)
-            except RecordError:
-                counts.lost += 1
+            yield from guarded(counts, parse(line))
 
 
 def header_of(name: str, sources: Sequence[Source]) -> dict[str, str]:
