@@ -24,8 +24,8 @@ from bootprof.backends import Recording, block_dump, tracepoints
 from optimizer.blockmap import FileMap, Found, find_files, map_files
 from optimizer.formats.blocktrace import read_block_trace
 from optimizer.formats.bootlog import read_bootlog
-from optimizer.images.iso9660 import find_squashfs, is_iso, read_iso
-from optimizer.images.squashfs.layout import Layout, read_layout
+from optimizer.images.image import open_image
+from optimizer.images.squashfs.layout import Layout
 
 THRESHOLDS = (0.001, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.8, 1.0)
 LOGS = {tracepoints.LOG_NAME: tracepoints, block_dump.LOG_NAME: block_dump}
@@ -111,13 +111,13 @@ def print_table(files: FileMap, found: Found, ranks: dict[bytes, int]) -> None:
 
 def judge(image: Path, profile: Path) -> None:
     """Print the tables of one profile."""
-    layout = read_layout(image, find_squashfs(image))
+    opened = open_image(image)
+    layout = opened.layout()
     ranks = true_order(layout, profile / "bootlog.events")
     with (profile / "blocktrace.tsv").open("rb") as stream:
         trace = read_block_trace(stream, str(profile))
-    iso = read_iso(image) if is_iso(image) else None
     started = time.perf_counter()
-    files = map_files([layout], iso)
+    files = map_files([layout], opened.iso)
     found = find_files(files, trace.reads)
     milliseconds = 1000 * (time.perf_counter() - started)
     print(f"{profile}: block trace, {len(trace.reads):,} reads, {milliseconds:.0f} ms")

@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bootprof.commands.layout import parse_number
+from bootprof.commands.images import add_squashfs, open_chosen, parse_bytes
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
     from optimizer.formats.blocktrace import BlockTrace
+    from optimizer.images.image import Image
 
 SCHEMA_VERSION = 1
 BOOTLOG_NAMES = ("bootlog.events", "bootlog.list")
@@ -69,17 +70,12 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--long-seek",
-        type=parse_number,
+        type=parse_bytes,
         default=1_000_000,
         metavar="BYTES",
         help="count seeks over this distance as long (default: %(default)s)",
     )
-    parser.add_argument(
-        "--squashfs-offset",
-        type=parse_number,
-        metavar="BYTES",
-        help="where the squashfs begins in IMAGE (default: find it)",
-    )
+    add_squashfs(parser)
     parser.add_argument("-j", "--json", action="store_true", help="print JSON, not the table")
     parser.set_defaults(run=run)
 
@@ -91,22 +87,17 @@ def run(options: argparse.Namespace) -> int:
     from optimizer.attribution import attribute, common, needed_reads, pass_seconds
     from optimizer.demand import demand_of, touched_by
     from optimizer.drives.seek import figures, modelled_seconds
-    from optimizer.images.iso9660 import find_squashfs, is_iso, read_iso
-    from optimizer.images.squashfs.layout import read_layout
 
     drive = choose_drives([options.drive])[0]
     bootlog, trace_file = find_inputs(options)
-    trace = load_trace(trace_file, options.image)
+    image = open_chosen(options.image, options)
+    trace = load_trace(trace_file, image)
     if trace.image_bytes > drive.capacity_bytes:
         raise InputError(
             f"{options.image}: {trace.image_bytes} bytes do not fit on {drive.title}",
             hint="choose another drive with --drive",
         )
-    offset_bytes = options.squashfs_offset
-    if offset_bytes is None:
-        offset_bytes = find_squashfs(options.image)
-    layout = read_layout(options.image, offset_bytes)
-    iso = read_iso(options.image) if is_iso(options.image) else None
+    layout, iso = image.layout(), image.iso
     demand = demand_of(layout, touched_by(bootlog))
     if not demand.files:
         raise InputError(
@@ -182,28 +173,18 @@ def find_inputs(options: argparse.Namespace) -> tuple[Path, Path]:
     return bootlog, trace
 
 
-def load_trace(path: Path, image: Path) -> BlockTrace:
+def load_trace(path: Path, image: Image) -> BlockTrace:
     """Read a block trace and make sure that it is of this image.
 
     Raises:
         InputError: It is of another image.
     """
-    import hashlib
-
     from optimizer.formats.blocktrace import read_block_trace
+    from optimizer.images.image import check_trace
 
     with path.open("rb") as stream:
         trace = read_block_trace(stream, str(path))
-    size_bytes = image.stat().st_size
-    same = size_bytes == trace.image_bytes
-    if same and trace.image_sha256:
-        with image.open("rb") as stream:
-            same = hashlib.file_digest(stream, "sha256").hexdigest() == trace.image_sha256
-    if not same:
-        raise InputError(
-            f"{path}: is of another image than {image}: {trace.image}, {trace.image_bytes} bytes",
-            hint="an image that was built again has to be profiled again",
-        )
+    check_trace(image, trace, str(path))
     if not len(trace.reads):
         raise InputError(f"{path}: holds no reads", hint="profile the image again")
     return trace

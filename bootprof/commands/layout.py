@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bootprof.commands.images import add_squashfs, open_chosen, parse_bytes
+
 if TYPE_CHECKING:
     from optimizer.images.iso9660 import IsoLayout
     from optimizer.images.squashfs.layout import Layout
@@ -83,50 +85,27 @@ def add_parser(subparsers: Any) -> None:
         metavar="PATH",
         help="show the extents of a file (can be repeated)",
     )
-    parser.add_argument(
-        "--squashfs-offset",
-        type=parse_number,
-        metavar="BYTES",
-        help="where the squashfs begins in IMAGE (default: find it)",
-    )
+    add_squashfs(parser)
     parser.set_defaults(run=run)
-
-
-def parse_number(text: str) -> int:
-    """Read a count of bytes, decimal or with 0x in front."""
-    try:
-        number = int(text, 0)
-    except ValueError:
-        number = -1
-    # Beyond this no image reaches, and 64 bits would not hold offset plus length.
-    if not 0 <= number < 1 << 62:
-        raise argparse.ArgumentTypeError(f"{text!r} is no count of bytes (try 4096 or 0x1000)")
-    return number
 
 
 def parse_span(text: str) -> tuple[int, int]:
     """Read OFFSET or OFFSET+LENGTH; the length is 1 if it is not given."""
     offset, plus, length = text.partition("+")
-    return parse_number(offset), parse_number(length) if plus else 1
+    return parse_bytes(offset), parse_bytes(length) if plus else 1
 
 
 def run(options: argparse.Namespace) -> int:
     """Read the layout and print what was asked for."""
     from bootprof.errors import InputError
-    from optimizer.images.iso9660 import find_squashfs, is_iso, read_iso
-    from optimizer.images.squashfs.layout import read_layout
 
     if options.tsv and options.at:
         raise InputError("--tsv has no form for --at", hint="use --json")
-    path = Path(options.image)
-    offset_bytes = options.squashfs_offset
-    if offset_bytes is None:
-        offset_bytes = find_squashfs(path)
-    layout = read_layout(path, offset_bytes)
+    image = open_chosen(Path(options.image), options)
+    layout, iso = image.layout(), image.iso
     if options.tsv:
         write_tsv(layout, options.file)
         return 0
-    iso = read_iso(path) if is_iso(path) else None
     answer: dict[str, Any] = {}
     if options.json or not (options.at or options.file):
         answer = summary(layout, iso)

@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bootprof.commands.layout import parse_number
+from bootprof.commands.images import add_squashfs, open_chosen
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from optimizer.drives.models import Drive
+    from optimizer.images.image import Image
     from optimizer.images.squashfs.layout import Layout
     from optimizer.readahead import Plan
 
@@ -70,12 +71,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="DRIVE",
         help="drive to weigh gaps for, or a TOML file, see bootprof compare (default: %(default)s)",
     )
-    parser.add_argument(
-        "--squashfs-offset",
-        type=parse_number,
-        metavar="BYTES",
-        help="where the squashfs begins in IMAGE (default: find it)",
-    )
+    add_squashfs(parser)
     parser.set_defaults(run=run)
 
 
@@ -83,16 +79,12 @@ def run(options: argparse.Namespace) -> int:
     """Make the list and say what is in it."""
     from bootprof.commands.compare import choose_drives
     from bootprof.files import replacing
-    from optimizer.images.iso9660 import find_squashfs
-    from optimizer.images.squashfs.layout import read_layout
     from optimizer.readahead import ReadaheadList, format_list, plan, read_superblock_bytes
 
     drive = choose_drives([options.drive])[0]
-    offset_bytes = options.squashfs_offset
-    if offset_bytes is None:
-        offset_bytes = find_squashfs(options.image)
-    layout = read_layout(options.image, offset_bytes)
-    planned = plan(layout, wanted(layout, options), drive)
+    image = open_chosen(options.image, options)
+    layout = image.layout()
+    planned = plan(layout, wanted(image, options), drive)
     with options.image.open("rb") as stream:
         superblock = read_superblock_bytes(stream, layout)
     content = format_list(ReadaheadList(superblock, layout.size_bytes, drive.name, planned.ranges))
@@ -106,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def wanted(layout: Layout, options: argparse.Namespace) -> NDArray[Any]:
+def wanted(image: Image, options: argparse.Namespace) -> NDArray[Any]:
     """Return what the boot wants, from a bootlog or from a block trace.
 
     Raises:
@@ -116,7 +108,7 @@ def wanted(layout: Layout, options: argparse.Namespace) -> NDArray[Any]:
     from optimizer.demand import demand_of, touched_by
     from optimizer.readahead import wanted_by_demand, wanted_by_trace, with_kernel_readahead
 
-    path = options.bootlog
+    layout, path = image.layout(), options.bootlog
     if options.tables == (path is not None):
         raise InputError(
             "either a bootlog or --tables",
@@ -134,7 +126,7 @@ def wanted(layout: Layout, options: argparse.Namespace) -> NDArray[Any]:
     with path.open("rb") as stream:
         is_trace = stream.read(len(TRACE_MAGIC)) == TRACE_MAGIC
     if is_trace:
-        return wanted_by_trace(layout, load_trace(path, options.image).reads)
+        return wanted_by_trace(layout, load_trace(path, image).reads)
     demand = demand_of(layout, with_kernel_readahead(touched_by(path)))
     if not demand.files:
         raise InputError(

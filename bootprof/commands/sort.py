@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
+from bootprof.commands.images import add_squashfs, open_chosen
+
 if TYPE_CHECKING:
     from optimizer.drives.models import Drive
     from optimizer.order import Arrangement
@@ -108,6 +110,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="IMAGE",
         help="image of this root file system (whatever its order), to simulate the boot on",
     )
+    add_squashfs(parser)
     parser.add_argument(
         "--search",
         type=int,
@@ -201,8 +204,6 @@ def simulated(
     from bootprof.commands.compare import choose_drives
     from bootprof.errors import InputError
     from optimizer.formats.bootlog import read_bootlog
-    from optimizer.images.iso9660 import find_squashfs
-    from optimizer.images.squashfs.layout import read_layout
     from optimizer.place import choose
 
     if options.image is None or options.bootlog == "-" or options.search < 0:
@@ -223,7 +224,7 @@ def simulated(
     chosen = choose(
         paths,
         log,
-        read_layout(options.image, find_squashfs(options.image)),
+        open_chosen(options.image, options).layout(),
         place=options.place,
         drive=drive,
         candidates=options.search,

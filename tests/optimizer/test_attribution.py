@@ -19,7 +19,8 @@ from optimizer.demand import demand_of, resolve
 from optimizer.drives.models import DRIVES
 from optimizer.drives.seek import bound_seconds, figures, modelled_seconds
 from optimizer.formats.blocktrace import READ_DTYPE
-from optimizer.images.iso9660 import find_squashfs, read_iso
+from optimizer.images.image import open_image
+from optimizer.images.iso9660 import read_iso
 from optimizer.images.squashfs.layout import Kind, Layout, read_layout
 
 CD = DRIVES["cd-24x"]
@@ -193,7 +194,7 @@ def test_outside_of_the_squashfs_the_loader_comes_first_and_then_probes(
     command = ["xorriso", "-as", "mkisofs", "-quiet", "-R", "-o", str(image), str(tree)]
     subprocess.run(command, check=True, capture_output=True)
     iso = read_iso(image)
-    inner = read_layout(image, find_squashfs(image))
+    inner = open_image(image).layout()
     files = {path: regions[0] for path, regions in iso.files().items()}
     kernel, initrd = files[b"/kernel"], files[b"/initrd"]
     root = next(region for region in iso.regions if region.kind == "directory")

@@ -22,8 +22,7 @@ from optimizer.images.squashfs.decompress import COMPRESSORS, CorruptBlockError,
 # Rows of a structured array; its fields are told by the dtype beside which it is made.
 Rows = NDArray[np.void]
 
-MAGIC = 0x73717368
-MAGIC_BYTES = struct.pack("<I", MAGIC)
+MAGIC = b"hsqs"
 # Superblocks that are near to squashfs 4.0, and why they are not read.
 FOREIGN_MAGICS = {
     b"sqsh": "a big-endian squashfs of before version 4",
@@ -165,16 +164,20 @@ class Source:
     Attributes:
         name: Path of the file, or what a stream calls itself.
         offset_bytes: Where the squashfs begins in the file.
-        size_bytes: From there to the end of the file or device.
+        size_bytes: From there to the end of the file or device, or of the file of an ISO.
     """
 
-    def __init__(self, file: BinaryIO, name: str, offset_bytes: int) -> None:
+    def __init__(
+        self, file: BinaryIO, name: str, offset_bytes: int, limit_bytes: int | None = None
+    ) -> None:
         if offset_bytes < 0:
             raise FormatError(f"{name}: offset {offset_bytes} of the squashfs is negative")
         self.file = file
         self.name = name
         self.offset_bytes = offset_bytes
         self.size_bytes = max(0, file.seek(0, os.SEEK_END) - offset_bytes)
+        if limit_bytes is not None:
+            self.size_bytes = min(self.size_bytes, limit_bytes)
 
     def read(self, offset_bytes: int, length_bytes: int, what: str) -> bytes:
         """Return exactly the bytes asked for.
@@ -262,7 +265,7 @@ def read_superblock(source: Source) -> Superblock:
             f"{FOREIGN_MAGICS[data[:4]]}, which bootprof does not read",
             "only squashfs 4.0 is supported: build the image again with mksquashfs 4.0 or newer",
         )
-    if data[:4] != MAGIC_BYTES:
+    if data[:4] != MAGIC:
         source.fail(
             "no squashfs here: the magic number is missing",
             "name a squashfs, or the ISO or disk image that holds one",

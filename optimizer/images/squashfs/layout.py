@@ -18,9 +18,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from optimizer.errors import InputError
+from optimizer.images.layout import Format
 from optimizer.images.squashfs.decompress import decompressor
 from optimizer.images.squashfs.extents import EXTENT, OVERLAP, ExtentMap, build_extent_map
 from optimizer.images.squashfs.format import (
+    FOREIGN_MAGICS,
+    MAGIC,
     InodeType,
     Kind,
     Rows,
@@ -232,7 +235,7 @@ def read_layout(source: str | Path | BinaryIO, offset_bytes: int = 0) -> Layout:
     Args:
         source: Path of the image, or an open binary file that can seek (it stays open).
         offset_bytes: Where the squashfs begins in it; see
-            :func:`optimizer.images.iso9660.find_squashfs` for ISO and disk images.
+            :func:`optimizer.images.image.open_image` for ISO and disk images.
 
     Raises:
         FormatError: No squashfs, another version, or a truncated or corrupt one; the message
@@ -282,3 +285,16 @@ def _entries(tree: Tree, inode_of_path: NDArray[np.int64], directory_table: Tabl
     starts = directory_table.blocks["inflated_offset_bytes"]
     entries["entry_block"] = np.searchsorted(starts, tree.entry_offsets, side="right") - 1
     return entries
+
+
+def _measure(file: BinaryIO, name: str, offset_bytes: int, limit_bytes: int | None) -> int:
+    return read_superblock(Source(file, name, offset_bytes, limit_bytes)).size_bytes
+
+
+FORMAT = Format(
+    name="squashfs",
+    magics=(MAGIC, *FOREIGN_MAGICS),
+    magic_offset_bytes=0,
+    measure=_measure,
+    read=read_layout,
+)
