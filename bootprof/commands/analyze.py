@@ -7,17 +7,19 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bootprof.commands.images import add_squashfs, open_chosen, parse_bytes
+from bootprof.commands.inputs import (
+    BOOTLOG_NAMES,
+    add_squashfs,
+    choose_drives,
+    load_trace,
+    number,
+    open_chosen,
+)
 from bootprof.errors import InputError
 
-if TYPE_CHECKING:
-    from optimizer.formats.blocktrace import BlockTrace
-    from optimizer.images.image import Image
-
 SCHEMA_VERSION = 1
-BOOTLOG_NAMES = ("bootlog.events", "bootlog.list")
 JOURNEYS_SHOWN = 8
 
 EPILOG = """\
@@ -70,7 +72,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--long-seek",
-        type=parse_bytes,
+        type=number,
         default=1_000_000,
         metavar="BYTES",
         help="count seeks over this distance as long (default: %(default)s)",
@@ -82,7 +84,6 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Analyze and print."""
-    from bootprof.commands.compare import choose_drives
     from bootprof.report.as_json import rows_of
     from optimizer.attribution import attribute, common, needed_reads, pass_seconds
     from optimizer.demand import demand_of, touched_by
@@ -171,23 +172,6 @@ def find_inputs(options: argparse.Namespace) -> tuple[Path, Path]:
         if not file.is_file():
             raise InputError(f"{file}: no such file", hint="make a profile with bootprof profile")
     return bootlog, trace
-
-
-def load_trace(path: Path, image: Image) -> BlockTrace:
-    """Read a block trace and make sure that it is of this image.
-
-    Raises:
-        InputError: It is of another image.
-    """
-    from optimizer.formats.blocktrace import read_block_trace
-    from optimizer.images.image import check_trace
-
-    with path.open("rb") as stream:
-        trace = read_block_trace(stream, str(path))
-    check_trace(image, trace, str(path))
-    if not len(trace.reads):
-        raise InputError(f"{path}: holds no reads", hint="profile the image again")
-    return trace
 
 
 def journeys_of(found: Any) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bootprof.commands.images import add_squashfs, open_chosen, parse_bytes
+from bootprof.commands.inputs import add_squashfs, number, open_chosen
 
 if TYPE_CHECKING:
     from optimizer.images.iso9660 import IsoLayout
@@ -92,7 +92,7 @@ def add_parser(subparsers: Any) -> None:
 def parse_span(text: str) -> tuple[int, int]:
     """Read OFFSET or OFFSET+LENGTH; the length is 1 if it is not given."""
     offset, plus, length = text.partition("+")
-    return parse_bytes(offset), parse_bytes(length) if plus else 1
+    return number(offset), number(length) if plus else 1
 
 
 def run(options: argparse.Namespace) -> int:
@@ -281,7 +281,7 @@ def write_tsv(layout: Layout, files: list[bytes]) -> None:
 
 def tsv_lines(layout: Layout, indices: list[int] | None) -> Iterator[bytes]:
     """Yield one line for each extent of each path; plain lists, as there may be a million."""
-    from optimizer.formats.bootlog import encode_rich
+    from optimizer.formats.text import escape
     from optimizer.images.squashfs.layout import InodeType
 
     inodes = layout.inodes
@@ -294,7 +294,7 @@ def tsv_lines(layout: Layout, indices: list[int] | None) -> Iterator[bytes]:
     step = layout.block_size_bytes
     for index in range(len(entries)) if indices is None else indices:
         inode = entries[index]
-        path = encode_rich(layout.paths[index])
+        path = escape(layout.paths[index])
         start = b"%s\t%d\t%s\t" % (path, numbers[inode], types[kinds[inode]].encode())
         if not counts[inode] and not tails[inode]:
             yield start + b"-\t0\t0\t0\t0\t0\t0\n"
@@ -331,9 +331,9 @@ def text_of(answer: dict[str, Any]) -> Iterator[str]:
 
 def shown(path: str) -> str:
     """Return a path as a terminal can show it."""
-    from optimizer.images.squashfs.layout import printable
+    from optimizer.formats.text import printable
 
-    return printable(os.fsencode(path))
+    return printable(path)
 
 
 def summary_text(answer: dict[str, Any]) -> Iterator[str]:

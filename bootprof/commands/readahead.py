@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bootprof.commands.images import add_squashfs, open_chosen
+from bootprof.commands.inputs import (
+    add_squashfs,
+    choose_drives,
+    find_bootlog,
+    load_trace,
+    open_chosen,
+)
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,7 +40,6 @@ examples:
   bootprof readahead live.iso out/profile/blocktrace.tsv -o readahead.list
   bootprof readahead live.iso --tables -o readahead.list
 """
-BOOTLOG_NAMES = ("bootlog.events", "bootlog.list")
 TRACE_MAGIC = b"#bootprof-blocktrace "
 
 
@@ -77,8 +82,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Make the list and say what is in it."""
-    from bootprof.commands.compare import choose_drives
-    from bootprof.files import replacing
+    from bootprof.files import write_output
     from optimizer.readahead import ReadaheadList, format_list, plan, read_superblock_bytes
 
     drive = choose_drives([options.drive])[0]
@@ -88,11 +92,7 @@ def run(options: argparse.Namespace) -> int:
     with options.image.open("rb") as stream:
         superblock = read_superblock_bytes(stream, layout)
     content = format_list(ReadaheadList(superblock, layout.size_bytes, drive.name, planned.ranges))
-    if options.output is None:
-        sys.stdout.buffer.write(content)
-    else:
-        with replacing(options.output) as temporary:
-            temporary.write_bytes(content)
+    write_output(options.output, content)
     for line in summary(planned, layout, drive):
         print(line, file=sys.stderr)
     return 0
@@ -104,7 +104,6 @@ def wanted(image: Image, options: argparse.Namespace) -> NDArray[Any]:
     Raises:
         InputError: There is no such file, or nothing in it is of this image.
     """
-    from bootprof.commands.analyze import load_trace
     from optimizer.demand import demand_of, touched_by
     from optimizer.readahead import wanted_by_demand, wanted_by_trace, with_kernel_readahead
 
@@ -116,13 +115,7 @@ def wanted(image: Image, options: argparse.Namespace) -> NDArray[Any]:
         )
     if options.tables:
         return wanted_by_demand(layout, demand_of(layout, {}))
-    if path.is_dir():
-        present = [path / name for name in BOOTLOG_NAMES if (path / name).is_file()]
-        if not present:
-            raise InputError(f"{path}: holds no bootlog", hint="name a bootlog or a block trace")
-        path = present[0]
-    if not path.is_file():
-        raise InputError(f"{path}: no such file or folder", hint="bootprof profile IMAGE")
+    path = find_bootlog(path)
     with path.open("rb") as stream:
         is_trace = stream.read(len(TRACE_MAGIC)) == TRACE_MAGIC
     if is_trace:

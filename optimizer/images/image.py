@@ -23,11 +23,11 @@ import numpy as np
 
 from optimizer.errors import FormatError, InputError
 from optimizer.formats.blocktrace import BlockTrace
+from optimizer.formats.text import printable
 from optimizer.images.iso9660 import IsoLayout, is_iso, read_iso
 from optimizer.images.layout import Format
 from optimizer.images.squashfs import FORMAT as SQUASHFS
 from optimizer.images.squashfs.layout import Layout
-from optimizer.images.squashfs.tree import printable
 
 FORMATS: tuple[Format, ...] = (SQUASHFS,)
 
@@ -197,7 +197,7 @@ def check_trace(image: Image, trace: BlockTrace, name: str = "block trace") -> N
         same = image.sha256() == trace.image_sha256
     if not same:
         raise InputError(
-            f"{name}: is of another image than {image.path}: {printable(os.fsencode(trace.image))},"
+            f"{name}: is of another image than {image.path}: {printable(trace.image)},"
             f" {trace.image_bytes} bytes",
             hint="an image that was built again has to be profiled again",
         )
