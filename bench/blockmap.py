@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bootprof.backends import Recording, block_dump, tracepoints
-from optimizer.blockmap import FileMap, Found, find_files, map_files
+from optimizer.blockmap import FileMap, FoundFiles, find_files, map_files
 from optimizer.formats.blocktrace import read_block_trace
 from optimizer.formats.bootlog import read_bootlog
 from optimizer.images.image import open_image
-from optimizer.images.squashfs.layout import Layout
+from optimizer.images.layout import Layout
 
 THRESHOLDS = (0.001, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.8, 1.0)
 LOGS = {tracepoints.LOG_NAME: tracepoints, block_dump.LOG_NAME: block_dump}
@@ -78,7 +78,7 @@ def seek_distance(
     return float(distances.sum()) / 1e9
 
 
-def print_table(files: FileMap, found: Found, ranks: dict[bytes, int]) -> None:
+def print_table(files: FileMap, found: FoundFiles, ranks: dict[bytes, int]) -> None:
     """Print precision, recall and order for each threshold."""
     in_root = np.array([file.file_system == b"squashfs" for file in files.files])
     rank = np.array([ranks.get(file.path, -1) for file in files.files])

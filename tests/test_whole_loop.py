@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from optimizer.images.image import open_image
-from optimizer.images.squashfs.layout import Kind
+from optimizer.images.squashfs.format import Kind
 from tests.trees import unpacked
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]

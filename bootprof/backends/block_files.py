@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from optimizer.blockmap import FileMap, Found
+    from optimizer.blockmap import FileMap, FoundFiles
     from optimizer.formats.events import Bootlog
     from optimizer.images.image import Image, Place
 
@@ -68,7 +68,7 @@ class Located:
 
     header: Mapping[str, str]
     files: FileMap
-    found: Found
+    found: FoundFiles
     times_ns: NDArray[np.int64]
     pids: NDArray[np.int64]
     commands: NDArray[np.int64]

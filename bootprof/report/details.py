@@ -17,8 +17,8 @@ from bootprof.errors import BootprofError
 from bootprof.report.comparison import Build
 from bootprof.report.imagemap import ImageMap, map_image
 from bootprof.report.timeline import Timeline, make_timeline
-from optimizer.attribution import Attribution, attribute, common, needed_reads, pass_seconds
-from optimizer.demand import Demand, demand_of, resolve, touched_by
+from optimizer.attribution import Attribution, attribute, needed_reads, pass_seconds
+from optimizer.demand import Demand, demand_of, touched_by
 from optimizer.drives.models import Drive
 from optimizer.drives.seek import modelled_seconds
 from optimizer.errors import FormatError, InputError
@@ -27,7 +27,8 @@ from optimizer.formats.bootlog import read_bootlog
 from optimizer.formats.events import Bootlog
 from optimizer.images.image import Image, check_trace, open_image
 from optimizer.images.iso9660 import IsoLayout
-from optimizer.images.squashfs.layout import InodeType, Layout
+from optimizer.images.layout import FileType, Layout
+from optimizer.spans import common
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,10 +164,10 @@ def sizes_of(bootlog: Bootlog, layout: Layout) -> dict[bytes, int]:
     """Return the sizes of the files of a bootlog; symbolic links count with what they point to."""
     sizes = {}
     for path in bootlog.paths:
-        way = resolve(layout, path) if path.startswith(b"/") else None
+        way = layout.resolve(path) if path.startswith(b"/") else None
         if way:
             inode = layout.inodes[int(layout.entries["inode"][way[-1]])]
-            if inode["type"] == InodeType.FILE:
+            if inode["type"] == FileType.FILE:
                 sizes[path] = int(inode["size_bytes"])
     return sizes
 

@@ -25,9 +25,8 @@ from optimizer.errors import FormatError, InputError
 from optimizer.formats.blocktrace import BlockTrace
 from optimizer.formats.text import printable
 from optimizer.images.iso9660 import IsoLayout, is_iso, read_iso
-from optimizer.images.layout import Format
+from optimizer.images.layout import Format, Layout
 from optimizer.images.squashfs import FORMAT as SQUASHFS
-from optimizer.images.squashfs.layout import Layout
 
 FORMATS: tuple[Format, ...] = (SQUASHFS,)
 

@@ -13,8 +13,8 @@ import pytest
 from bootprof.builder.config import load_config
 from bootprof.cli import build_parser, main
 from bootprof.commands.build import readahead_request
+from optimizer.formats.readahead_list import ReadaheadList, parse_list
 from optimizer.images.squashfs.layout import read_layout
-from optimizer.readahead import ReadaheadList, parse_list
 
 BLOCK = 131072
 
@@ -175,4 +175,4 @@ def test_either_a_bootlog_or_the_tables_have_to_be_asked_for(
     image: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["readahead", str(image), *words]) == 2
-    assert "either a bootlog or --tables" in capsys.readouterr().err
+    assert "give a bootlog or --tables, but not both" in capsys.readouterr().err

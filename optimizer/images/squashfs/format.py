@@ -14,13 +14,10 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from optimizer.errors import FormatError
+from optimizer.images.layout import Rows
 from optimizer.images.squashfs.decompress import COMPRESSORS, CorruptBlockError, Decompress
-
-# Rows of a structured array; its fields are told by the dtype beside which it is made.
-Rows = NDArray[np.void]
 
 MAGIC = b"hsqs"
 # Superblocks that are near to squashfs 4.0, and why they are not read.
@@ -45,18 +42,6 @@ XATTR_ID_HEADER = struct.Struct("<QII")
 # times its size, beyond a first portion, is there to fill the memory.
 FREE_INFLATED_BYTES = 64 << 20
 LARGEST_INFLATION = 32
-
-
-class InodeType(IntEnum):
-    """Types of an inode as directory entries have them; the extended types are these plus 7."""
-
-    DIRECTORY = 1
-    FILE = 2
-    SYMLINK = 3
-    BLOCK_DEVICE = 4
-    CHARACTER_DEVICE = 5
-    FIFO = 6
-    SOCKET = 7
 
 
 class Kind(IntEnum):
@@ -105,6 +90,7 @@ _SYMLINK = [*_HEADER, ("nlink", "<u4"), ("size", "<u4")]
 _XATTR = [("xattr", "<u4")]
 INODE_HEADER = np.dtype(_HEADER)
 FRAGMENT_ENTRY = np.dtype([("offset", "<u8"), ("length", "<u4"), ("unused", "<u4")])
+FRAGMENTS_PER_METADATA_BLOCK = METADATA_BYTES // FRAGMENT_ENTRY.itemsize
 # Fixed part of an inode by its type; block lists and symlink targets follow it.
 INODE_LAYOUTS: dict[int, np.dtype[np.void]] = {
     1: np.dtype(

@@ -121,8 +121,8 @@ def test_of_several_squashfs_a_corrupt_one_is_passed_over(
     two_squashfs: Path, tmp_path: Path
 ) -> None:
     small = open_image(two_squashfs, squashfs="/a-small.squashfs").layout()
+    inode_table = next(part for part in small.parts if part.label == "inode table").offset_bytes
     data = bytearray(two_squashfs.read_bytes())
-    inode_table = small.offset_bytes + small.superblock.inode_table
     data[inode_table : inode_table + 2] = b"\xff\xff"
     (tmp_path / "image.iso").write_bytes(data)
     image = open_image(tmp_path / "image.iso")
