@@ -1,12 +1,11 @@
-"""What a report says of one build beyond its figures: the image, the causes, the processes.
+"""What a report shows of one build beyond its block trace: image, causes, processes.
 
-What cannot be found out is not an error: a report of block traces alone is a report too. It says
-what is missing, and why.
+A detail that cannot be found is not an error: a report of block traces alone is a report too. It
+says what is missing, and why.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from bootprof.errors import BootprofError
-from bootprof.files import file_digest
+from bootprof.files import STANDARD_STREAM, file_digest
 from bootprof.report.comparison import Build
+from bootprof.report.conditions import DESCRIPTION_NAME, read_description
 from bootprof.report.imagemap import ImageMap, map_image
 from bootprof.report.timeline import Timeline, make_timeline
 from optimizer.attribution import Attribution, attribute, common, needed_reads, pass_seconds
@@ -28,6 +28,8 @@ from optimizer.formats.bootlog import read_bootlog
 from optimizer.formats.events import Bootlog
 from optimizer.images.iso9660 import IsoLayout, find_squashfs, is_iso, read_iso
 from optimizer.images.squashfs.layout import InodeType, Layout, read_layout
+
+PARTS = ("image_map", "causes", "timeline")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,15 +56,17 @@ class Causes:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
-    """What is known of one build. Where a part is None, ``absent`` says why, by its name.
+class Details:
+    """What is known of one build beside its block trace.
+
+    Where a part is None, ``absent`` says why, by its name.
 
     Attributes:
         image: The image, if it is there and is the one that was booted.
         image_map: Where everything lies on it.
         causes: Why it was read.
         timeline: Who read what.
-        absent: Reasons, by the names ``image_map``, ``causes`` and ``timeline``.
+        absent: Reasons, by the names in :data:`PARTS`.
     """
 
     image: Path | None
@@ -72,14 +76,17 @@ class Evidence:
     absent: Mapping[str, str]
 
 
-def gather(build: Build, drives: Sequence[Drive]) -> Evidence:
-    """Find out what can be found out about a build.
+def gather(build: Build, drives: Sequence[Drive]) -> Details:
+    """Return what can be found beside the block trace of a build.
 
     Args:
         build: The build; its image, its bootlog and ``profile.json`` are looked for beside its
             block trace.
-        drives: Causes are told for the first of these that the image fits on.
+        drives: Causes are computed for the first of these that the image fits on.
     """
+    if build.path == STANDARD_STREAM:
+        reason = "nothing lies beside a block trace from standard input"
+        return Details(None, None, None, None, dict.fromkeys(PARTS, reason))
     absent: dict[str, str] = {}
     folder = build.path.parent
     image, layout, iso = None, None, None
@@ -108,7 +115,7 @@ def gather(build: Build, drives: Sequence[Drive]) -> Evidence:
         except (BootprofError, OSError) as error:
             absent["causes"] = sentence(error)
         image_map = map_image(layout, trace.image_bytes, trace.reads, needed)
-    return Evidence(image, image_map, causes, timeline, absent)
+    return Details(image, image_map, causes, timeline, absent)
 
 
 def sentence(error: BootprofError | OSError) -> str:
@@ -129,14 +136,13 @@ def find_image(build: Build) -> Path:
     folder, trace = build.path.parent, build.trace
     places = [folder / trace.image, folder.parent / trace.image]
     digest = trace.image_sha256
-    description = folder / "profile.json"
-    if description.is_file():
-        try:
-            described = json.loads(description.read_bytes())
-            named = Path(described["image"])
-            digest = digest or str(described.get("image_sha256") or "")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise FormatError(f"{description}: names no image") from error
+    described = read_description(folder)
+    if described:
+        image = described.get("image")
+        if not isinstance(image, str) or "\0" in image:
+            raise FormatError(f"{folder / DESCRIPTION_NAME}: names no image")
+        named = Path(image)
+        digest = digest or str(described.get("image_sha256") or "")
         places = [named, folder.parent / named, folder.parent / named.name, *places]
     present = next((place for place in places if place.is_file()), None)
     if present is None:

@@ -48,6 +48,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from optimizer.drives.names import DRIVE_NAMES
 from optimizer.errors import FormatError, InputError
 
 KIB = 1024
@@ -269,7 +270,7 @@ NVME = Drive(
     source="Intel SSD DC P4500 data sheet",
 )
 
-DRIVES = {drive.name: drive for drive in (CD_24X, DVD_8X, USB_2, SD_CARD, HARD_DISK, NVME)}
+DRIVES = dict(zip(DRIVE_NAMES, (CD_24X, DVD_8X, USB_2, SD_CARD, HARD_DISK, NVME), strict=True))
 """The drives that are described here, by name."""
 
 
