@@ -152,8 +152,8 @@ def why_times_differ(first: Conditions, other: Conditions) -> str:
         if conditions.accelerator != COUNTING_ACCELERATOR:
             boots = "one boot" if conditions.boots <= 1 else f"{conditions.boots} boots"
             return (
-                f"{boots} under QEMU {conditions.accelerator}: "
-                "the speed of the processor depends on the load of the host"
+                f"{boots} under QEMU {conditions.accelerator}, where the speed of the processor "
+                "depends on the load of the host"
             )
     unlike = [
         title

@@ -160,7 +160,7 @@ def metrics_section(comparison: Comparison) -> str:
             escape(build.label),
             escape(build.trace.image),
             quantity(build.trace.image_bytes, "bytes"),
-            f'<span class="digest">{escape(build.trace.image_sha256[:16]) or "not known"}</span>',
+            f'<span class="digest">{escape(build.trace.image_sha256[:12]) or "not known"}</span>',
         ]
         for build in builds
     ]
@@ -306,7 +306,8 @@ def causes_table(label: str, causes: Causes) -> str:
     ]  # fmt: skip
     if read_limit:
         sentences.append(
-            f"For what it did read of that, the limit is {quantity(read_limit, 'seconds')}."
+            f"One pass over the part of that which it did read takes "
+            f"{quantity(read_limit, 'seconds')} (the read limit)."
         )
     if causes.missing:
         sentences.append(f"{causes.missing:,} of the touched paths are not in the image.")

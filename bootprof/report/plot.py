@@ -129,6 +129,7 @@ def draw(comparison: Comparison, theme: Theme) -> Figure:
         shared = panels[0] if panels else None
         axes = figure.add_subplot(places[number], sharex=shared, sharey=shared)
         draw_seeks(axes, found, theme, build_colour(theme, number))
+        draw_target(axes, found, theme, late=found.target_seconds > data.seconds.high / 2)
         axes.set_title(
             found.title,
             loc="left",
@@ -205,7 +206,7 @@ def draw_title(figure: Figure, comparison: Comparison, theme: Theme) -> None:
 
 
 def draw_seeks(axes: Axes, found: SeekPanel, theme: Theme, colour: str) -> None:
-    """Draw the reads of one build as dots, its seeks as strokes, and its boot target."""
+    """Draw the reads of one build as dots, and its seeks as strokes."""
     crowd = len(found.read_seconds)
     axes.vlines(
         found.seek_seconds,
@@ -228,6 +229,10 @@ def draw_seeks(axes: Axes, found: SeekPanel, theme: Theme, colour: str) -> None:
         color=colour,
         rasterized=True,
     )
+
+
+def draw_target(axes: Axes, found: SeekPanel, theme: Theme, *, late: bool) -> None:
+    """Draw the boot target, with its label on the side that has room for it."""
     axes.axvline(
         found.target_seconds, color=theme.ink, linewidth=1, linestyle=line_style(TARGET_DASHES, 1)
     )
@@ -237,7 +242,7 @@ def draw_seeks(axes: Axes, found: SeekPanel, theme: Theme, colour: str) -> None:
         xycoords=axes.get_xaxis_transform(),
         xytext=(0, 3),
         textcoords="offset points",
-        ha="right",
+        ha="right" if late else "left",
         fontsize=8.5,
         color=theme.faint,
         annotation_clip=False,

@@ -56,7 +56,7 @@ svg.area{overflow:hidden}
 .paper{fill:var(--empty)}
 @media (max-width:560px){body{padding:0 12px 30px}.second{display:none}h1{font-size:1.35rem}
 th,td{padding:.22rem .3rem}th{white-space:normal}tbody th{min-width:8.5em}
-table{font-size:.8rem}}
+table{font-size:.8rem}td.prose{min-width:9em}}
 @media print{body{max-width:none;font-size:10pt}nav{display:none}
 h2,h3,.legend,caption{break-after:avoid}figure,.panel,svg,tr,.scroll{break-inside:avoid}
 .scroll{overflow:visible}

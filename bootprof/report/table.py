@@ -14,6 +14,7 @@ from bootprof.report.conditions import NOT_RECORDED
 
 # Wider than any table; a table takes what it needs of it.
 PIPE_WIDTH_COLUMNS = 10_000
+SHORT = ["accelerator"]
 STYLES = {"less": "green", "more": "red", "": ""}
 
 
@@ -61,9 +62,8 @@ def conditions_table(comparison: Comparison) -> Table:
     for build in comparison.builds:
         table.add_column(Text(build.label))
     rows = [build.conditions.rows() for build in comparison.builds]
-    for title in rows[0]:
-        cells = [row[title] for row in rows]
-        # An old profile, or a lone block trace, records little.
-        if any(cell != NOT_RECORDED for cell in cells) or title == "accelerator":
-            table.add_row(Text(title), *map(Text, cells))
+    # Lone block traces record nothing: one row says so.
+    titles = list(rows[0]) if any(set(row.values()) != {NOT_RECORDED} for row in rows) else SHORT
+    for title in titles:
+        table.add_row(Text(title), *(Text(row[title]) for row in rows))
     return table
