@@ -195,7 +195,9 @@ def compare(builds: Sequence[Build], drives: Sequence[Drive]) -> Comparison:
     ]
     for drive in drives:
         metrics.append(Metric(drive.name, f"modelled I/O on {drive.title}", "seconds"))
-        metrics.append(Metric(f"{drive.name}-bound", "  one pass at best", "seconds", True))
+        metrics.append(
+            Metric(f"{drive.name}-bound", "  bound (one ascending pass)", "seconds", True)
+        )
     names = [metric.name for metric in metrics]
     for name in names:
         if names.count(name) > 1:

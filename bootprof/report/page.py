@@ -147,7 +147,7 @@ def metrics_section(comparison: Comparison) -> str:
     for metric in comparison.metrics:
         title = metric.title
         if metric.is_bound:
-            title = f"{drives[metric.name.removesuffix('-bound')]}, one pass at best"
+            title = f"bound on {drives[metric.name.removesuffix('-bound')]}"
         row = [escape(title)]
         for place in range(len(builds)):
             row.append(escape(comparison.value_text(place, metric)))

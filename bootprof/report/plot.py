@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -29,11 +28,13 @@ from bootprof.report.plotdata import (
     DASHES,
     LABEL_CHARACTERS,
     MARGIN,
+    STROKE_INK,
     TARGET_DASHES,
     PlotData,
     Scale,
     SeekPanel,
     plot_data,
+    stroke_ink,
 )
 
 DOTS_PER_INCH = 150
@@ -214,8 +215,7 @@ def draw_seeks(axes: Axes, found: SeekPanel, theme: Theme, colour: str) -> None:
         found.seek_ends,
         colors=colour,
         linewidth=0.8 if crowd < 10_000 else 0.4,
-        # A few hundred strokes can be told apart; of a hundred thousand only their density shows.
-        alpha=float(np.clip(250 / max(len(found.seek_seconds), 1), 0.02, 0.5)),
+        alpha=STROKE_INK * stroke_ink(len(found.seek_seconds)),
         rasterized=True,
     )
     axes.plot(

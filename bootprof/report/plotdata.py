@@ -29,6 +29,8 @@ DASHES: tuple[tuple[int, ...], ...] = ((), (7, 4), (8, 3, 2, 3), (2, 3))
 too; empty for a solid line."""
 
 TARGET_DASHES = (4, 3)
+STROKE_INK = 0.7
+"""How opaque strokes are where many of them meet: dots stand out from any number of them."""
 
 Series = NDArray[np.float64]
 
@@ -176,6 +178,14 @@ def plot_data(comparison: Comparison) -> PlotData:
 def seconds_bar(seconds: float | None, otherwise: str) -> Bar:
     """Return the bar of a time; with the text ``otherwise`` if there is none."""
     return Bar(seconds, otherwise if seconds is None else quantity(seconds, "seconds"))
+
+
+def stroke_ink(strokes: int) -> float:
+    """Return how opaque each stroke of a seek is, from 0 to 1.
+
+    A few hundred strokes can be told apart; of a hundred thousand only their density shows.
+    """
+    return float(np.clip(300 / max(strokes, 1), 0.03, 0.85))
 
 
 def short(label: str) -> str:
