@@ -89,7 +89,7 @@ def conditions_of(described: Mapping[str, object]) -> Conditions:
         drive="none emulated" if drive is None else drive_text(mapping_of(described, "drive")),
         backend=text_of(described, "backend"),
         kernel=text_of(described, "kernel"),
-        bootprof_version=text_of(described, "bootprof_version"),
+        bootprof_version=text_of(described, "bootprof_version") or text_of(described, "bootprof"),
         date=text_of(described, "date"),
         boots=boots if isinstance(boots, int) and 0 < boots < 1_000_000 else 0,
     )
