@@ -68,7 +68,7 @@ class Change:
 
     Attributes:
         text: For people.
-        direction: ``less`` is better; empty if the change is small, or says nothing.
+        direction: ``less`` is better; empty if the change is small or meaningless.
     """
 
     text: str
@@ -110,7 +110,7 @@ class Comparison:
         return other / first
 
     def why_not_comparable(self, build: int, metric: str) -> str:
-        """Return why the ratio of a metric says nothing; empty if it does.
+        """Return why the ratio of a metric means nothing; empty if it means something.
 
         Args:
             build: Number of the build that is compared with the first one.
@@ -194,7 +194,8 @@ def compare(builds: Sequence[Build], drives: Sequence[Drive]) -> Comparison:
         Metric(BOOT_TIME, boot_time_title(builds), "seconds"),
     ]
     for drive in drives:
-        metrics.append(Metric(drive.name, f"modelled I/O on {drive.title}", "seconds"))
+        title = f"modelled I/O on {printable(drive.title)}"
+        metrics.append(Metric(drive.name, title, "seconds"))
         metrics.append(
             Metric(f"{drive.name}-bound", "  bound (one ascending pass)", "seconds", True)
         )

@@ -142,8 +142,8 @@ def accelerators_of(conditions: Sequence[Conditions]) -> str:
 def why_times_differ(first: Conditions, other: Conditions) -> str:
     """Return why the times of two boots cannot be compared, empty if they can.
 
-    A processor that is emulated, or that shares the host with other work, is as fast as the load of
-    the host lets it be; with few boots nobody can tell that from a change of the image. Only with
+    The speed of a processor that is emulated, or that shares the host with other work, depends on
+    the load of the host, and a few boots do not separate that from a change of the image. Only with
     instruction counting do equal boots of equal machines take equal times.
     """
     for conditions in (first, other):

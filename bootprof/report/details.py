@@ -156,7 +156,7 @@ def find_image(build: Build) -> Path:
 
 
 def load_events(folder: Path) -> Bootlog:
-    """Return the rich bootlog of a profile.
+    """Return the bootlog of a profile in the ``events`` format.
 
     Raises:
         InputError: It has none.

@@ -10,7 +10,7 @@ from bootprof.units import factor, quantity
 def headline(comparison: Comparison) -> tuple[str, str]:
     """Return the headline of a comparison, and a line with the values behind it.
 
-    The headline says how much less the build with the least seek distance seeks than the first one.
+    The headline compares the build with the least seek distance with the first one.
     """
     distances = [
         comparison.value(number, "seek-distance") or 0.0 for number in range(len(comparison.builds))

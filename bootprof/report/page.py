@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bootprof.files import write_output
 from bootprof.report.comparison import Change, Comparison
+from bootprof.report.conditions import accelerators_of
 from bootprof.report.details import Causes, Details
 from bootprof.report.details_figures import (
     cause_bars,
@@ -342,7 +343,9 @@ def processes_section(comparison: Comparison, details: Sequence[Details]) -> str
         ):
             drawn = timeline_svg(timeline, rows, title, end_ns=end_ns, time_title=axis_title)
             panels.append(panel(title, drawn))
-            tables.append(rows_table(title, rows))
+            machine = accelerators_of([build.conditions])
+            times = f", times in seconds of {machine}" if machine else ""
+            tables.append(rows_table(title + times, rows))
     shown = figure(
         f'{timeline_legend()}<div class="panels">{"".join(processes + folders)}</div>',
         "Accesses to files of the image by process and by folder, those with the most accesses, in "

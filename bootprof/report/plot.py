@@ -182,7 +182,7 @@ def draw_title(figure: Figure, comparison: Comparison, theme: Theme) -> None:
     largest = (width_inches - 3.2) / (0.0097 * len(title))
     write(title, 0.3, fontsize=min(16.0, largest), fontweight="bold")
     write(subtitle, 0.63, fontsize=10.5, color=theme.faint)
-    # Reads can be anywhere in a panel, so what the signs mean is said up here, once for all.
+    # Reads can be anywhere in a panel, so one legend for all panels stands up here.
     signs = [
         Line2D([], [], color=theme.faint, marker="o", markersize=4, linestyle="none", label="read"),
         Line2D([], [], color=theme.faint, linewidth=1, label="seek"),

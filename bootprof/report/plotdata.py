@@ -17,6 +17,7 @@ from bootprof.report.comparison import Build, Comparison
 from bootprof.report.conditions import accelerators_of
 from bootprof.units import byte_scale, quantity
 from optimizer.drives.seek import previous_ends, seek_distances
+from optimizer.formats.text import printable
 
 LABEL_CHARACTERS = 28
 # More points than pixels make a line no better to look at.
@@ -164,7 +165,7 @@ def plot_data(comparison: Comparison) -> PlotData:
         ),
         drives=tuple(
             BarGroup(
-                drive.title,
+                printable(drive.title),
                 tuple(
                     seconds_bar(comparison.value(place, drive.name), "does not fit")
                     for place in range(len(builds))

@@ -28,7 +28,7 @@ class Row:
         first_ns: Time of its first access.
         last_ns: Time of its last access.
         files: Number of distinct files.
-        new_files: Number of files that nobody had touched before.
+        new_files: Number of files that it was the first to touch.
         new_bytes: Size of these; None if it is not known.
         examples: Some of its files: those first touched, new ones before others.
     """

@@ -9,4 +9,4 @@ from typing import Final
 
 DRIVE_NAMES: Final = ("cd-24x", "dvd-8x", "usb-2", "sd-card", "hard-disk", "nvme")
 COMPARED_DRIVES: Final = ("cd-24x", "usb-2", "hard-disk", "nvme")
-"""Drives that a comparison models unless it is told others."""
+"""Drives that a comparison models by default."""

@@ -252,13 +252,14 @@ def test_a_drive_of_the_user_is_modelled_too(
     profiles: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (profiles / "mine.toml").write_text(
-        'name = "mine"\ntitle = "my drive"\ncapacity_bytes = 1_000_000_000\noverhead_ms = 1000\n'
+        'name = "mine"\ntitle = "my\\u001b[31m drive"\ncapacity_bytes = 1_000_000_000\n'
+        "overhead_ms = 1000\n"
         "seek_track_ms = 0\nseek_average_ms = 0\nseek_full_ms = 0\n"
         "first_rate_bytes_per_second = 1e15\nlast_rate_bytes_per_second = 1e15\n"
     )
     assert main(["compare", "unsorted", "sorted", "--no-plot", "-d", "mine.toml"]) == 0
     out = capsys.readouterr().out
-    assert ["modelled", "I/O", "on", "my", "drive", "50.0", "s", "50.0", "s", "same"] in [
+    assert ["modelled", "I/O", "on", r"my\x1b[31m", "drive", "50.0", "s", "50.0", "s", "same"] in [
         line.split() for line in out.splitlines()
     ]
     assert "NVMe" not in out
