@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bootprof.commands.inputs import BOOTLOG_NAMES, choose_drives, load_trace, number
+from bootprof.commands.inputs import choose_drives, load_trace, number
 from bootprof.errors import InputError
+from optimizer.formats import BOOTLOG_NAMES
 
 if TYPE_CHECKING:
     pass

@@ -21,10 +21,10 @@ from bootprof.report.conditions import (
 from bootprof.units import NOTABLE, change, quantity
 from optimizer.drives.models import Drive
 from optimizer.drives.seek import bound_seconds, figures, modelled_seconds
+from optimizer.formats import TRACE_NAME
 from optimizer.formats.blocktrace import BlockTrace, read_block_trace
 from optimizer.formats.text import printable
 
-TRACE_NAME = "blocktrace.tsv"
 BOOT_TIME = "boot-time"
 
 

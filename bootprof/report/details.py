@@ -23,6 +23,7 @@ from optimizer.demand import Demand, demand_of, resolve, touched_by
 from optimizer.drives.models import Drive
 from optimizer.drives.seek import modelled_seconds
 from optimizer.errors import FormatError, InputError
+from optimizer.formats import BOOTLOG_NAMES, EVENTS_NAME
 from optimizer.formats.blocktrace import BlockTrace
 from optimizer.formats.bootlog import read_bootlog
 from optimizer.formats.events import Bootlog
@@ -101,7 +102,7 @@ def gather(build: Build, drives: Sequence[Drive]) -> Details:
         bootlog = load_events(folder)
         timeline = make_timeline(bootlog, sizes_of(bootlog, layout) if layout else None)
         if timeline is None:
-            raise InputError(f"{folder / 'bootlog.events'} holds no access to a file of the image")
+            raise InputError(f"{folder / EVENTS_NAME} holds no access to a file of the image")
     except (BootprofError, OSError) as error:
         absent["timeline"] = sentence(error)
     image_map = causes = None
@@ -162,9 +163,9 @@ def load_events(folder: Path) -> Bootlog:
         InputError: It has none.
         FormatError: It is none.
     """
-    file = folder / "bootlog.events"
+    file = folder / EVENTS_NAME
     if not file.is_file():
-        raise InputError(f"{folder} holds no bootlog.events, which has times and processes")
+        raise InputError(f"{folder} holds no {EVENTS_NAME}, which has times and processes")
     with file.open("rb") as stream:
         return read_bootlog(stream, str(file))
 
@@ -188,8 +189,8 @@ def demand_from(folder: Path, layout: Layout) -> Demand:
         InputError: There is no bootlog, or it is of other files.
         FormatError: It is none.
     """
-    names = ("bootlog.events", "bootlog.list")
-    bootlog = next((folder / name for name in names if (folder / name).is_file()), None)
+    present = (folder / name for name in BOOTLOG_NAMES if (folder / name).is_file())
+    bootlog = next(present, None)
     if bootlog is None:
         raise InputError(f"{folder} holds no bootlog, so it is not known what the boot needed")
     demand = demand_of(layout, touched_by(bootlog))

@@ -1,4 +1,4 @@
-"""Foreign text (of images, guests, files, the command line) in every output: shown, never obeyed."""
+"""Foreign text (of images, guests, files, options) in every output: shown, never obeyed."""
 
 import io
 import json
