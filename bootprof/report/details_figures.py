@@ -184,7 +184,7 @@ def timeline_svg(
             f"{row_marks(row, timeline.end_ns, seconds, busiest)}</svg></g>"
         )
     end = quantity(timeline.end_ns / 1e9, "seconds")
-    description = f"{title}: {len(rows)} rows over {end}; the table below has their values."
+    description = f"{title}, {len(rows)} in {end}; the table below has their values."
     return figure_svg(
         f'<g class="grid">{lines}</g>{"".join(drawn)}{labels}{axis}',
         description=description,
