@@ -145,7 +145,7 @@ class Comparison:
                 reasons.setdefault(reason, []).append(build.label)
         first = self.builds[0].label
         return [
-            f"The time to the boot target of {', '.join(labels)} is not comparable with that of "
+            f"The time to the boot target of {' and '.join(labels)} is not comparable with that of "
             f"{first}: {reason}."
             for reason, labels in reasons.items()
         ]
