@@ -66,6 +66,11 @@ demo: venv ## Build, profile, sort, rebuild, boot again and compare: the main jo
 	$(BIN)/bootprof profile $(OUT)/sorted.iso --backend block --output $(OUT)/sorted
 	$(BIN)/bootprof compare $(OUT)/unsorted $(OUT)/sorted --output $(OUT)
 
+docs-pictures: venv ## Make the pictures of the documents from the demo's output
+	@command -v chromium > /dev/null || { apt-get update -q=2 && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends chromium fonts-dejavu-core; }
+	$(BIN)/python -m bench.pictures $(OUT)
+
 docs: venv ## Man pages and shell completion from the command line's own options, in build/
 	mkdir -p build/man build/completion
 	PYTHONPATH=. $(BIN)/argparse-manpage --module bootprof.cli --function build_parser \
@@ -79,4 +84,4 @@ docs: venv ## Man pages and shell completion from the command line's own options
 clean: ## Remove what was built (not the download and bootstrap cache)
 	rm -rf out build
 
-.PHONY: help packages venv lint test test-kernels matrix bench-boot demo docs clean
+.PHONY: help packages venv lint test test-kernels matrix bench-boot demo docs-pictures docs clean

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from bootprof.errors import InputError
 from bootprof.files import STANDARD_STREAM
 from bootprof.progress import note
+from optimizer.formats import BOOTLOG_NAMES, TRACE_NAME
 
 if TYPE_CHECKING:
     from optimizer.drives.models import Drive
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
     Parsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-BOOTLOG_NAMES: Final = ("bootlog.events", "bootlog.list")
-"""Bootlogs in the folder of a profile, the one that says more first."""
-TRACE_NAME: Final = "blocktrace.tsv"
 DEFAULT_DRIVE: Final = "cd-24x"
 
 # Names of files and folders for the completion that shtab makes; each shell calls them differently.
