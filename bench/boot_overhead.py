@@ -24,7 +24,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from bootprof import backends
 from bootprof.boot import qemu
+from bootprof.boot.harvest import allowed_files
+from bootprof.boot.medium import examine
 from bootprof.boot.target import parse_target
 from bootprof.files import replacing
 
@@ -54,20 +57,20 @@ def busy_seconds(said: bytes) -> float:
 
 def boot(image: Path, recorder: str, options: argparse.Namespace) -> float:
     """Boot with a recorder, and return how long the processor was busy in seconds."""
+    request = qemu.Request(
+        medium=examine(image),
+        machine=qemu.Machine(processors=1, accelerator="icount"),
+        target=parse_target(options.until),
+        agent=recorder,
+        allowed=allowed_files(backends.RECORDERS),
+        timeout_seconds=options.timeout,
+    )
     with tempfile.TemporaryDirectory(prefix="boot-overhead-") as folder:
-        result = qemu.boot(
-            image,
-            Path(folder),
-            machine=qemu.Machine(processors=1, accelerator="icount"),
-            target=parse_target(options.until),
-            backend=recorder,
-            timeout_seconds=options.timeout,
-            progress=lambda _: None,
-        )
-    log = result.harvest["agent.log"].decode()
-    if recorder != "nothing" and f"{recorder}\tstarted" not in log:
-        raise SystemExit(f"{recorder} did not start: {log}")
-    return busy_seconds(result.harvest["processor"])
+        result = qemu.boot(request, Path(folder), lambda _: None)
+        log = result.files["agent.log"].read_text(errors="replace")
+        if recorder != "nothing" and f"{recorder}\tstarted" not in log:
+            raise SystemExit(f"{recorder} did not start: {log}")
+        return busy_seconds(result.files["processor"].read_bytes())
 
 
 def table(found: dict[str, list[float]]) -> str:

@@ -5,10 +5,16 @@ from pathlib import Path
 import pytest
 
 from bootprof import backends
-from bootprof.boot.profile import Attempt, Choice, choose_backend, parse_agent_log, what_recorded
+from bootprof.boot.plan import (
+    Attempt,
+    RecordingPlan,
+    parse_agent_log,
+    plan_recording,
+    settle,
+)
 from bootprof.errors import InputError, UnsupportedError
 
-AUTO = Choice(backends.RECORDERS, "auto", "")
+AUTO = RecordingPlan(backends.AUTOMATIC, "auto", "")
 
 
 @pytest.fixture
@@ -19,20 +25,20 @@ def image(tmp_path: Path) -> Path:
 
 
 def test_an_image_without_profiler_is_profiled_by_its_reads(image: Path) -> None:
-    choice = choose_backend(image, "auto")
-    assert (choice.names, choice.agent) == (("block",), "none")
-    assert "does not bring the profiler" in choice.reason
+    plan = plan_recording(image, "auto")
+    assert (plan.names, plan.agent) == (("block",), "none")
+    assert "holds no profiler" in plan.reason
 
 
 def test_several_backends_run_on_one_boot_and_the_first_one_counts(image: Path) -> None:
-    choice = choose_backend(image, "ebpf+kmod")
-    assert (choice.names, choice.agent) == (("ebpf", "kmod"), "ebpf+kmod")
+    plan = plan_recording(image, "ebpf+kmod")
+    assert (plan.names, plan.agent) == (("ebpf", "kmod"), "ebpf+kmod")
 
 
 @pytest.mark.parametrize("wanted", ["kmod+", "nothing", "kmod,ebpf"])
 def test_an_unknown_backend_is_refused_with_those_that_there_are(image: Path, wanted: str) -> None:
     with pytest.raises(InputError) as raised:
-        choose_backend(image, wanted)
+        plan_recording(image, wanted)
     assert "fanotify" in raised.value.hint
 
 
@@ -47,13 +53,13 @@ def test_the_agent_says_line_by_line_what_became_of_each_backend() -> None:
 
 def test_auto_takes_the_best_backend_that_started_and_says_why_not_a_better_one() -> None:
     attempts = [Attempt("kmod", False, "bootprof.ko: EPERM"), Attempt("ebpf", True, "")]
-    backend, reason = what_recorded(AUTO, attempts)
+    backend, reason = settle(AUTO, attempts)
     assert backend == "ebpf"
     assert reason == "kmod did not start: bootprof.ko: EPERM"
 
 
 def test_auto_falls_back_to_the_reads_of_the_medium() -> None:
-    assert what_recorded(AUTO, [Attempt("kmod", False, "x")])[0] == "block"
+    assert settle(AUTO, [Attempt("kmod", False, "x")])[0] == "block"
 
 
 @pytest.mark.parametrize(
@@ -67,13 +73,13 @@ def test_auto_falls_back_to_the_reads_of_the_medium() -> None:
 def test_a_backend_that_was_asked_for_and_did_not_start_is_an_error_with_a_way_out(
     reason: str, hint: str
 ) -> None:
-    choice = Choice(("kmod",), "kmod", "as asked for")
+    plan = RecordingPlan(("kmod",), "kmod", "as asked for")
     with pytest.raises(UnsupportedError, match=reason) as raised:
-        what_recorded(choice, [Attempt("kmod", False, reason)])
+        settle(plan, [Attempt("kmod", False, reason)])
     assert hint in raised.value.hint
 
 
 def test_a_backend_that_the_guest_does_not_know_is_an_error() -> None:
-    choice = Choice(("kmod", "ebpf"), "kmod+ebpf", "as asked for")
+    plan = RecordingPlan(("kmod", "ebpf"), "kmod+ebpf", "as asked for")
     with pytest.raises(UnsupportedError, match="ebpf"):
-        what_recorded(choice, [Attempt("kmod", True, "")])
+        settle(plan, [Attempt("kmod", True, "")])
