@@ -4,13 +4,15 @@ QEMU runs a guest that may be hostile, and nbdkit answers it. Where bootprof run
 as the user ``nobody`` without any capability. The kernel kills them when bootprof ends, even by
 SIGKILL. setpriv(1) of util-linux does both; a shell between checks that bootprof was still there
 when the kernel was told so.
+
+They need no folder that they could enter: files and sockets are opened by bootprof and inherited.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
-import stat
+import socket
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,12 @@ from bootprof.process import program
 
 # The parent may have ended before PR_SET_PDEATHSIG was set: then this shell has another one.
 START = '[ "$PPID" = "$0" ] && exec "$@"'
+# As systemd activates a service by its socket (sd_listen_fds(3)): the number of the process, which
+# is this shell's, and the socket as descriptor 3.
+START_LISTENING = (
+    '[ "$PPID" = "$0" ] && export LISTEN_FDS=1 LISTEN_PID=$$ && exec "$@" 3<&0 0</dev/null'
+)
+LISTEN_DESCRIPTOR = 3
 NOBODY = "nobody"
 READ_ANY_FILE = "dac_read_search"
 
@@ -50,10 +58,13 @@ def unprivileged_user() -> User | None:
     return User(found.pw_uid, found.pw_gid)
 
 
-def leash(*, groups: Sequence[int] = (), capabilities: Sequence[str] = ()) -> list[str]:
+def leash(
+    *, groups: Sequence[int] = (), capabilities: Sequence[str] = (), script: str = START
+) -> list[str]:
     """Return the command in front of a program that is to run unprivileged and end with us.
 
     Args:
+        script: What the shell does in the end; :data:`START` or :data:`START_LISTENING`.
         groups: Numbers of supplementary groups, where the user is changed.
         capabilities: Names of capabilities to keep, where the user is changed.
     """
@@ -68,7 +79,7 @@ def leash(*, groups: Sequence[int] = (), capabilities: Sequence[str] = ()) -> li
             f"--inh-caps=-all{kept}",
             *([f"--ambient-caps=-all{kept}"] if kept else []),
         ]
-    return [*command, "--", "sh", "-c", START, str(os.getpid())]
+    return [*command, "--", "sh", "-c", script, str(os.getpid())]
 
 
 def start(
@@ -79,6 +90,7 @@ def start(
     stdout: int | IO[bytes] = subprocess.DEVNULL,
     stderr: int | IO[bytes] = subprocess.DEVNULL,
     descriptors: Iterable[int] = (),
+    listener: socket.socket | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program of a boot.
 
@@ -90,22 +102,29 @@ def start(
         stdout: Where its standard output goes.
         stderr: Where its standard error goes.
         descriptors: File descriptors that it inherits.
+        listener: Socket that it accepts connections on, as a service that systemd activates.
 
     Raises:
         ToolError: The program is not installed.
     """
     name, *arguments = map(str, command)
+    inherited = list(descriptors)
+    script = START
+    if listener is not None:
+        assert LISTEN_DESCRIPTOR not in inherited
+        script = START_LISTENING
+    in_front = leash(groups=groups, capabilities=capabilities, script=script)
     return subprocess.Popen(
-        [*leash(groups=groups, capabilities=capabilities), program(name), *arguments],
-        stdin=subprocess.DEVNULL,
+        [*in_front, program(name), *arguments],
+        stdin=subprocess.DEVNULL if listener is None else listener.fileno(),
         stdout=stdout,
         stderr=stderr,
-        pass_fds=tuple(descriptors),
+        pass_fds=inherited,
     )
 
 
 def give(descriptor: int) -> None:
-    """Let the programs of a boot write to an open file, whatever folder it is in."""
+    """Let the programs of a boot open a file that they inherit, to write to it."""
     user = unprivileged_user()
     if user is not None:
         os.fchown(descriptor, user.uid, user.gid)
@@ -125,15 +144,3 @@ def readable(path: Path) -> bool:
         return os.access(path, os.R_OK)
     child = start(["sh", "-c", 'exec < "$0"', path.resolve()])
     return child.wait() == 0
-
-
-def shared_folder(scratch: Path) -> Path:
-    """Make a folder in a scratch folder that the programs of a boot can enter and write to."""
-    folder = scratch / "shared"
-    folder.mkdir(mode=0o700)
-    user = unprivileged_user()
-    if user is not None:
-        # They may pass through the scratch folder, and not list it.
-        scratch.chmod(stat.S_IRWXU | stat.S_IXGRP | stat.S_IXOTH)
-        os.chown(folder, user.uid, user.gid)
-    return folder

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -72,18 +73,24 @@ class Server:
     """A running nbdkit.
 
     Attributes:
-        socket: Unix socket that it serves on.
+        socket_path: Unix socket that it serves on, in a folder that only this user enters.
         process: Its process.
         image: What it serves.
         log: Its log of requests, open.
         errors: What it prints, open.
     """
 
-    socket: Path
+    socket_path: Path
     process: subprocess.Popen[bytes]
     image: Path
     log: IO[bytes]
     errors: IO[bytes]
+
+    def connect(self) -> socket.socket:
+        """Return a new connection to it, for a program that cannot enter the socket's folder."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(self.socket_path))
+        return connection
 
     def check(self) -> None:
         """Check that it still serves, and has not written more than a boot can need.
@@ -192,30 +199,40 @@ def served(
     """
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(scratch_folder())
-        unix_socket = child.shared_folder(scratch) / "nbd"
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        unix_socket = scratch / "nbd"
+        listener.bind(str(unix_socket))
+        listener.listen()
         errors = stack.enter_context(tempfile.TemporaryFile())
+        ready = stack.enter_context(writable_by_children(scratch / "ready"))
         log = stack.enter_context(writable_by_children(log_file))
-        descriptors = [log.fileno()]
+        files = [ready, log]
         source = ["file", str(image.resolve())]
         if emulation is not None:
             results = stack.enter_context(writable_by_children(statistics or scratch / "drive"))
-            descriptors.append(results.fileno())
-            source = plugin_arguments(emulation, image, scratch, inherited(results))
+            plugin, *arguments = plugin_arguments(emulation, image, scratch, inherited(results))
+            code = stack.enter_context(Path(plugin).open("rb"))
+            files += [results, code]
+            source = [inherited(code), *arguments]
         process = child.start(
             [
-                *("nbdkit", "--foreground", "--readonly", f"--unix={unix_socket}", "--filter=log"),
-                *source,
-                f"logfile={inherited(log)}",
+                *("nbdkit", "--foreground", "--readonly", f"--pidfile={inherited(ready)}"),
+                *("--filter=log", *source, f"logfile={inherited(log)}"),
             ],
             # For an image that only root can read, it may read every file, and write none.
             capabilities=() if child.readable(image) else (child.READ_ANY_FILE,),
             stderr=errors,
-            descriptors=descriptors,
+            descriptors=[file.fileno() for file in files],
+            listener=listener,
         )
         stack.callback(stop, process)
         server = Server(unix_socket, process, image, log, errors)
-        wait_for(lambda: unix_socket.exists() or process.poll() is not None, START_SECONDS)
-        if process.poll() is not None or not unix_socket.exists():
+
+        def is_ready() -> bool:
+            return os.fstat(ready.fileno()).st_size > 0
+
+        wait_for(lambda: is_ready() or process.poll() is not None, START_SECONDS)
+        if process.poll() is not None or not is_ready():
             stop(process)
             raise ToolError(f"nbdkit does not serve {image}: {server.last_words()}")
         yield server

@@ -174,14 +174,14 @@ def choose_accelerator(machine: Machine) -> str:
 
 
 def qemu_command(
-    machine: Machine, accelerator: Sequence[str], drive: str, agent: str, port: int
+    machine: Machine, accelerator: Sequence[str], nbd: int, agent: str, port: int
 ) -> list[str]:
     """Return QEMU's command line.
 
     Args:
         machine: The virtual machine.
         accelerator: Options, from :data:`ACCELERATORS` or :data:`TIMED`.
-        drive: Options of ``-drive`` that say where the image is.
+        nbd: File descriptor of a connection to the server of the image.
         agent: What the agent in the guest shall start.
         port: File descriptor of a socket that becomes the virtio-serial port.
 
@@ -208,7 +208,8 @@ def qemu_command(
         command += ["-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=medium,bootindex=0"]
     else:
         command += ["-device", "virtio-blk-pci,drive=medium,bootindex=0"]
-    command += ["-drive", f"{drive},format=raw,if=none,id=medium,readonly=on"]
+    source = f"file.driver=nbd,file.server.type=fd,file.server.str={nbd}"
+    command += ["-drive", f"{source},format=raw,if=none,id=medium,readonly=on"]
     # With every backend, so that two profiled boots find the same hardware.
     command += [
         *("-device", "virtio-serial-pci"),
@@ -244,16 +245,16 @@ def boot(request: Request, folder: Path, progress: Callable[[str], None]) -> Boo
         )
         ours, theirs = socket.socketpair()
         stack.callback(ours.close)
+        nbd = server.connect()
         options = (ACCELERATORS if request.emulation is None else TIMED)[accelerator]
-        with theirs:
-            drive = f"file=nbd:unix:{server.socket}"
+        with theirs, nbd:
             power_on_epoch_ns = time.time_ns()
             guest = child.start(
-                qemu_command(machine, options, drive, request.agent, theirs.fileno()),
+                qemu_command(machine, options, nbd.fileno(), request.agent, theirs.fileno()),
                 groups=kvm_groups() if accelerator == "kvm" else (),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                descriptors=[theirs.fileno()],
+                descriptors=[nbd.fileno(), theirs.fileno()],
             )
         stack.callback(stop, guest)
 

@@ -80,7 +80,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def connected(image: Path, folder: Path, emulation: Emulation) -> Iterator[Client]:
     """A client of the emulator; its statistics are in ``folder`` afterwards."""
     with served(image, folder / "log", emulation, folder / "statistics") as server:
-        client = Client(server.socket)
+        client = Client(server.socket_path)
         try:
             yield client
         finally:
@@ -180,7 +180,7 @@ def test_reads_that_fail_are_counted_and_never_hang_the_server(tmp_path: Path) -
     image = tmp_path / "image"
     image.write_bytes(bytes(MIB))
     with served(image, tmp_path / "log") as server:
-        client = Client(server.socket)
+        client = Client(server.socket_path)
         os.truncate(image, 512)
         # More errors than the buffer of a pipe (64 KiB) holds, at some 53 bytes each.
         for _ in range(3000):
@@ -211,7 +211,7 @@ def test_a_server_of_root_is_nobody_and_serves_an_image_that_only_root_reads(
         assert re.search(r"^Uid:\t(\d+)\t\1\t\1\t\1$", status, re.MULTILINE)
         assert "Uid:\t0" not in status
         assert "CapEff:\t0000000000000004" in status
-        assert Client(server.socket).read(4096, 512) == content[4096:4608]
+        assert Client(server.socket_path).read(4096, 512) == content[4096:4608]
     assert (tmp_path / "log").stat().st_uid == 0
 
 

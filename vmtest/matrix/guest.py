@@ -252,7 +252,7 @@ def run_workload(
         output, log_file = scratch / "output", scratch / "nbdkit.log"
         with served(live.image, log_file) as server:
             power_on_epoch_ns = time.time_ns()
-            console = boot(kernel, initramfs, server.socket, output, timeout_seconds)
+            console = boot(kernel, initramfs, server.socket_path, output, timeout_seconds)
         assert exit_status(console) == 0, console
         assert complaints(console) == [], console
         with log_file.open("rb") as stream:
