@@ -148,6 +148,10 @@ def boot_again_if_hung(
 
     Returns:
         What the boot left behind, and notes for the user.
+
+    Raises:
+        HungError: It hung both times.
+        BootprofError: As for :func:`bootprof.boot.qemu.boot`.
     """
     try:
         return qemu.boot(request, folder, progress), ()
@@ -156,7 +160,10 @@ def boot_again_if_hung(
     progress(note)
     for path in folder.iterdir():
         remove(path)
-    return qemu.boot(request, folder, progress), (note,)
+    try:
+        return qemu.boot(request, folder, progress), (note,)
+    except HungError as error:
+        raise HungError(f"{error.message}; so did a boot before it", hint=error.hint) from None
 
 
 def make_block_trace(medium: Medium, result: qemu.BootResult, log_file: Path) -> BlockTrace:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -135,8 +136,12 @@ def qemu_program(arch: str) -> str:
 
 
 def kvm_groups() -> tuple[int, ...]:
-    """Return the groups that may open /dev/kvm, for a QEMU that is not root."""
-    return (KVM.stat().st_gid,) if KVM.exists() else ()
+    """Return the group that a QEMU that is not root needs to open /dev/kvm, if it needs one."""
+    if not KVM.exists():
+        return ()
+    status = KVM.stat()
+    open_to_all = stat.S_IROTH | stat.S_IWOTH
+    return () if status.st_mode & open_to_all == open_to_all else (status.st_gid,)
 
 
 def kvm_works(arch: str) -> bool:
