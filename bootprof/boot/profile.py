@@ -98,17 +98,17 @@ def profile(
         BootprofError: The boot did not reach its target, nothing could be harvested, or the image
             was changed meanwhile.
     """
+    progress("reading the image")
+    request = qemu.Request(
+        medium=examine(image),
+        machine=machine,
+        target=target,
+        agent=plan.agent,
+        allowed=plan.allowed,
+        timeout_seconds=timeout_seconds,
+        emulation=emulation,
+    )
     with profile_folder(folder) as temporary:
-        progress("reading the image")
-        request = qemu.Request(
-            medium=examine(image),
-            machine=machine,
-            target=target,
-            agent=plan.agent,
-            allowed=plan.allowed,
-            timeout_seconds=timeout_seconds,
-            emulation=emulation,
-        )
         result, notes = boot_again_if_hung(request, temporary, progress)
         trace = make_block_trace(request.medium, result, temporary / "nbdkit.log")
         with (temporary / "blocktrace.tsv").open("wb") as stream:

@@ -28,7 +28,7 @@ from bootprof.boot.harvest import Harvest, create_in
 from bootprof.boot.medium import Medium, require_unchanged
 from bootprof.boot.nbd import Emulation, Statistics, failed_reads, read_statistics, served
 from bootprof.boot.target import Target
-from bootprof.errors import ToolError, UnsupportedError
+from bootprof.errors import InputError, ToolError, UnsupportedError
 from bootprof.process import program, stop
 
 PORT_NAME = "org.bootprof.0"
@@ -69,8 +69,8 @@ class Machine:
         memory_mib: Memory in MiB.
         processors: Number of virtual processors.
         accelerator: ``kvm``, ``tcg`` (emulation), or ``auto`` for KVM where it works; ``icount``
-            is emulation in which each instruction takes a nanosecond of the guest's clock, so that
-            the computing of the guest does not depend on the load of the host.
+            emulates one processor, each of whose instructions takes a nanosecond of the guest's
+            clock, so that the computing of the guest does not depend on the load of the host.
         firmware: ``bios`` or ``uefi``.
         medium: How the image is attached: ``disk`` (virtio-blk) or ``cdrom`` (SCSI CD-ROM).
     """
@@ -81,6 +81,19 @@ class Machine:
     accelerator: Literal["auto", "kvm", "tcg", "icount"] = "auto"
     firmware: Literal["bios", "uefi"] = "bios"
     medium: Literal["disk", "cdrom"] = "disk"
+
+    def __post_init__(self) -> None:
+        """Refuse several processors that count instructions.
+
+        Raises:
+            InputError: There are several.
+        """
+        if self.accelerator == "icount" and self.processors > 1:
+            # Seen: Linux 6.1 still waits for its second processor after two minutes.
+            raise InputError(
+                f"the accelerator icount emulates one processor, not {self.processors}",
+                hint="give --processors 1",
+            )
 
 
 @dataclass(frozen=True)

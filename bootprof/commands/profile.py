@@ -112,9 +112,8 @@ def add_parser(subparsers: Parsers) -> None:
     parser.add_argument(
         "--processors",
         type=count,
-        default=2,
         metavar="N",
-        help="number of processors (default: %(default)s)",
+        help="number of processors (default: 2, or 1 with --accelerator icount)",
     )
     parser.add_argument(
         "--accelerator",
@@ -190,7 +189,7 @@ def run(options: argparse.Namespace) -> int:
     machine = Machine(
         arch=options.arch,
         memory_mib=options.memory,
-        processors=options.processors,
+        processors=options.processors or (1 if options.accelerator == "icount" else 2),
         accelerator=options.accelerator,
         firmware=options.firmware,
         medium=options.medium,
