@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bootprof import backends
 from bootprof.boot.plan import (
@@ -49,6 +51,12 @@ def test_the_agent_says_line_by_line_what_became_of_each_backend() -> None:
         Attempt("module", True, "mine.ko: loaded"),
         Attempt("ebpf", True, ""),
     ]
+
+
+@given(st.lists(st.one_of(st.binary(max_size=30), st.sampled_from([b"\t", b"\n", b"kmod"]))))
+def test_whatever_a_guest_says_of_its_backends_is_read_and_printable(parts: list[bytes]) -> None:
+    for attempt in parse_agent_log(b"".join(parts)):
+        assert (attempt.backend + attempt.reason).isprintable()
 
 
 def test_auto_takes_the_best_backend_that_started_and_says_why_not_a_better_one() -> None:
