@@ -31,8 +31,8 @@ SOURCE = Path(__file__).parent / "drive.c"
 # Fields of a drive that name it. The others are numbers, which the plugin takes.
 NAMES = ("name", "title", "source")
 START_SECONDS = 10.0
-LOG_LIMIT_BYTES = 512 << 20
-"""Of nbdkit's log: some four million reads, where a boot makes a few thousand."""
+LOG_LIMIT_BYTES = 128 << 20
+"""Of nbdkit's log: some 900,000 reads, where a boot makes a few thousand."""
 ERROR_LIMIT_BYTES = 16 << 20
 """Of what nbdkit prints, which is a line for each failed read."""
 

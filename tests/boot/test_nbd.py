@@ -193,7 +193,7 @@ def test_reads_that_fail_are_counted_and_never_hang_the_server(tmp_path: Path) -
 def test_a_log_without_end_is_noticed(image: Path, tmp_path: Path) -> None:
     with served(image, tmp_path / "log") as server:
         os.truncate(server.log.fileno(), LOG_LIMIT_BYTES + 1)
-        with pytest.raises(BootprofError, match="exceeds the limit of 512 MiB"):
+        with pytest.raises(BootprofError, match="exceeds the limit of 128 MiB"):
             server.check()
 
 
