@@ -53,7 +53,7 @@ def unprivileged_user() -> User | None:
     try:
         found = pwd.getpwnam(NOBODY)
     except KeyError:
-        # The kernel's own number for a user that has no other (Documentation: overflowuid).
+        # The kernel's number for users that cannot be named (/proc/sys/kernel/overflowuid).
         return User(65534, 65534)
     return User(found.pw_uid, found.pw_gid)
 
@@ -64,9 +64,9 @@ def leash(
     """Return the command in front of a program that is to run unprivileged and end with us.
 
     Args:
-        script: What the shell does in the end; :data:`START` or :data:`START_LISTENING`.
         groups: Numbers of supplementary groups, where the user is changed.
         capabilities: Names of capabilities to keep, where the user is changed.
+        script: What the shell does in the end; :data:`START` or :data:`START_LISTENING`.
     """
     command = [program("setpriv"), "--no-new-privs", "--pdeathsig=KILL"]
     user = unprivileged_user()

@@ -73,7 +73,7 @@ class Server:
     """A running nbdkit.
 
     Attributes:
-        socket_path: Unix socket that it serves on, in a folder that only this user enters.
+        socket_path: Unix socket that it serves on, in a folder that only this user can enter.
         process: Its process.
         image: What it serves.
         log: Its log of requests, open.
@@ -89,7 +89,8 @@ class Server:
     def connect(self) -> socket.socket:
         """Return a new connection to it, for a program that cannot enter the socket's folder."""
         connection = socket.socket(socket.AF_UNIX)
-        connection.connect(str(self.socket_path))
+        with short_name(self.socket_path) as name:
+            connection.connect(name)
         return connection
 
     def check(self) -> None:
@@ -201,7 +202,8 @@ def served(
         scratch = stack.enter_context(scratch_folder())
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
         unix_socket = scratch / "nbd"
-        listener.bind(str(unix_socket))
+        with short_name(unix_socket) as name:
+            listener.bind(name)
         listener.listen()
         errors = stack.enter_context(tempfile.TemporaryFile())
         ready = stack.enter_context(writable_by_children(scratch / "ready"))
@@ -236,6 +238,16 @@ def served(
             stop(process)
             raise ToolError(f"nbdkit does not serve {image}: {server.last_words()}")
         yield server
+
+
+@contextlib.contextmanager
+def short_name(path: Path) -> Iterator[str]:
+    """Give a name of a socket for the kernel, which takes 107 bytes, wherever the folder is."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 @contextlib.contextmanager

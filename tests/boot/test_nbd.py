@@ -8,6 +8,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -195,6 +196,16 @@ def test_a_log_without_end_is_noticed(image: Path, tmp_path: Path) -> None:
         os.truncate(server.log.fileno(), LOG_LIMIT_BYTES + 1)
         with pytest.raises(BootprofError, match="exceeds the limit of 128 MiB"):
             server.check()
+
+
+def test_a_long_name_of_the_temporary_folder_is_no_obstacle(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("long" * 40)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with served(image, tmp_path / "log") as server, server.connect() as connection:
+        assert connection.recv(8) == b"NBDMAGIC"
 
 
 @pytest.mark.root
