@@ -88,6 +88,13 @@ def test_a_failed_boot_keeps_its_evidence_and_the_earlier_profile(tmp_path: Path
     assert (folder / PROFILE).read_text() == "1"
 
 
+def test_an_error_names_a_file_where_it_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(BootprofError) as raised, profile_folder(tmp_path / "p") as temporary:
+        (temporary / "console.log").touch()
+        raise BootprofError(f"{temporary / 'console.log'}: damaged")
+    assert raised.value.message == f"{tmp_path / 'p.failed/console.log'}: damaged"
+
+
 def test_the_next_failure_replaces_the_evidence_and_a_success_removes_it(tmp_path: Path) -> None:
     fail(tmp_path / "p")
     fail(tmp_path / "p")

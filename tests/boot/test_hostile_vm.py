@@ -7,7 +7,6 @@ run has to end in bounded time and memory, with one line that says why.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -24,6 +23,7 @@ import pytest
 
 from bootprof.boot.guest import CONSOLE_LIMIT_BYTES
 from bootprof.builder import store
+from bootprof.files import file_digest
 from bootprof.process import run, wait_for
 from vmtest.guest import write_initramfs
 from vmtest.kernels import GuestKernel, fetch_kernel
@@ -147,10 +147,11 @@ def make_image(
 
 
 def command(image: Path, folder: Path, *options: str) -> list[str]:
-    # The memory of bootprof itself goes to standard output, without that of its children.
+    # The most memory of bootprof itself goes to standard output, without that of its children.
     program = (
-        "import resource, sys; from bootprof.cli import main; status = main();"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(status)"
+        "import re, sys; from bootprof.cli import main; status = main();"
+        "print(re.search(r'VmHWM:\\s*(\\d+) kB', open('/proc/self/status').read())[1]);"
+        "sys.exit(status)"
     )
     return [
         *(sys.executable, "-c", program, "profile", str(image), "--output", str(folder)),
@@ -171,7 +172,7 @@ def profile(image: Path, folder: Path, *options: str) -> Done:
 def listing(folder: Path) -> dict[str, str]:
     """Return the digest of every file below a folder."""
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(folder)): file_digest(path)
         for path in folder.rglob("*")
         if path.is_file()
     }
@@ -230,7 +231,8 @@ def processes_with(text: str) -> Iterator[int]:
         try:
             if text.encode() in path.read_bytes():
                 yield int(path.parent.name)
-        except (FileNotFoundError, ProcessLookupError):
+        except OSError:
+            # It has ended, or is another container's.
             continue
 
 
