@@ -26,6 +26,7 @@ from statistics import median
 
 from bootprof import backends
 from bootprof.boot import qemu
+from bootprof.boot.clock import read_guest_clock
 from bootprof.boot.harvest import allowed_files
 from bootprof.boot.medium import examine
 from bootprof.boot.target import parse_target
@@ -39,20 +40,6 @@ NOTES = {
     "fanotify": "bootprof-watch: opens and executions",
     "inotify": "bootprof-watch: opens",
 }
-# /proc/stat counts in USER_HZ, which is part of the interface.
-TICKS_PER_SECOND = 100
-
-
-def busy_seconds(said: bytes) -> float:
-    """Return how long the guest's processor was busy.
-
-    Args:
-        said: First line of /proc/uptime (seconds since boot, idle seconds) and of /proc/stat
-            ("cpu", then ticks: user, nice, system, idle, waiting for I/O, ...); proc(5).
-    """
-    uptime, stat = said.decode().splitlines()
-    idle, waiting = (int(field) / TICKS_PER_SECOND for field in stat.split()[4:6])
-    return float(uptime.split()[0]) - idle - waiting
 
 
 def boot(image: Path, recorder: str, options: argparse.Namespace) -> float:
@@ -70,7 +57,10 @@ def boot(image: Path, recorder: str, options: argparse.Namespace) -> float:
         log = result.files["agent.log"].read_text(errors="replace")
         if recorder != "nothing" and f"{recorder}\tstarted" not in log:
             raise SystemExit(f"{recorder} did not start: {log}")
-        return busy_seconds(result.files["processor"].read_bytes())
+        clock = read_guest_clock(result.files["processor"].read_bytes(), processors=1)
+    assert clock is not None
+    assert clock.busy_seconds is not None
+    return clock.busy_seconds
 
 
 def table(found: dict[str, list[float]]) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from bootprof import __version__, backends
 from bootprof.boot import qemu
+from bootprof.boot.clock import GuestClock, read_guest_clock
 from bootprof.boot.folder import GUEST, PROFILE, profile_folder
 from bootprof.boot.guest import CONSOLE_LIMIT_BYTES, HungError
 from bootprof.boot.medium import Medium, examine
@@ -49,6 +50,7 @@ class Profile:
         notes: What else is worth saying of the boot, a line each.
         accelerator: What ran the guest's code: ``kvm``, ``tcg`` or ``icount``.
         kernel: Release of the guest's kernel; empty if neither bootlog nor console names it.
+        clock: What the boot took by the guest's own clock; None if its agent did not say.
         target_ns: Time from power-on to the boot target in nanoseconds.
         reads: Number of reads of the medium until then.
         paths: Number of distinct paths in ``bootlog.list``.
@@ -62,6 +64,7 @@ class Profile:
     notes: tuple[str, ...]
     accelerator: str
     kernel: str
+    clock: GuestClock | None
     target_ns: int
     reads: int
     paths: int
@@ -121,6 +124,7 @@ def profile(
             notes=(*notes, *find_notes(result)),
             accelerator=result.accelerator,
             kernel=find_kernel(bootlog, temporary / "console.log"),
+            clock=find_clock(result, machine.processors),
             target_ns=result.target_ns,
             reads=len(trace.reads),
             paths=write_bootlog(temporary, bootlog),
@@ -232,6 +236,15 @@ def find_kernel(bootlog: Bootlog, console: Path) -> str:
     return printable(found[1]) if found else ""
 
 
+def find_clock(result: qemu.BootResult, processors: int) -> GuestClock | None:
+    """Return what the boot took by the guest's own clock; None if its agent did not say."""
+    path = result.files.get("processor")
+    if path is None:
+        return None
+    with path.open("rb") as stream:
+        return read_guest_clock(stream.read(1000), processors)
+
+
 def find_notes(result: qemu.BootResult) -> tuple[str, ...]:
     """Say what of a boot was not kept."""
     if result.console_bytes <= CONSOLE_LIMIT_BYTES:
@@ -266,6 +279,7 @@ def describe(done: Profile, request: qemu.Request, result: qemu.BootResult) -> d
         "drive": describe_drive(request.emulation, result.emulated),
         "host_kernel": platform.release(),
         "target_ns": done.target_ns,
+        "guest_clock": None if done.clock is None else asdict(done.clock),
         "reads": done.reads,
         "paths": done.paths,
         "events": done.events,

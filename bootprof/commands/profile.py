@@ -209,11 +209,18 @@ def run(options: argparse.Namespace) -> int:
     for text in done.notes:
         note(text)
     note(f"backend {done.backend}: {done.reason}")
+    plural = "s" if machine.processors > 1 else ""
     note(
         f"one boot of kernel {done.kernel or 'unknown'} with {done.accelerator} on "
-        f"{machine.processors} processors, {machine.memory_mib} MiB, {machine.firmware}, "
-        f"{machine.medium}"
+        f"{machine.processors} processor{plural}, {machine.memory_mib} MiB, "
+        f"{machine.firmware}, {machine.medium}"
     )
+    if done.clock is not None:
+        busy = done.clock.busy_seconds
+        note(
+            f"by the guest's clock: {done.clock.uptime_seconds:.2f} s from the start of its kernel"
+            + (f", its processor busy for {busy:.2f} s" if busy is not None else "")
+        )
     note(
         f"{folder}: {done.reads} reads of the medium, "
         f"{done.events} events, {done.paths} paths, {done.lost} lost"
