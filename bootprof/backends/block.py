@@ -24,18 +24,15 @@ def locate_files(recording: Recording) -> Located:
         InputError: The block trace or the image is missing, or the trace is of another image.
         FormatError: The image is corrupt, or of an unknown kind.
     """
+    from optimizer.images.image import check_trace
+
     trace = recording.block_trace
     if trace is None:
         raise InputError(
             "block trace: not recorded", hint="bootprof profile records one of each boot"
         )
     image = needed_image(recording.image, "block trace")
-    if image.size_bytes != trace.image_bytes:
-        raise InputError(
-            f"{image.path}: {image.size_bytes} bytes, but the block trace is of an image of "
-            f"{trace.image_bytes} bytes ({trace.image})",
-            hint="an image that was built again has to be profiled again",
-        )
+    check_trace(image.image, trace)
     header = {"backend": "block"}
     if trace.image_sha256:
         header["image_sha256"] = trace.image_sha256
