@@ -183,6 +183,8 @@ def _working_folder(parent: Path, prefix: str) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # A program that works in it holds it too, should it outlive this process.
+        os.set_inheritable(descriptor, True)
         # Between the two, another process may have taken it for a leftover.
         if os.fstat(descriptor).st_nlink:
             break
