@@ -7,13 +7,12 @@ small chroot of it, which is made once and kept.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bootprof.builder import store
+from bootprof.builder.roottree import open_tree
 from bootprof.errors import ToolError, UnsupportedError
 from bootprof.process import ISOLATED, program, run
 
@@ -157,11 +156,14 @@ def compile_module(
 ) -> None:
     """Compile the module in a chroot, W=1 and warnings being errors; sparse checks it too."""
     log_file.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bootprof-", dir=chroot / "tmp") as name:
-        folder = Path(name)
+    inside = "/tmp/bootprof"
+    with open_tree(chroot) as tree:
+        # What a killed run has left.
+        tree.remove(inside)
         for source in sources:
-            shutil.copy(source, folder)
-        inside = f"/{folder.relative_to(chroot)}"
+            tree.write_file(f"{inside}/{source.name}", source.read_bytes())
+        folder = tree.locate(inside)
+    try:
         run(
             [
                 # From 7.1 on, objtool wants to see /proc.
@@ -174,3 +176,6 @@ def compile_module(
         target.mkdir()
         # Debug information is nine tenths of it, and the archive that it goes into is in memory.
         run(["strip", "--strip-debug", "-o", target / "bootprof.ko", folder / "bootprof.ko"])
+    finally:
+        with open_tree(chroot) as tree:
+            tree.remove(inside)

@@ -1,19 +1,20 @@
-"""Built things on disk, found again by the digest of what they were built from.
+"""Built files and folders, found again by the digest of what they were built from.
 
-A thing is made under a temporary name and renamed when it is whole, so what carries its final
-name is never half-written, whatever interrupted the run that made it.
+Each is made under a temporary name and renamed when it is complete, so that nothing under a final
+name is ever half-written, whatever interrupted the run that made it.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bootprof import progress
-from bootprof.files import remove_leftovers, replacing
+from bootprof.files import remove, remove_leftovers, replacing
 
 
 def digest_of(*parts: object) -> str:
@@ -33,10 +34,10 @@ def digest_of(*parts: object) -> str:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process, so that two builds do not meet in it.
+    """Lock a folder for this process and its children, so that one build at a time works in it.
 
-    Waits for another process that holds it, and says so. Things that an interrupted run left
-    half-made are removed.
+    Waits for another process that holds it, and says so. What an interrupted run left unfinished
+    is removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
@@ -45,14 +46,22 @@ def locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             with progress.step(f"waiting for another bootprof that is at work in {folder}"):
                 fcntl.flock(lock, fcntl.LOCK_EX)
+        # What this process starts works in the folder too, and may outlive it for a moment.
+        os.set_inheritable(lock.fileno(), True)
         remove_leftovers(folder)
         yield
 
 
 def obtain(
-    folder: Path, name: str, digest: str, make: Callable[[Path], None], suffix: str = ""
+    folder: Path,
+    name: str,
+    digest: str,
+    make: Callable[[Path], None],
+    suffix: str = "",
+    *,
+    again: bool = False,
 ) -> tuple[Path, bool]:
-    """Return the thing of this name and digest, made now if it is not there yet.
+    """Return the thing of this name and digest, made now if it does not exist.
 
     Args:
         folder: Where things are kept.
@@ -60,13 +69,17 @@ def obtain(
         digest: Of everything that it is made from.
         make: Makes the thing (a file or a folder) at the path that it is given.
         suffix: File name suffix with its dot.
+        again: Make it even if it exists.
 
     Returns:
-        Its path, and whether it was there already.
+        Its path, and whether it existed.
     """
     final = folder / f"{name}-{digest}{suffix}"
-    if final.exists():
+    if final.exists() and not again:
         return final, True
     with replacing(final) as temporary:
         make(temporary)
+        if temporary.is_dir():
+            # A folder is not replaced as a file is; between the two there is none.
+            remove(final)
     return final, False

@@ -7,12 +7,14 @@ time of day and random identifiers into what it makes.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from bootprof.builder import bootmenu
 from bootprof.builder.config import Media
 from bootprof.process import run
 
@@ -59,22 +61,6 @@ class BootFiles:
     boot_options: str
 
 
-def grub_configuration(media: Media, boot: BootFiles) -> str:
-    """Return grub.cfg: the one entry, on the screen and on the first serial port."""
-    title = media.title.replace("\\", "\\\\").replace('"', '\\"')
-    initrds = " ".join(f"/live/{path.name}" for path in boot.initrds)
-    return (
-        "serial --unit=0 --speed=115200\n"
-        "terminal_input console serial\n"
-        "terminal_output console serial\n"
-        f"set timeout={media.timeout}\n"
-        f'menuentry "{title}" {{\n'
-        f"    linux /live/vmlinuz {boot.boot_options}\n"
-        f"    initrd {initrds}\n"
-        "}\n"
-    )
-
-
 def make_iso(media: Media, boot: BootFiles, squashfs: Path, target: Path, *, epoch: int) -> None:
     """Write a hybrid ISO image.
 
@@ -92,11 +78,13 @@ def make_iso(media: Media, boot: BootFiles, squashfs: Path, target: Path, *, epo
         (tree / "live").mkdir(parents=True)
         (tree / "boot/grub").mkdir(parents=True)
         (tree / "EFI/BOOT").mkdir(parents=True)
-        os.link(squashfs, tree / "live/filesystem.squashfs")
+        link_or_copy(squashfs, tree / "live/filesystem.squashfs")
         shutil.copyfile(boot.kernel, tree / "live/vmlinuz")
         for initrd in boot.initrds:
             shutil.copyfile(initrd, tree / "live" / initrd.name)
-        (tree / "boot/grub/grub.cfg").write_text(grub_configuration(media, boot))
+        initrds = [f"/live/{path.name}" for path in boot.initrds]
+        menu = bootmenu.configuration(media.title, boot.boot_options, initrds, media.timeout)
+        (tree / "boot/grub/grub.cfg").write_text(menu)
         make_bios_image(media, staging, tree / "boot/grub/bios.img")
         make_efi_image(media, staging, tree, epoch)
         for path in (tree, *tree.rglob("*")):
@@ -108,14 +96,20 @@ def make_iso(media: Media, boot: BootFiles, squashfs: Path, target: Path, *, epo
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make a hard link, or a copy where the two are on different file systems."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copyfile(source, target)
+
+
 def make_grub_image(media: Media, staging: Path, kind: str, target: Path, extra: list[str]) -> None:
     """Link a GRUB core image that finds this medium by its label."""
     embedded = staging / f"embedded-{kind}.cfg"
-    embedded.write_text(
-        f"search --no-floppy --set=root --label {media.label}\n"
-        "set prefix=($root)/boot/grub\n"
-        "configfile /boot/grub/grub.cfg\n"
-    )
+    embedded.write_text(bootmenu.embedded_configuration(media.label))
     run(
         [
             "grub-mkimage",
