@@ -31,6 +31,9 @@ from bootprof.files import file_digest, replace_link, replacing, scratch_folder,
 from optimizer import staleness
 from optimizer.formats.sortfile import paths_of_sort_file
 
+# Root trees and squashfs images that stay in the cache. Each change of a file makes another one.
+KEPT = 8
+
 
 @dataclass(frozen=True)
 class BuildRequest:
@@ -115,6 +118,8 @@ def build(request: BuildRequest) -> BuildResult:
         with progress.step(f"ISO image {image}") as update, replacing(image) as temporary:
             iso.make_iso(config.media, boot, squashfs, temporary, epoch=epoch)
             update(f"{temporary.stat().st_size / 1e6:.1f} MB")
+        for name in ("root", "filesystem"):
+            store.prune(cache, name, KEPT)
     result = BuildResult(image, squashfs, tree, sort)
     # A fixed name for the thing that has a digest in its own.
     replace_link(request.output / "root", tree.relative_to(request.output))
@@ -378,6 +383,7 @@ def write_manifest(
         "sort": str(sort) if sort else None,
         "sort_sha256": file_digest(sort) if sort else None,
         "mksquashfs": ".".join(str(number) for number in version),
+        "packages": root.packages(result.root),
         "profiling": request.profiling,
         "readahead": request.readahead.source if request.readahead else None,
     }

@@ -59,6 +59,7 @@ EMPTIED = (
     "var/log/wtmp",
 )
 UDEV_RULES_FOLDER = "usr/lib/udev/rules.d"
+DPKG_STATUS = "var/lib/dpkg/status"
 DAY_SECONDS = 86400
 # The release becomes a part of file names and of the names of packages.
 RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~_-]*")
@@ -235,6 +236,25 @@ def find_kernel(root: Path) -> Kernel:
             hint="add linux-image-amd64 and live-boot to system.packages",
         )
     return max(found, key=lambda kernel: version_key(kernel.release))
+
+
+def packages(root: Path) -> dict[str, str]:
+    """Return the version of each package that is installed in a root tree, by its name.
+
+    Format: deb822(5), dpkg's status file; a package of another architecture has its own name.
+    """
+    found = {}
+    with open_tree(root) as tree:
+        status = tree.read_file(DPKG_STATUS) if tree.is_file(DPKG_STATUS) else b""
+    for paragraph in status.decode(errors="replace").split("\n\n"):
+        # A line that goes on begins with a space.
+        lines = (line.partition(": ") for line in paragraph.splitlines() if line[:1] != " ")
+        fields = {name: value for name, _, value in lines}
+        if fields.get("Status", "").endswith(" installed") and "Package" in fields:
+            found[f"{fields['Package']}:{fields.get('Architecture', '')}"] = fields.get(
+                "Version", ""
+            )
+    return dict(sorted(found.items()))
 
 
 def version_key(release: str) -> list[tuple[int, str]]:

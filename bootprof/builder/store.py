@@ -6,9 +6,11 @@ name is ever half-written, whatever interrupted the run that made it.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +78,9 @@ def obtain(
     """
     final = folder / f"{name}-{digest}{suffix}"
     if final.exists() and not again:
+        # The time of the last use; that of the last change is the time of an image.
+        with contextlib.suppress(PermissionError):
+            os.utime(final, ns=(time.time_ns(), final.stat().st_mtime_ns))
         return final, True
     with replacing(final) as temporary:
         make(temporary)
@@ -83,3 +88,16 @@ def obtain(
             # A folder is not replaced as a file is; between the two there is none.
             remove(final)
     return final, False
+
+
+def prune(folder: Path, name: str, keep: int) -> None:
+    """Remove all things of a name but those that were used last.
+
+    Args:
+        folder: Where things are kept.
+        name: As for :func:`obtain`.
+        keep: How many stay.
+    """
+    found = [path for path in folder.glob(f"{name}-*") if not path.is_symlink()]
+    for path in sorted(found, key=lambda path: path.stat().st_atime_ns, reverse=True)[keep:]:
+        remove(path)

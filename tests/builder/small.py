@@ -28,7 +28,13 @@ def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
     """Start a build in a folder; its temporary files go into ``tmp`` there."""
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
     (folder / "live.cfg").write_text(CONFIG)
-    words: list[str | Path] = ["--config", folder / "live.cfg", "--output", folder / "out", *options]
+    words: list[str | Path] = [
+        "--config",
+        folder / "live.cfg",
+        "--output",
+        folder / "out",
+        *options,
+    ]
     return subprocess.Popen(
         [sys.executable, "-m", "bootprof", "build", *words],
         cwd=TOP,

@@ -1,3 +1,5 @@
+import ast
+import inspect
 import subprocess
 from pathlib import Path
 
@@ -153,3 +155,24 @@ def test_an_epoch_that_is_no_number_is_an_input_error(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", value)
     with pytest.raises(InputError, match="SOURCE_DATE_EPOCH"):
         root.source_date_epoch(tmp_path)
+
+
+def test_the_packages_of_a_root_are_listed_with_their_versions(tmp_path: Path) -> None:
+    fill(tmp_path, (root.DPKG_STATUS,))
+    (tmp_path / root.DPKG_STATUS).write_text(
+        "Package: libc6\nStatus: install ok installed\nArchitecture: amd64\nVersion: 2.36-9\n"
+        "Description: x\n Version: no field\n\n"
+        "Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n\n"
+    )
+    assert root.packages(tmp_path) == {"libc6:amd64": "2.36-9"}
+
+
+def test_the_module_of_the_root_tree_leaves_paths_to_the_one_that_guards_them() -> None:
+    calls = {
+        node.func.attr
+        for module in (root, overlay)
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    writing = {"write_text", "write_bytes", "mkdir", "symlink_to", "hardlink_to", "touch", "rename"}
+    assert not calls & (writing | {"unlink", "rmdir", "rmtree", "chmod", "rglob", "copytree"})

@@ -18,7 +18,7 @@ from bootprof.process import ISOLATED, run
 
 AGENT_SOURCE = GUEST / "agent.c"
 
-# First program of the boot, and the backend that it starts unless the host says otherwise.
+# First program of the boot.
 BOOT_OPTIONS = "rdinit=/bootprof/agent"
 
 

@@ -1,8 +1,8 @@
 """The ISO image: kernel, initrd and squashfs behind GRUB, for BIOS and for UEFI.
 
 One image serves as a CD (El Torito) and as a USB stick (a partition table in the system area).
-GRUB's images are made from its modules by name rather than by grub-mkrescue, which writes the
-time of day and random identifiers into what it makes.
+GRUB's images are linked from its modules by name: grub-mkrescue would write the time of day and
+random identifiers into them.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def make_iso(media: Media, boot: BootFiles, squashfs: Path, target: Path, *, epo
     Args:
         media: Titles and labels.
         boot: Kernel, initrds and command line.
-        squashfs: Root file system; it is ``/live/filesystem.squashfs`` on the medium, where
-            live-boot looks for it.
+        squashfs: Root image; it is ``/live/filesystem.squashfs`` on the medium, where live-boot
+            looks for it.
         target: Image to write.
         epoch: Time stamp of everything in it (seconds since 1970).
     """
@@ -107,7 +107,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def make_grub_image(media: Media, staging: Path, kind: str, target: Path, extra: list[str]) -> None:
-    """Link a GRUB core image that finds this medium by its label."""
+    """Link a GRUB core image that finds the medium by its label."""
     embedded = staging / f"embedded-{kind}.cfg"
     embedded.write_text(bootmenu.embedded_configuration(media.label))
     run(
@@ -147,11 +147,10 @@ def make_efi_image(media: Media, staging: Path, tree: Path, epoch: int) -> None:
 def reading_order(media: Media, boot: BootFiles) -> list[str]:
     """Return the files in the order in which they are to lie on the medium.
 
-    That is the order in which a boot reads them, so that it sweeps over the medium once. A disc
-    turns at constant speed, though, and passes more data under the head the further out it is
-    (optimizer/drives/models.py): with ``media.rim``, the boot loader jumps over the squashfs to
-    kernel and initrd, and the head comes back for what has to be at the front, the squashfs'
-    superblock.
+    That is the order in which a boot reads them, so that one pass over the medium is enough. A
+    disc turns at constant speed, though, and is read faster near its outer edge
+    (optimizer/drives/models.py): with ``media.rim``, kernel and initrd lie there, and the head
+    returns once to the superblock of the squashfs at the front.
     """
     loaded = ["/live/vmlinuz", *(f"/live/{path.name}" for path in boot.initrds)]
     return ["/boot", "/EFI", *([SQUASHFS, *loaded] if media.rim else [*loaded, SQUASHFS])]
@@ -180,8 +179,8 @@ def run_xorriso(media: Media, boot: BootFiles, tree: Path, target: Path, epoch: 
 def add_efi_partition(image: Path) -> None:
     """Enter the EFI image into the partition table, for UEFI booting from a USB stick.
 
-    The partition lies inside of the ISO file system. xorriso would rather append a copy behind
-    it, and each probe of the medium's partitions would then jump from one end to the other.
+    The partition lies inside of the ISO file system. xorriso would append a copy behind it, and
+    each probe of the medium's partitions would then seek from one end to the other.
     Format: the classic partition table of a master boot record, entry 2 of 4, with the cylinder,
     head and sector fields at their limit, which means that only the sector numbers count.
     """
