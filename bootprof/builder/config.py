@@ -204,7 +204,7 @@ class Media:
     reading_order: bool = key(
         True, "place the files of the ISO in the order in which a boot reads them"
     )
-    rim: bool = key(
+    outer_edge: bool = key(
         False,
         "place kernel and initrd behind the squashfs, near the outer edge of a disc, where it is "
         "read faster; for CDs and DVDs",

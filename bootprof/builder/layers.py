@@ -151,8 +151,10 @@ def check_together(loaded: Loaded) -> None:
         raise InputError(
             f'{loaded.place("initrd.leave_out")}: initrd.leave_out needs initrd.compressor = "zstd"'
         )
-    if config.media.rim and not config.media.reading_order:
-        raise InputError(f"{loaded.place('media.rim')}: media.rim needs media.reading_order = true")
+    if config.media.outer_edge and not config.media.reading_order:
+        raise InputError(
+            f"{loaded.place('media.outer_edge')}: media.outer_edge needs media.reading_order = true"
+        )
 
 
 def checked(layer: Layer, known: Mapping[str, Key]) -> dict[str, Any]:

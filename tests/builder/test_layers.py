@@ -64,7 +64,11 @@ def test_variables_of_several_layers_are_joined(live_cfg: Path) -> None:
         ('name = "x"\n[squashfs]\nstale_percent = nan\n', 3, "squashfs.stale_percent"),
         ('system = 3\nname = "x"\n', 1, "system: expected a table, found an integer"),
         ('name = "a/b"\n', 1, "name: expected a file name"),
-        ('name = "x"\nmedia.label = "a label of 17 ch"\nmedia.rim = 1\n', 3, "media.rim"),
+        (
+            'name = "x"\nmedia.label = "a label of 17 ch"\nmedia.outer_edge = 1\n',
+            3,
+            "media.outer_edge",
+        ),
         ('name = "x"\n[media]\ntitle = """\na\nb"""\n', 3, "media.title"),
         ('name = "x"\n[system]\nhostname = "a_b"\n', 3, "system.hostname"),
         ('name = "x"\n[system]\nsuite = "--customize-hook=id"\n', 3, "system.suite"),
@@ -116,10 +120,10 @@ def test_keys_that_exclude_each_other_are_told_where_they_stand(live_cfg: Path) 
     live_cfg.write_text('name = "x"\n[initrd]\ncompressor = "keep"\nleave_out = ["net"]\n')
     with pytest.raises(InputError, match=r"line 4: initrd\.leave_out needs initrd\.compressor"):
         load_config(live_cfg)
-    with pytest.raises(InputError, match=r"^--define media\.rim: media\.rim needs"):
+    with pytest.raises(InputError, match=r"^--define media\.outer_edge: media\.outer_edge needs"):
         load_config(
             live_cfg,
-            ["initrd.leave_out=[]", "media.reading_order=false", "media.rim=true"],
+            ["initrd.leave_out=[]", "media.reading_order=false", "media.outer_edge=true"],
         )
 
 

@@ -33,7 +33,7 @@ def test_the_merged_configuration_gives_itself_and_names_its_origins(
     assert f'packages = ["a"]  # {path}: line 3\n' in printed
     assert f'install_env = {{ "A" = "1" }}  # {tmp_path}/settings.cfg: line 1\n' in printed
     assert "timeout = 3  # --define media.timeout\n" in printed
-    assert "rim = false  # default\n" in printed
+    assert "outer_edge = false  # default\n" in printed
     again = tmp_path / "again.cfg"
     again.write_text(printed)
     (tmp_path / "other").mkdir()
@@ -46,7 +46,7 @@ def test_json_has_value_and_origin_of_each_key(capsys: pytest.CaptureFixture[str
     found = json.loads(capsys.readouterr().out)
     assert found.keys() == keys().keys()
     assert found["system.hostname"]["value"] == "demo"
-    assert found["media.rim"] == {"value": False, "origin": "default"}
+    assert found["media.outer_edge"] == {"value": False, "origin": "default"}
 
 
 def test_an_error_is_one_line_and_a_hint(tmp_path: Path) -> None:

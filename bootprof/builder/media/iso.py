@@ -149,11 +149,11 @@ def reading_order(media: Media, boot: BootFiles) -> list[str]:
 
     That is the order in which a boot reads them, so that one pass over the medium is enough. A
     disc turns at constant speed, though, and is read faster near its outer edge
-    (optimizer/drives/models.py): with ``media.rim``, kernel and initrd lie there, and the head
-    returns once to the superblock of the squashfs at the front.
+    (optimizer/drives/models.py): with ``media.outer_edge``, kernel and initrd lie there, and the
+    head returns once to the superblock of the squashfs at the front.
     """
     loaded = ["/live/vmlinuz", *(f"/live/{path.name}" for path in boot.initrds)]
-    return ["/boot", "/EFI", *([SQUASHFS, *loaded] if media.rim else [*loaded, SQUASHFS])]
+    return ["/boot", "/EFI", *([SQUASHFS, *loaded] if media.outer_edge else [*loaded, SQUASHFS])]
 
 
 def run_xorriso(media: Media, boot: BootFiles, tree: Path, target: Path, epoch: int) -> None:
