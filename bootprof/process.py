@@ -34,7 +34,8 @@ ISOLATED = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-pr
 
 # prctl(2): the signal that a process gets when its parent ends.
 PR_SET_PDEATHSIG = 1
-LIBC = ctypes.CDLL(None)
+# Looked up before the fork: what runs in between has to do little.
+PRCTL = ctypes.CDLL(None).prctl
 
 # Debian package of each program that bootprof runs, for the hint when one is missing.
 PACKAGES = {
@@ -143,7 +144,7 @@ def ends_with_parent() -> Callable[[], None]:
     parent = os.getpid()
 
     def prepare() -> None:
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         # Ended between the fork and here, the parent has sent no signal.
         if os.getppid() != parent:
             os._exit(1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bootprof import progress
-from bootprof.builder import overlay, root, store
+from bootprof.builder import identity, overlay, root, store
 from bootprof.builder.config import Initrd, LiveConfig
 from bootprof.builder.initrd import additions, profiler, repack
 from bootprof.builder.initrd.readahead import (
@@ -25,8 +25,9 @@ from bootprof.builder.kernelmodule import build_module
 from bootprof.builder.media import iso
 from bootprof.builder.overlay import Overlay
 from bootprof.builder.root import Kernel, find_kernel, source_date_epoch
+from bootprof.builder.sources import debian
 from bootprof.builder.squashfs import make_squashfs, mksquashfs_version
-from bootprof.errors import UnsupportedError
+from bootprof.errors import InputError, UnsupportedError
 from bootprof.files import file_digest, replace_link, replacing, scratch_folder, write_output
 from optimizer import staleness
 from optimizer.formats.sortfile import paths_of_sort_file
@@ -156,7 +157,13 @@ def find_files(request: BuildRequest) -> Overlay | None:
     system = request.config.system
     if not system.files:
         return None
-    files = overlay.scan(request.base / system.files, system.files_owner)
+    folder = request.base / system.files
+    if request.output.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{folder}: holds the output folder {request.output}, which would be copied too",
+            hint="name another folder with system.files or --output",
+        )
+    files = overlay.scan(folder, system.files_owner)
     owned = [entry for entry in files.entries if entry.attributes.owner[0] != 0]
     if owned:
         progress.note(
@@ -200,7 +207,7 @@ def obtain_root(request: BuildRequest, cache: Path, files: Overlay | None) -> Pa
             # A bootstrap done again has the same name.
             bootstrapped.stat().st_mtime_ns,
             (system.hostname, system.root_password),
-            (root.REMOVED, root.EMPTIED),
+            (identity.REMOVED, identity.EMPTIED),
             udev_rules,
             files.digest() if files is not None else None,
         )
@@ -216,11 +223,11 @@ def obtain_bootstrapped(request: BuildRequest, cache: Path) -> Path:
 
     def make(target: Path) -> None:
         log_file.unlink(missing_ok=True)
-        root.bootstrap(system, target, log_file=log_file, progress=update)
+        debian.bootstrap(system, target, log_file=log_file, progress=update)
 
     with progress.step(f"bootstrap of {system.suite}, {system.arch}") as update:
         digest = store.digest_of(
-            root.bootstrap_command(system), system.mirrors, sorted(system.install_env.items())
+            debian.bootstrap_command(system), system.mirrors, sorted(system.install_env.items())
         )
         tree, reused = store.obtain(cache, "bootstrap", digest, make, again=request.refresh)
         update("unchanged, reused" if reused else "bootstrapped")

@@ -1,4 +1,4 @@
-"""The root tree of a live image: bootstrapped from Debian packages, cleaned, configured.
+"""The root tree of a live image: a bootstrapped one, cleaned and configured.
 
 It is made in two stages that are cached apart. The bootstrap takes minutes and depends on packages
 and archive alone; the rest works on a copy of it and takes seconds.
@@ -10,54 +10,16 @@ import ctypes
 import hashlib
 import os
 import re
-import stat
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootprof.builder import overlay
+from bootprof.builder import identity, overlay
 from bootprof.builder.config import System
 from bootprof.builder.overlay import Overlay
 from bootprof.builder.roottree import RootTree, open_tree
 from bootprof.errors import InputError, UnsupportedError
-from bootprof.process import ISOLATED, program, run
+from bootprof.process import run
 
-# Files that belong to the build host, to the bootstrap or to one machine.
-REMOVED = (
-    "etc/.pwd.lock",
-    "etc/fstab",
-    "etc/group-",
-    "etc/gshadow-",
-    "etc/mtab",
-    "etc/passwd-",
-    "etc/resolv.conf",
-    "etc/shadow-",
-    "etc/ssh/ssh_host_*",
-    "etc/subgid-",
-    "etc/subuid-",
-    "etc/udev/rules.d/70-persistent-*",
-    "root/.bash_history",
-    "var/cache/apt/*.bin",
-    "var/cache/debconf/*-old",
-    "var/cache/ldconfig/aux-cache",
-    "var/lib/NetworkManager/secret_key",
-    "var/lib/apt/lists/*_*",
-    "var/lib/dbus/machine-id",
-    "var/lib/dhcp/*.lease*",
-    "var/lib/dpkg/*-old",
-    "var/lib/systemd/credential.secret",
-    "var/lib/systemd/random-seed",
-    "var/log/*.log",
-    "var/log/apt/*",
-)
-# Files of this kind whose owner and mode count: programs expect them.
-EMPTIED = (
-    "var/cache/debconf/passwords.dat",
-    "var/log/btmp",
-    "var/log/faillog",
-    "var/log/lastlog",
-    "var/log/wtmp",
-)
 UDEV_RULES_FOLDER = "usr/lib/udev/rules.d"
 DPKG_STATUS = "var/lib/dpkg/status"
 DAY_SECONDS = 86400
@@ -82,40 +44,6 @@ class Kernel:
     options: str = ""
 
 
-def bootstrap_command(system: System) -> list[str]:
-    """Return the command that bootstraps a system, but for the folder and the mirrors."""
-    return [
-        "mmdebstrap",
-        "--variant=minbase",
-        f"--architectures={system.arch}",
-        f"--components={','.join(system.components)}",
-        f"--include={','.join(sorted(system.packages))}",
-        # The archive's copy of a moving suite can be older than its Release file allows.
-        *(['--aptopt=Acquire::Check-Valid-Until "false"'] if system.suite == "sid" else []),
-        system.suite,
-    ]
-
-
-def bootstrap(
-    system: System, target: Path, *, log_file: Path, progress: Callable[[str], None]
-) -> None:
-    """Bootstrap a root tree.
-
-    Args:
-        system: What to install.
-        target: Folder to make; it is whole only when this function has returned.
-        log_file: Where the output of mmdebstrap goes.
-        progress: Called with the last line of that output.
-    """
-    name, *arguments = bootstrap_command(system)
-    run(
-        [*ISOLATED, program(name), *arguments, target, *system.mirrors],
-        env=system.install_env,
-        log_file=log_file,
-        progress=progress,
-    )
-
-
 def finish(
     system: System,
     bootstrapped: Path,
@@ -138,7 +66,7 @@ def finish(
     run(["cp", "--archive", "--reflink=auto", "--no-target-directory", bootstrapped, target])
     times = bootstrapped.stat()
     with open_tree(target) as tree:
-        clean(tree)
+        identity.clean(tree)
         configure(system, tree, int(times.st_mtime))
         if udev_rules is not None:
             tree.write_file(f"{UDEV_RULES_FOLDER}/{udev_rules.name}", udev_rules.read_bytes())
@@ -146,19 +74,6 @@ def finish(
             overlay.apply(files, tree)
     # An image's time is that of its bootstrap, however often the rest is done again.
     os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
-
-
-def clean(tree: RootTree) -> None:
-    """Remove what belongs to the build host or to one machine from a root tree."""
-    for pattern in REMOVED:
-        for path in tree.glob(pattern):
-            found = tree.status(path)
-            if found is not None and not stat.S_ISDIR(found.st_mode):
-                tree.remove(path)
-    for path in EMPTIED:
-        tree.empty_file(path)
-    # An empty file, and not a missing one: systemd then makes an identity on each boot.
-    tree.write_file("etc/machine-id", b"")
 
 
 def configure(system: System, tree: RootTree, epoch: int) -> None:

@@ -5,25 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.builder import overlay, root
+from bootprof.builder import identity, overlay, root
 from bootprof.builder.config import System
 from bootprof.builder.roottree import open_tree
 from bootprof.errors import InputError
 from tests.builder import canary
-
-HOST_LEFTOVERS = (
-    "etc/.pwd.lock",
-    "etc/fstab",
-    "etc/passwd-",
-    "etc/resolv.conf",
-    "etc/shadow-",
-    "etc/ssh/ssh_host_ed25519_key",
-    "var/cache/debconf/config.dat-old",
-    "var/lib/apt/lists/deb_x",
-    "var/lib/systemd/random-seed",
-    "var/log/apt/history.log",
-    "var/log/dpkg.log",
-)
 
 
 def fill(folder: Path, names: tuple[str, ...]) -> None:
@@ -64,18 +50,6 @@ def test_a_root_without_kernel_says_which_packages_to_add(tmp_path: Path) -> Non
     with pytest.raises(InputError) as caught:
         root.find_kernel(tmp_path)
     assert "linux-image" in caught.value.hint
-
-
-def test_cleaning_removes_what_belongs_to_the_build_host_or_one_machine(tmp_path: Path) -> None:
-    fill(tmp_path, (*HOST_LEFTOVERS, *root.EMPTIED, "etc/machine-id", "etc/hosts"))
-    (tmp_path / "var/log/wtmp").chmod(0o664)
-    with open_tree(tmp_path) as tree:
-        root.clean(tree)
-    assert not [name for name in HOST_LEFTOVERS if (tmp_path / name).exists()]
-    for name in (*root.EMPTIED, "etc/machine-id"):
-        assert (tmp_path / name).read_bytes() == b"", name
-    assert (tmp_path / "var/log/wtmp").stat().st_mode & 0o777 == 0o664
-    assert (tmp_path / "etc/hosts").read_text() == "host"
 
 
 def test_a_root_whose_links_lead_out_is_finished_without_touching_the_host(tmp_path: Path) -> None:
@@ -167,10 +141,10 @@ def test_the_packages_of_a_root_are_listed_with_their_versions(tmp_path: Path) -
     assert root.packages(tmp_path) == {"libc6:amd64": "2.36-9"}
 
 
-def test_the_module_of_the_root_tree_leaves_paths_to_the_one_that_guards_them() -> None:
+def test_modules_that_work_on_a_root_tree_leave_paths_to_the_one_that_guards_them() -> None:
     calls = {
         node.func.attr
-        for module in (root, overlay)
+        for module in (root, overlay, identity)
         for node in ast.walk(ast.parse(inspect.getsource(module)))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
     }
