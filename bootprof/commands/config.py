@@ -97,7 +97,7 @@ def table(keys: Any) -> list[str]:
 
 def kind(key: Key) -> str:
     """Return the type of a key for the table."""
-    from bootprof.builder.layers import wanted_name
+    from bootprof.builder.values import wanted_name
 
     name = wanted_name(key.type).replace('"', "`")
     return name.removeprefix("a ").removeprefix("an ").replace("true or false", "`true` or `false`")

@@ -63,6 +63,7 @@ def test_variables_of_several_layers_are_joined(live_cfg: Path) -> None:
         ('name = "x"\n[squashfs]\nblock_size = 5000\n', 3, "squashfs.block_size"),
         ('name = "x"\n[squashfs]\nstale_percent = nan\n', 3, "squashfs.stale_percent"),
         ('system = 3\nname = "x"\n', 1, "system: expected a table, found an integer"),
+        ('"system.suite" = "x"\n', 1, "system.suite: no such key"),
         ('name = "a/b"\n', 1, "name: expected a file name"),
         (
             'name = "x"\nmedia.label = "a label of 17 ch"\nmedia.outer_edge = 1\n',
