@@ -219,16 +219,20 @@ def obtain_root(request: BuildRequest, cache: Path, files: Overlay | None) -> Pa
 def obtain_bootstrapped(request: BuildRequest, cache: Path) -> Path:
     """Bootstrap a system, or find the one bootstrapped before from the same packages."""
     system = request.config.system
-    log_file = cache / "bootstrap.log"
+    words = debian.command_of(system)
 
     def make(target: Path) -> None:
-        log_file.unlink(missing_ok=True)
-        debian.bootstrap(system, target, log_file=log_file, progress=update)
+        debian.bootstrap(
+            words,
+            target,
+            system.mirrors,
+            env=system.install_env,
+            log_file=cache / "bootstrap.log",
+            progress=update,
+        )
 
     with progress.step(f"bootstrap of {system.suite}, {system.arch}") as update:
-        digest = store.digest_of(
-            debian.bootstrap_command(system), system.mirrors, sorted(system.install_env.items())
-        )
+        digest = store.digest_of(words, system.mirrors, sorted(system.install_env.items()))
         tree, reused = store.obtain(cache, "bootstrap", digest, make, again=request.refresh)
         update("unchanged, reused" if reused else "bootstrapped")
     return tree

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from bootprof.builder import store
 from bootprof.builder.roottree import open_tree
+from bootprof.builder.sources import debian
 from bootprof.errors import ToolError, UnsupportedError
-from bootprof.process import ISOLATED, program, run
+from bootprof.process import ISOLATED, run
 
 SOURCES = Path(__file__).parents[2] / "kmod"
 # Debian's name of the kernel flavour for each architecture that the module is built for.
@@ -123,20 +124,11 @@ def build_chroot(
         tell: Called with what is being done.
     """
     log_file = cache / f"build-chroot-{suite}.log"
-    words = [
-        *ISOLATED,
-        program("mmdebstrap"),
-        "--variant=minbase",
-        f"--architectures={architecture}",
-        f"--include=gcc,make,sparse,linux-headers-{headers}",
-        # The archive's copy of a moving suite can be older than its Release file allows.
-        *(['--aptopt=Acquire::Check-Valid-Until "false"'] if suite == "sid" else []),
-        suite,
-    ]
+    packages = ["gcc", "make", "sparse", f"linux-headers-{headers}"]
+    words = debian.command(suite, architecture, packages)
 
     def make(target: Path) -> None:
-        log_file.unlink(missing_ok=True)
-        run([*words, target, *mirrors], log_file=log_file, progress=tell)
+        debian.bootstrap(words, target, mirrors, log_file=log_file, progress=tell)
 
     tell("build chroot")
     return store.obtain(cache, f"build-{suite}-{headers}", store.digest_of(words, *mirrors), make)[

@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bootprof.builder.config import System
 from bootprof.process import ISOLATED, program, run
 
 
-def bootstrap_command(system: System) -> list[str]:
-    """Return the command that bootstraps a system, but for the folder and the mirrors."""
+def command(
+    suite: str, architecture: str, packages: Sequence[str], components: Sequence[str] = ()
+) -> list[str]:
+    """Return the command that bootstraps a system, but for the folder and the mirrors.
+
+    Args:
+        suite: Debian suite.
+        architecture: Debian architecture.
+        packages: Packages on top of the minimal base system.
+        components: Archive components; mmdebstrap's default if empty.
+    """
     return [
-        "mmdebstrap",
-        "--variant=minbase",
-        f"--architectures={system.arch}",
-        f"--components={','.join(system.components)}",
-        f"--include={','.join(sorted(system.packages))}",
+        *(*ISOLATED, program("mmdebstrap"), "--variant=minbase", f"--architectures={architecture}"),
+        *([f"--components={','.join(components)}"] if components else []),
+        f"--include={','.join(packages)}",
         # The archive's copy of a moving suite can be older than its Release file allows.
-        *(['--aptopt=Acquire::Check-Valid-Until "false"'] if system.suite == "sid" else []),
-        system.suite,
+        *(['--aptopt=Acquire::Check-Valid-Until "false"'] if suite == "sid" else []),
+        suite,
     ]
 
 
+def command_of(system: System) -> list[str]:
+    """Return the command that bootstraps the system of an image."""
+    return command(system.suite, system.arch, sorted(system.packages), system.components)
+
+
 def bootstrap(
-    system: System, target: Path, *, log_file: Path, progress: Callable[[str], None]
+    words: Sequence[str],
+    target: Path,
+    mirrors: Sequence[str],
+    *,
+    log_file: Path,
+    progress: Callable[[str], None],
+    env: Mapping[str, str] | None = None,
 ) -> None:
     """Bootstrap a root tree.
 
     Args:
-        system: What to install.
+        words: From :func:`command`.
         target: Folder to make; it is whole only when this function has returned.
+        mirrors: Where packages come from, as mmdebstrap takes it; it chooses by itself if empty.
         log_file: Where the output of mmdebstrap goes.
         progress: Called with the last line of that output.
+        env: Variables that package scripts see.
     """
-    name, *arguments = bootstrap_command(system)
-    run(
-        [*ISOLATED, program(name), *arguments, target, *system.mirrors],
-        env=system.install_env,
-        log_file=log_file,
-        progress=progress,
-    )
+    log_file.unlink(missing_ok=True)
+    run([*words, target, *mirrors], env=env, log_file=log_file, progress=progress)
