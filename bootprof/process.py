@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bootprof.errors import ToolError
+from bootprof.files import inherited
 from optimizer.formats.text import printable
 
 log = logging.getLogger(__name__)
@@ -108,9 +109,8 @@ def run(
             cwd=cwd,
             env=environment,
             preexec_fn=ends_with_parent(),
-            # Descriptors made inheritable are those of locks: what a child works in stays locked
-            # for as long as the child lives.
-            close_fds=False,
+            # What a program works in stays locked for as long as it lives.
+            pass_fds=inherited(),
             stdin=subprocess.PIPE,
             stdout=standard_output,
             stderr=standard_error,

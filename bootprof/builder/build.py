@@ -199,14 +199,14 @@ def obtain_root(request: BuildRequest, cache: Path, files: Overlay | None) -> Pa
     udev_rules = additions.UDEV_RULES if request.config.media.quick_probes else None
 
     def make(target: Path) -> None:
-        root.finish(system, bootstrapped, target, files=files, udev_rules=udev_rules)
+        root.finish(request.config, bootstrapped, target, files=files, udev_rules=udev_rules)
 
     with progress.step("root tree") as update:
         digest = store.digest_of(
             bootstrapped.name,
             # A bootstrap done again has the same name.
             bootstrapped.stat().st_mtime_ns,
-            (system.hostname, system.root_password),
+            (system.hostname, system.root_password, request.config.desktop),
             (identity.REMOVED, identity.EMPTIED),
             udev_rules,
             files.digest() if files is not None else None,

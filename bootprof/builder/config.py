@@ -22,6 +22,8 @@ SUITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~/-]*")
 COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
 HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -100,6 +102,18 @@ def check_password(value: str) -> None:
         raise ValueError("expected printable characters")
 
 
+def check_user(value: str) -> None:
+    """Check the name of a user, or an empty one."""
+    if value and not USER.fullmatch(value):
+        raise ValueError(f"expected the name of a user, found {value!r:.60}")
+
+
+def check_session(value: str) -> None:
+    """Check the name of a session, or an empty one."""
+    if value and not SESSION.fullmatch(value):
+        raise ValueError(f"expected the name of a session, found {value!r:.60}")
+
+
 def check_variables(value: Mapping[str, str]) -> None:
     """Check names of environment variables."""
     for name in value:
@@ -136,6 +150,15 @@ class System:
         "kernel modules (.ko) that the profiler archive loads in the initrd; they must be built "
         "for the image's kernel",
     )
+
+
+@dataclass(frozen=True)
+class Desktop:
+    """``[desktop]``: the display manager (lightdm, gdm3, sddm)."""
+
+    autologin: str = key("", "user who is logged in at boot", check_user)
+    preselect: str = key("", "user whom the login screen proposes", check_user)
+    session: str = key("", "session of these users, as `xfce`", check_session)
 
 
 @dataclass(frozen=True)
@@ -233,6 +256,7 @@ class LiveConfig:
 
     name: str = key("", "base name of the image", check_name)
     system: System = System()
+    desktop: Desktop = Desktop()
     squashfs: Squashfs = Squashfs()
     initrd: Initrd = Initrd()
     media: Media = Media()

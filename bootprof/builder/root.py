@@ -13,8 +13,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootprof.builder import identity, overlay
-from bootprof.builder.config import System
+from bootprof.builder import desktop, identity, overlay
+from bootprof.builder.config import LiveConfig, System
 from bootprof.builder.overlay import Overlay
 from bootprof.builder.roottree import RootTree, open_tree
 from bootprof.errors import InputError, UnsupportedError
@@ -45,7 +45,7 @@ class Kernel:
 
 
 def finish(
-    system: System,
+    config: LiveConfig,
     bootstrapped: Path,
     target: Path,
     *,
@@ -55,7 +55,7 @@ def finish(
     """Make the root tree of an image from a bootstrapped one.
 
     Args:
-        system: Host name and password.
+        config: Host name, password and desktop.
         bootstrapped: The bootstrapped tree, which is not changed.
         target: Folder to make; it is whole only when this function has returned.
         files: What is copied over the tree, after the cleaning, so that nothing of it is cleaned
@@ -67,7 +67,8 @@ def finish(
     times = bootstrapped.stat()
     with open_tree(target) as tree:
         identity.clean(tree)
-        configure(system, tree, int(times.st_mtime))
+        configure(config.system, tree, int(times.st_mtime))
+        desktop.configure(config.desktop, tree)
         if udev_rules is not None:
             tree.write_file(f"{UDEV_RULES_FOLDER}/{udev_rules.name}", udev_rules.read_bytes())
         if files is not None:

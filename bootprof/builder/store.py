@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bootprof import progress
-from bootprof.files import remove, remove_leftovers, replacing
+from bootprof.files import held_by_children, remove, remove_leftovers, replacing
 
 
 def digest_of(*parts: object) -> str:
@@ -48,10 +48,9 @@ def locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             with progress.step(f"waiting for another bootprof that is at work in {folder}"):
                 fcntl.flock(lock, fcntl.LOCK_EX)
-        # What this process starts works in the folder too, and may outlive it for a moment.
-        os.set_inheritable(lock.fileno(), True)
         remove_leftovers(folder)
-        yield
+        with held_by_children(lock.fileno()):
+            yield
 
 
 def obtain(
