@@ -7,18 +7,18 @@ hold the same squashfs, to the byte. See ``bootprof/guest/agent.c`` for what hap
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootprof.builder.initrd.archive import GUEST, archive, compile_static
+from bootprof.builder.initrd.archive import GUEST, add, compile_static, staged
 from bootprof.errors import InputError
-from bootprof.process import run
+from bootprof.process import ISOLATED, run
 
 AGENT_SOURCE = GUEST / "agent.c"
 
-# First program of the boot, and the backend that it starts unless the host says otherwise.
+# First program of the boot.
 BOOT_OPTIONS = "rdinit=/bootprof/agent"
 
 
@@ -85,10 +85,10 @@ def check_module(module: Path, kernel_release: str) -> None:
     Raises:
         InputError: It was built for another kernel.
     """
-    magic = module_version_magic(module)
-    if magic.split()[0] != kernel_release:
+    built_for = module_version_magic(module).partition(" ")[0]
+    if built_for != kernel_release:
         raise InputError(
-            f"{module}: built for kernel {magic.split()[0]}, and the image has {kernel_release}",
+            f"{module}: built for kernel {built_for}, and the image has {kernel_release}",
             hint="build it against the headers of the image's kernel",
         )
 
@@ -112,22 +112,16 @@ def make_profiler(
         target: Archive to write (cpio, newc).
         epoch: Time stamp of everything in it (seconds since 1970).
     """
-    staging = target.parent / f"{target.name}.staging"
-    try:
+    for module in modules:
+        check_module(module.path, kernel_release)
+    with staged(target, epoch) as staging:
         folder = staging / "bootprof"
-        folder.mkdir(parents=True)
+        folder.mkdir()
         compile_static(AGENT_SOURCE, folder / "agent", arch)
-        for recorder in recorders:
-            shutil.copy(recorder, folder)
-        lines = []
-        for module in modules:
-            check_module(module.path, kernel_release)
-            shutil.copyfile(module.path, folder / module.path.name)
-            lines.append(f"{module.path.name} {module.parameters}".rstrip() + "\n")
+        for source in (*recorders, *(module.path for module in modules)):
+            add(source, staging, "bootprof")
+        lines = [f"{module.path.name} {module.parameters}".rstrip() + "\n" for module in modules]
         (folder / "modules").write_text("".join(lines))
-        archive(staging, target, epoch)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def make_recorder(recorder: Recorder, arch: str, target: Path, log_file: Path) -> None:
@@ -137,11 +131,13 @@ def make_recorder(recorder: Recorder, arch: str, target: Path, log_file: Path) -
         recorder: Which one.
         arch: Debian architecture that it shall run on.
         target: Folder to make, for the program.
-        log_file: Where the words of the compilers go.
+        log_file: Where the output of the compilers goes.
     """
     log_file.unlink(missing_ok=True)
     machine = ["M32=-m32"] if arch == "i386" else []
+    # make's own children would survive it.
+    isolated = ISOLATED if os.geteuid() == 0 else ()
     run(
-        ["make", "-C", recorder.sources, f"BUILD={target.resolve()}", *machine],
+        [*isolated, "make", "-C", recorder.sources, f"BUILD={target.resolve()}", *machine],
         log_file=log_file,
     )
