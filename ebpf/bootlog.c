@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * bootlog.c - writes events as a rich bootlog (docs/architecture.md)
  *

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * bootprof_trace.c - records file accesses with BPF and writes them as a rich bootlog
  *

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* event_store.h - the events that were gathered so far, in bounded memory or in a file */
 #ifndef BOOTPROF_EVENT_STORE_H
 #define BOOTPROF_EVENT_STORE_H
