@@ -2,6 +2,7 @@
 /* kernel_support.c - what the running kernel offers and allows */
 #include "kernel_support.h"
 
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -9,6 +10,8 @@
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+
+#include "files.h"
 
 /* Whether this process has the capabilities to load tracing programs. */
 bool kernel_allows_bpf(void)
@@ -27,14 +30,9 @@ bool kernel_allows_bpf(void)
 /* Whether the kernel is locked down to "confidentiality": BPF programs may not read its memory. */
 bool kernel_hides_memory(void)
 {
-	FILE *stream = fopen(LOCKDOWN, "re");
-	char line[128] = "";
+	char line[128];
 
-	if (!stream)
-		return false;
-	if (!fgets(line, sizeof(line), stream))
-		line[0] = '\0';
-	fclose(stream);
+	read_line(AT_FDCWD, LOCKDOWN, line, sizeof(line));
 	return strstr(line, "[confidentiality]");
 }
 
@@ -66,21 +64,15 @@ bool kernel_has_helper(const struct btf *btf, const char *name)
 static bool preempts(void)
 {
 	unsigned int major = 0, minor = 0;
-	char line[4096] = "";
+	char line[4096];
 	struct utsname name;
-	FILE *stream;
 
 	if (uname(&name) || sscanf(name.release, "%u.%u", &major, &minor) != 2)
 		return true;
 	if (major > 6 || (major == 6 && minor >= 13) || strstr(name.version, " PREEMPT ") ||
 	    strstr(name.version, " PREEMPT_RT "))
 		return true;
-	stream = fopen("/proc/cmdline", "re");
-	if (!stream)
-		return false;
-	if (!fgets(line, sizeof(line), stream))
-		line[0] = '\0';
-	fclose(stream);
+	read_line(AT_FDCWD, "/proc/cmdline", line, sizeof(line));
 	return strstr(line, "preempt=full");
 }
 

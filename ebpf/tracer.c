@@ -31,7 +31,7 @@
 
 #define KERNEL_BTF	"/sys/kernel/btf/vmlinux"
 #define OPEN_FILES	"/proc/self/fd"
-#define WITHOUT_BPF	"use another backend (kmod, fanotify, block); they need no BPF"
+#define WITHOUT_BPF	"use another backend that needs no BPF: kmod, fanotify or block"
 
 struct tracer {
 	struct bootprof_bpf *programs;
@@ -137,7 +137,7 @@ static int choose_programs(struct tracer *tracer, const struct btf *btf, bool qu
 	bpf_program__set_autoload(tracer->programs->progs.saw_mmap, quick && maps);
 	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		if (all[i].wanted && !kernel_has_tracepoint(btf, all[i].tracepoint)) {
-			explain(error, "leave the operation out of --operations",
+			explain(error, "remove the operation from --operations",
 				"this kernel has no tracepoint %s", all[i].tracepoint);
 			return -ENOENT;
 		}
@@ -274,7 +274,7 @@ static int load_with(int types, struct tracer *tracer, const struct btf *btf, bo
 	}
 	status = open_buffer(tracer, &chosen);
 	if (status) {
-		explain(error, "make it smaller with --buffer-size", "buffer of %zu bytes: %s",
+		explain(error, "give a smaller --buffer-size", "buffer of %zu bytes: %s",
 			options->buffer_bytes, strerror(-status));
 		return status;
 	}

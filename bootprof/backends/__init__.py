@@ -2,7 +2,7 @@
 
 A backend is a module of this package, named like the backend, whose ``BACKEND`` says what it sees
 and how to turn what was recorded into a :class:`~optimizer.formats.events.Bootlog`. What records is
-elsewhere: a program in the guest (``agent`` names it to ``bootprof/guest/agent.c``), the server
+elsewhere: a program in the guest (``agent`` names it to ``bootprof/guest/agent``), the server
 of the image (the block trace), or somebody else's tool, whose file is imported.
 
 To add a backend: write ``bootprof/backends/NAME.py`` with a ``BACKEND``, and add NAME to

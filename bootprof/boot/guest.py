@@ -144,7 +144,7 @@ class Watch:
 
 
 def parse_harvest(data: bytearray) -> dict[str, bytes] | None:
-    """Take apart the agent's answer (see ``bootprof/guest/agent.c``).
+    """Take apart the agent's answer (see ``bootprof/guest/agent/agent.c``).
 
     Returns:
         Content by name, or None while the answer is not complete.

@@ -332,7 +332,7 @@ def explain(reason: str) -> str:
 
 
 def parse_agent_log(text: bytes) -> list[Attempt]:
-    """Read what the agent in the guest says of each backend (see ``bootprof/guest/agent.c``)."""
+    """Read the result of each backend (written by ``bootprof/guest/agent/notes.c``)."""
     attempts = []
     for line in text.decode(errors="replace").splitlines():
         backend, state, reason = (line + "\t\t").split("\t")[:3]

@@ -8,7 +8,7 @@ from pathlib import Path
 from bootprof.builder.initrd.archive import GUEST, archive, compile_small
 
 # Rules of the root file system, which take over what those of the initrd have found out.
-UDEV_RULES = GUEST / "rules/60-live-medium.rules"
+UDEV_RULES = GUEST / "root/60-live-medium.rules"
 # What every image's initrd gets, and where.
 ADDITIONS = {
     GUEST / "initrd/60-live-medium.rules": "usr/lib/udev/rules.d",

@@ -2,7 +2,7 @@
 
 The kernel unpacks several archives one over the other, so the profiler is added to an image
 without a change to its root file system or to its initrd: a profiling image and a release image
-hold the same squashfs, to the byte. See ``bootprof/guest/agent.c`` for what happens at boot.
+hold the same squashfs, to the byte. See ``bootprof/guest/agent/agent.c`` for what happens at boot.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bootprof.builder.initrd.archive import GUEST, archive, compile_static
 from bootprof.errors import InputError
 from bootprof.process import run
 
-AGENT_SOURCE = GUEST / "agent.c"
+AGENT_SOURCE = GUEST / "agent/agent.c"
 
 # First program of the boot, and the backend that it starts unless the host says otherwise.
 BOOT_OPTIONS = "rdinit=/bootprof/agent"
@@ -24,7 +24,7 @@ BOOT_OPTIONS = "rdinit=/bootprof/agent"
 
 @dataclass(frozen=True)
 class Recorder:
-    """A program for the profiler archive, static, compiled by its own Makefile.
+    """A program of the profiler archive, static, compiled by its own Makefile.
 
     Attributes:
         name: The program.

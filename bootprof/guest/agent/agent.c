@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * agent.c - starts the profiler before anything else in a boot, and hands the bootlog to the host
  *
