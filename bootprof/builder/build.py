@@ -241,7 +241,7 @@ def obtain_profiler(
         if system.arch in recorder.arches
     ]
     with progress.step("profiler archive"):
-        parts = [profiler.AGENT_SOURCE, *recorders, *(module.path for module in modules)]
+        parts = [*recorders, *(module.path for module in modules)]
         digest = store.digest_of(modules, epoch, *parts)
         return store.obtain(cache, "profiler", digest, make, ".cpio")[0]
 

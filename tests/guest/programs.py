@@ -29,11 +29,12 @@ class Program:
     source: str = ""
 
 
+AGENT = Program("agent", GUEST / "agent")
 LIVE_MEDIUM_ID = Program("live_medium_id", GUEST / "initrd", "live_medium_id.c")
 READAHEAD = Program("bootprof-readahead", GUEST / "readahead", "bootprof-readahead.c")
 TRACE = Program("bootprof-trace", TOP / "ebpf")
 WATCH = Program("bootprof-watch", GUEST / "watch")
-PROGRAMS = (LIVE_MEDIUM_ID, READAHEAD, TRACE, WATCH)
+PROGRAMS = (AGENT, LIVE_MEDIUM_ID, READAHEAD, TRACE, WATCH)
 
 
 def build(

@@ -12,11 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootprof.builder.initrd.archive import GUEST, archive, compile_static
+from bootprof.builder.initrd.archive import GUEST, archive
 from bootprof.errors import InputError
 from bootprof.process import run
-
-AGENT_SOURCE = GUEST / "agent/agent.c"
 
 # First program of the boot, and the backend that it starts unless the host says otherwise.
 BOOT_OPTIONS = "rdinit=/bootprof/agent"
@@ -37,7 +35,9 @@ class Recorder:
     arches: tuple[str, ...] = ("amd64", "i386")
 
 
+# The agent, which starts the others.
 RECORDERS = (
+    Recorder("agent", GUEST / "agent"),
     Recorder("bootprof-trace", Path(__file__).parents[3] / "ebpf", ("amd64",)),
     Recorder("bootprof-watch", GUEST / "watch"),
 )
@@ -106,7 +106,7 @@ def make_profiler(
 
     Args:
         modules: Kernel modules in the order in which the agent loads them.
-        recorders: Programs that record, for the agent to start.
+        recorders: The agent, and the programs that it starts.
         kernel_release: Release of the image's kernel.
         arch: Debian architecture of the image.
         target: Archive to write (cpio, newc).
@@ -116,7 +116,6 @@ def make_profiler(
     try:
         folder = staging / "bootprof"
         folder.mkdir(parents=True)
-        compile_static(AGENT_SOURCE, folder / "agent", arch)
         for recorder in recorders:
             shutil.copy(recorder, folder)
         lines = []
