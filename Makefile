@@ -9,8 +9,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 # What the host needs, by the name of its Debian package.
-APT_PACKAGES := blktrace bpftool busybox-static ca-certificates clang cpio dosfstools fdisk file gcc git grub-common \
-	grub-efi-amd64-bin grub-pc-bin kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev llvm make mmdebstrap \
+APT_PACKAGES := blktrace bpftool busybox-static ca-certificates clang cpio dosfstools fdisk file fuse3 gcc git grub-common \
+	grub-efi-amd64-bin grub-pc-bin kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev libnbd-bin llvm make mmdebstrap \
 	mtools musl-tools nbdkit nbdkit-plugin-dev ovmf perl procps python3 python3-dev python3-venv \
 	qemu-system-x86 sparse \
 	squashfs-tools squashfs-tools-ng strace xorriso xz-utils zlib1g-dev zstd

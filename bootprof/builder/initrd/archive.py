@@ -12,6 +12,9 @@ from bootprof.process import run
 
 GUEST = Path(__file__).parents[2] / "guest"
 
+# What the C programs of the guest share: headers, sources, rules of make.
+COMMON = (*sorted((GUEST / "common").iterdir()), GUEST / "program.mk")
+
 STATIC = ("-static", "-Os", "-s", "-Wall", "-Werror")
 
 
