@@ -51,11 +51,11 @@ struct ranged_file {
 
 /**
  * struct bucket - files of the same hash
- * @lock: protects @files and the bitmaps of the files on it; taken in hooks only for as long as it
- * takes to set some bits
+ * @lock: taken in hooks, only for as long as it takes to set some bits
  * @files: &struct ranged_file
  */
 struct bucket {
+	/* Protects @files and the bitmaps of the files on it. */
 	spinlock_t lock;
 	struct hlist_head files;
 };
@@ -89,7 +89,7 @@ static struct ranged_file *make_file(const struct path *path, const struct inode
 	size_t bitmap_size, text_size, size;
 	const char *text;
 
-	text = log_path(path, inode);
+	text = bootprof_log_path(path, inode);
 	if (!text)
 		return NULL;
 	while (i_size_read(inode) >> shift >= BITS_LIMIT)
@@ -98,11 +98,11 @@ static struct ranged_file *make_file(const struct path *path, const struct inode
 	bitmap_size = BITS_TO_LONGS(bits) * sizeof(long);
 	text_size = strlen(text) + 1;
 	size = sizeof(*file) + bitmap_size + text_size;
-	if (!log_take_bytes(size))
+	if (!bootprof_log_take_bytes(size))
 		return NULL;
 	file = kzalloc(size, GFP_NOWAIT | __GFP_NOWARN);
 	if (!file) {
-		log_give_bytes(size);
+		bootprof_log_give_bytes(size);
 		return NULL;
 	}
 	file->device = inode->i_sb->s_dev;
@@ -117,13 +117,13 @@ static struct ranged_file *make_file(const struct path *path, const struct inode
 
 static void free_file(struct ranged_file *file)
 {
-	log_give_bytes(file->size);
+	bootprof_log_give_bytes(file->size);
 	kfree(file);
 }
 
 /* Log the runs of pages with bytes from @start to @end that were not seen before. */
 static void log_new_runs(struct ranged_file *file, const struct inode *inode,
-			 enum operation operation, u64 start, u64 end)
+			 enum bootprof_operation operation, u64 start, u64 end)
 {
 	unsigned long stop = min_t(u64, ((end - 1) >> file->shift) + 1, file->bits);
 	unsigned long bit = find_next_zero_bit(file->seen, stop, start >> file->shift);
@@ -133,13 +133,13 @@ static void log_new_runs(struct ranged_file *file, const struct inode *inode,
 		unsigned long run_end = find_next_bit(file->seen, stop, bit);
 		u64 offset = (u64)bit << file->shift;
 		u64 length = min((u64)run_end << file->shift, last_page_end) - offset;
-		struct event *event;
+		struct bootprof_event *event;
 
-		event = log_make_range_event(inode, file->path, operation, offset, length);
+		event = bootprof_log_make_range_event(inode, file->path, operation, offset, length);
 		/* One that was dropped is not tried again, so that it is counted once. */
 		bitmap_set(file->seen, bit, run_end - bit);
 		if (event)
-			log_publish(event);
+			bootprof_log_publish(event);
 		bit = find_next_zero_bit(file->seen, stop, run_end);
 	}
 }
@@ -156,7 +156,7 @@ static const struct path *user_path(struct file *file)
 }
 
 /**
- * ranges_saw() - log what is new in an access to a part of a file
+ * bootprof_ranges_saw() - log what is new in an access to a part of a file
  * @file: the file; under overlayfs, that of the layer
  * @operation: what is done with it
  * @offset: where the part begins, in bytes
@@ -166,7 +166,8 @@ static const struct path *user_path(struct file *file)
  *
  * Context: preemption is off.
  */
-void ranges_saw(struct file *file, enum operation operation, u64 offset, u64 length)
+void bootprof_ranges_saw(struct file *file, enum bootprof_operation operation, u64 offset,
+			 u64 length)
 {
 	const struct inode *inode = file_inode(file);
 	struct ranged_file *ranged, *made = NULL;
@@ -184,7 +185,7 @@ void ranges_saw(struct file *file, enum operation operation, u64 offset, u64 len
 		spin_unlock_irqrestore(&bucket->lock, flags);
 		made = make_file(user_path(file), inode);
 		if (!made) {
-			log_count_dropped();
+			bootprof_log_count_dropped();
 			return;
 		}
 		spin_lock_irqsave(&bucket->lock, flags);
@@ -203,10 +204,10 @@ void ranges_saw(struct file *file, enum operation operation, u64 offset, u64 len
 }
 
 /**
- * ranges_detach() - forget all files
+ * bootprof_ranges_detach() - forget all files
  * @detached: gets the records, which events refer to until these are freed
  */
-void ranges_detach(struct hlist_head *detached)
+void bootprof_ranges_detach(struct hlist_head *detached)
 {
 	struct ranged_file *file;
 	struct hlist_node *next;
@@ -224,10 +225,10 @@ void ranges_detach(struct hlist_head *detached)
 }
 
 /**
- * ranges_free() - free the records of files
- * @detached: from ranges_detach()
+ * bootprof_ranges_free() - free the records of files
+ * @detached: from bootprof_ranges_detach()
  */
-void ranges_free(struct hlist_head *detached)
+void bootprof_ranges_free(struct hlist_head *detached)
 {
 	struct ranged_file *file;
 	struct hlist_node *next;

@@ -86,18 +86,20 @@ static DECLARE_WAIT_QUEUE_HEAD(left);
 
 static noinline long watch_call(const struct replacement *replacement, const struct pt_regs *regs)
 {
-	bool referenced;
+	system_call_t original;
 	struct file *file;
+	bool referenced;
 	long result;
 
 	atomic_inc(&inside);
 	/* False while the module is on its way out, which then waits for @inside. */
 	referenced = try_module_get(THIS_MODULE);
-	result = READ_ONCE(replacement->original)(regs);
+	original = READ_ONCE(replacement->original);
+	result = original(regs);
 	file = result >= 0 ? fget(result) : NULL;
 	if (file) {
 		preempt_disable();
-		log_opened(file);
+		bootprof_log_opened(file);
 		preempt_enable();
 		fput(file);
 	}
@@ -159,11 +161,11 @@ static struct replacement replacements[REPLACE_COUNT] = {
 };
 
 /**
- * table_dispatches() - whether this kernel makes system calls through the table
+ * bootprof_table_dispatches() - whether this kernel makes system calls through the table
  */
-bool table_dispatches(void)
+bool bootprof_table_dispatches(void)
 {
-	return !lookup_name("x64_sys_call") && !lookup_name("ia32_sys_call");
+	return !bootprof_lookup_name("x64_sys_call") && !bootprof_lookup_name("ia32_sys_call");
 }
 
 static unsigned long known_address(const struct table *table, size_t i)
@@ -171,13 +173,13 @@ static unsigned long known_address(const struct table *table, size_t i)
 	char symbol[SYMBOL_SIZE];
 
 	snprintf(symbol, sizeof(symbol), "%s%s", table->prefix, table->known[i].name);
-	return lookup_name(symbol);
+	return bootprof_lookup_name(symbol);
 }
 
 /* Whether a table is at an address: known calls in their places, and code in all the others. */
 static bool is_table(const struct table *table, unsigned long address)
 {
-	unsigned long start = lookup_name("_stext"), end = lookup_name("_etext");
+	unsigned long start = bootprof_lookup_name("_stext"), end = bootprof_lookup_name("_etext");
 	size_t i;
 
 	for (i = 0; i <= __NR_openat; i++) {
@@ -201,7 +203,7 @@ static bool is_table(const struct table *table, unsigned long address)
 /* Look for a table in what follows the kernel's code, where the names of data are not known. */
 static unsigned long scan(const struct table *table)
 {
-	unsigned long start = PAGE_ALIGN(lookup_name("_etext"));
+	unsigned long start = PAGE_ALIGN(bootprof_lookup_name("_etext"));
 	unsigned long first = known_address(table, 0);
 	unsigned long *page = kmalloc(PAGE_SIZE, GFP_KERNEL);
 	unsigned long address, found = 0;
@@ -231,14 +233,14 @@ static int find(struct table *table, long offset, bool only_scan)
 	const char *how = "kallsyms";
 
 	if (offset) {
-		address = lookup_name("_stext") + offset;
+		address = bootprof_lookup_name("_stext") + offset;
 		how = "parameter";
 		if (!is_table(table, address)) {
 			pr_err("no %s at table_offset=%ld\n", table->symbol, offset);
 			return -EINVAL;
 		}
 	} else if (!only_scan) {
-		address = lookup_name(table->symbol);
+		address = bootprof_lookup_name(table->symbol);
 	}
 	if (!address || !is_table(table, address)) {
 		address = scan(table);
@@ -254,7 +256,7 @@ static int find(struct table *table, long offset, bool only_scan)
 }
 
 /**
- * table_find() - find the system call tables
+ * bootprof_table_find() - find the system call tables
  * @offset: distance of the table from the symbol _stext, out of a System.map; 0 if not known
  * @only_scan: do as if kallsyms had no names of data
  *
@@ -262,7 +264,7 @@ static int find(struct table *table, long offset, bool only_scan)
  *
  * Return: 0 or a negative error.
  */
-int table_find(long offset, bool only_scan)
+int bootprof_table_find(long offset, bool only_scan)
 {
 	int err = find(&native, offset, only_scan);
 
@@ -287,11 +289,11 @@ static int write_entry(system_call_t *entry, system_call_t function)
 }
 
 /**
- * table_stop() - put the original calls back
+ * bootprof_table_stop() - put the original calls back
  *
  * An entry that another module has replaced since stays, and goes on to be logged.
  */
-void table_stop(void)
+void bootprof_table_stop(void)
 {
 	size_t i;
 
@@ -306,11 +308,11 @@ void table_stop(void)
 }
 
 /**
- * table_start() - replace the calls that open
+ * bootprof_table_start() - replace the calls that open
  *
  * Return: 0 or a negative error, and then nothing is replaced.
  */
-int table_start(void)
+int bootprof_table_start(void)
 {
 	size_t i;
 
@@ -326,7 +328,7 @@ int table_start(void)
 		if (err) {
 			pr_err("cannot replace system call %u: error %d\n", replacement->number,
 			       err);
-			table_stop();
+			bootprof_table_stop();
 			return err;
 		}
 		replacement->placed = true;
@@ -345,18 +347,18 @@ static bool all_restored(void)
 }
 
 /**
- * table_leave() - wait until no call is in a replaced function, nor on its way into or out of one
+ * bootprof_table_leave() - wait until no call is inside a replaced function, or about to enter one
  *
- * Most of the waiting is done by the reference that each call holds, before the module's exit
- * function is called. What is left is a call that had read the table but not taken its reference.
+ * The reference that each call holds makes rmmod(8) wait. What is left is a call that had read the
+ * table but not taken its reference.
  */
-void table_leave(void)
+void bootprof_table_leave(void)
 {
-	table_stop();
+	bootprof_table_stop();
 	while (!all_restored()) {
 		pr_err_ratelimited("another module has replaced system calls; waiting for it\n");
 		msleep(1000);
-		table_stop();
+		bootprof_table_stop();
 	}
 	synchronize_rcu_tasks();
 	wait_event(left, !atomic_read(&inside));
