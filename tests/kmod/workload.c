@@ -122,8 +122,8 @@ static void files(void)
 	check(!mkdir("bound", 0755) && !mount("dir", "bound", NULL, MS_BIND, NULL), "bind mount");
 	touch(open("bound/inside", O_RDONLY), "bind mount", "bound/inside");
 	check(!mkdir("upper", 0755) && !mkdir("work", 0755) && !mkdir("merged", 0755), "mkdir");
-	snprintf(name, sizeof(name), "lowerdir=%s/dir,upperdir=%s/upper,workdir=%s/work", base, base,
-		 base);
+	snprintf(name, sizeof(name), "lowerdir=%s/dir,upperdir=%s/upper,workdir=%s/work",
+		 base, base, base);
 	check(!mount("overlay", "merged", "overlay", 0, name), "overlay");
 	touch(open("merged/inside", O_RDONLY), "overlay", "merged/inside");
 

@@ -13,5 +13,6 @@ depends() {
 
 install() {
 	inst_multiple /usr/lib/bootprof/{bootprof-readahead,start-readahead,bootprof-readahead.service,readahead.list} cp ln mkdir mount
+	# shellcheck disable=SC2154  # dracut sets moddir
 	inst_hook pre-mount 01 "$moddir/start-live.sh"
 }
