@@ -81,6 +81,11 @@ test-kernels: venv ## The tests of the tracers on the kernels of every suite, si
 	BOOTPROF_SUITES="bookworm bullseye trixie sid" $(BIN)/pytest tests/kmod tests/ebpf \
 	  tests/guest tests/matrix
 
+CYCLES ?= 1000
+
+soak: venv ## Load the module, record under load and unload it, CYCLES times on each kernel (hours)
+	BOOTPROF_SOAK_CYCLES=$(CYCLES) $(BIN)/pytest tests/kmod -k again_and_again
+
 matrix: venv ## Boot every recorder on every kernel and write docs/matrix.md (some ten minutes)
 	$(BIN)/python bench/matrix.py --write
 
@@ -112,4 +117,4 @@ docs: venv ## Man pages and shell completion from the command line's own options
 clean: ## Remove what was built (not the download and bootstrap cache)
 	rm -rf out build
 
-.PHONY: help packages venv lint lint-python lint-c lint-shell test test-kernels matrix bench-boot demo docs clean
+.PHONY: help packages venv lint lint-python lint-c lint-shell test test-kernels soak matrix bench-boot demo docs clean

@@ -40,7 +40,7 @@ class Guest:
     programs: Path
     squashfs: Path
 
-    def run(self, script: str) -> GuestRun:
+    def run(self, script: str, timeout_seconds: float = 300, accelerator: str = "tcg") -> GuestRun:
         """Run a script, in which ``load`` loads the module; the kernel must not complain."""
         files = {"bootprof.ko": self.module.module, "big.squashfs": self.squashfs}
         files |= {f"bin/{path.name}": path for path in self.programs.iterdir()}
@@ -48,7 +48,9 @@ class Guest:
             self.kernel,
             f"load() {{ insmod /bootprof.ko hook={self.mode} $*; }}\n" + script,
             files=files,
-            modules=["overlay", "loop", "squashfs"],
+            modules=["overlay", "loop", "squashfs", "crc32c_generic", "ext4"],
+            timeout_seconds=timeout_seconds,
+            accelerator=accelerator,
         )
         assert result.status == 0, result.console
         assert complaints(result.console) == [], result.console
