@@ -80,8 +80,9 @@ static struct ranged_file *find_file(struct bucket *bucket, const struct inode *
 	return NULL;
 }
 
-/* Make the record of a file, not yet in its bucket; NULL if there is no memory. */
-static struct ranged_file *make_file(const struct path *path, const struct inode *inode)
+/* Make the record of a file of @file_size bytes, not yet in its bucket; NULL without memory. */
+static struct ranged_file *make_file(const struct path *path, const struct inode *inode,
+				     u64 file_size)
 {
 	unsigned int shift = PAGE_SHIFT;
 	struct ranged_file *file;
@@ -92,9 +93,9 @@ static struct ranged_file *make_file(const struct path *path, const struct inode
 	text = bootprof_log_path(path, inode);
 	if (!text)
 		return NULL;
-	while (i_size_read(inode) >> shift >= BITS_LIMIT)
+	while (file_size >> shift >= BITS_LIMIT)
 		shift++;
-	bits = (i_size_read(inode) >> shift) + 1;
+	bits = (file_size >> shift) + 1;
 	bitmap_size = BITS_TO_LONGS(bits) * sizeof(long);
 	text_size = strlen(text) + 1;
 	size = sizeof(*file) + bitmap_size + text_size;
@@ -121,13 +122,17 @@ static void free_file(struct ranged_file *file)
 	kfree(file);
 }
 
-/* Log the runs of pages with bytes from @start to @end that were not seen before. */
+/*
+ * Log the runs of pages with bytes from @start to @end that were not seen before. The file has
+ * @file_size bytes, which is more than @start and no less than @end; it is not asked for its size
+ * again, because another program may cut it meanwhile.
+ */
 static void log_new_runs(struct ranged_file *file, const struct inode *inode,
-			 enum bootprof_operation operation, u64 start, u64 end)
+			 enum bootprof_operation operation, u64 start, u64 end, u64 file_size)
 {
 	unsigned long stop = min_t(u64, ((end - 1) >> file->shift) + 1, file->bits);
 	unsigned long bit = find_next_zero_bit(file->seen, stop, start >> file->shift);
-	u64 last_page_end = min_t(u64, round_up(end, PAGE_SIZE), i_size_read(inode));
+	u64 last_page_end = min_t(u64, round_up(end, PAGE_SIZE), file_size);
 
 	while (bit < stop) {
 		unsigned long run_end = find_next_bit(file->seen, stop, bit);
@@ -148,7 +153,7 @@ static void log_new_runs(struct ranged_file *file, const struct inode *inode,
 static const struct path *user_path(struct file *file)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
-	/* def3ae83da02 ("fs: store real path instead of fake path in backing file f_path") */
+	/* def3ae83da02 ("fs: store real path instead of fake path in backing file f_path"), 6.7 */
 	return file_user_path(file);
 #else
 	return &file->f_path;
@@ -183,7 +188,7 @@ void bootprof_ranges_saw(struct file *file, enum bootprof_operation operation, u
 	ranged = find_file(bucket, inode);
 	if (!ranged) {
 		spin_unlock_irqrestore(&bucket->lock, flags);
-		made = make_file(user_path(file), inode);
+		made = make_file(user_path(file), inode, size);
 		if (!made) {
 			bootprof_log_count_dropped();
 			return;
@@ -197,7 +202,7 @@ void bootprof_ranges_saw(struct file *file, enum bootprof_operation operation, u
 			hlist_add_head(&ranged->link, &bucket->files);
 		}
 	}
-	log_new_runs(ranged, inode, operation, offset, min(size, offset + length));
+	log_new_runs(ranged, inode, operation, offset, min(size, offset + length), size);
 	spin_unlock_irqrestore(&bucket->lock, flags);
 	if (made)
 		free_file(made);

@@ -38,11 +38,12 @@ class Guest:
     module: ModuleBuild
     mode: str
     programs: Path
-    squashfs: Path
+    images: Path
 
     def run(self, script: str, timeout_seconds: float = 300, accelerator: str = "tcg") -> GuestRun:
         """Run a script, in which ``load`` loads the module; the kernel must not complain."""
-        files = {"bootprof.ko": self.module.module, "big.squashfs": self.squashfs}
+        files = {"bootprof.ko": self.module.module}
+        files |= {path.name: path for path in self.images.iterdir()}
         files |= {f"bin/{path.name}": path for path in self.programs.iterdir()}
         result = run_guest(
             self.kernel,
@@ -71,7 +72,7 @@ def compile_programs(folder: Path, architecture: str) -> Path:
 
 
 def make_guest(
-    suite: str, architecture: str, mode: str, output: Path, squashfs: Path, folder: Path
+    suite: str, architecture: str, mode: str, output: Path, images: Path, folder: Path
 ) -> Guest:
     if suite not in SUITES:
         pytest.skip(f"{suite} is not in BOOTPROF_SUITES")
@@ -94,7 +95,7 @@ def make_guest(
         if "make" in error.message.split() or architecture == "amd64":
             raise
         pytest.skip(f"no {architecture} kernel of {suite} to be had: {error.hint}")
-    return Guest(kernel, module, mode, programs, squashfs)
+    return Guest(kernel, module, mode, programs, images)
 
 
 def sections(output: bytes) -> dict[str, bytes]:

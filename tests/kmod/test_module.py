@@ -129,6 +129,26 @@ def test_the_first_read_and_fault_of_each_range_of_pages_is_recorded(
     ]
 
 
+def test_what_is_read_of_a_file_that_is_cut_meanwhile_lies_within_its_former_size(
+    guest: Guest,
+) -> None:
+    # tmpfs has no medium, so the file has to be on a disk.
+    script = f"""
+        mkdir /d
+        mount -t ext4 -o loop /disk.ext2 /d
+        load ranges=1
+        workload cut /d 3000
+        echo stop > {DEBUGFS}/control
+        echo "=== events" > $OUT; grep '	read	.*	/d/cut' {DEBUGFS}/events > $OUT
+        rmmod bootprof
+    """
+    parts = sections(guest.run(script).output)
+    reads = [tuple(map(int, line.split(b"\t")[4:6])) for line in parts["events"].splitlines()]
+    assert len(reads) > 300
+    assert {offset for offset, _ in reads} <= {1 << 18, 1 << 19}
+    assert all(0 < length <= 1 << 16 for _, length in reads), sorted(set(reads))
+
+
 def test_paths_seen_from_the_initramfs_are_those_after_switch_root(
     workload: dict[str, bytes],
 ) -> None:
