@@ -7,6 +7,7 @@
  *   bootprof_control.c  chooses the mode, starts, stops and clears
  *   bootprof_watch.c    sees accesses at the entry of kernel functions
  *   bootprof_table.c    sees opens through the system call table
+ *   bootprof_symbols.c  addresses of the kernel's functions and tables
  *   bootprof_ranges.c   which pages of which file were seen before
  *   bootprof_log.c      keeps events, in order, within bounds
  *
@@ -125,10 +126,23 @@ void bootprof_ranges_saw(struct file *file, enum bootprof_operation operation, u
 void bootprof_ranges_detach(struct hlist_head *detached);
 void bootprof_ranges_free(struct hlist_head *detached);
 
-/* bootprof_watch.c */
+/* bootprof_symbols.c */
 
-typedef unsigned long (*bootprof_lookup_name_t)(const char *name);
-extern bootprof_lookup_name_t bootprof_lookup_name;
+/**
+ * struct bootprof_symbol - a symbol of the kernel
+ * @name: its name
+ * @address: where it begins, 0 if the kernel has none of this name
+ * @size: bytes up to the next symbol, 0 if not known
+ */
+struct bootprof_symbol {
+	const char *name;
+	unsigned long address;
+	unsigned long size;
+};
+
+int bootprof_symbols_find(struct bootprof_symbol *symbols, size_t count);
+
+/* bootprof_watch.c */
 
 int bootprof_watch_find_symbols(void);
 int bootprof_watch_start(bool by_ftrace, bool ranges);
@@ -140,7 +154,7 @@ const char *bootprof_watch_name(size_t i);
 /* bootprof_table.c */
 
 bool bootprof_table_dispatches(void);
-int bootprof_table_find(long offset, bool scan);
+int bootprof_table_find(long offset, bool only_scan);
 int bootprof_table_start(void);
 void bootprof_table_stop(void);
 void bootprof_table_leave(void);

@@ -29,7 +29,7 @@ static int choose_mode(const struct bootprof_options *options)
 		by_table = bootprof_table_dispatches();
 	} else if (!strcmp(options->hook, "table")) {
 		if (!bootprof_table_dispatches()) {
-			pr_err("this kernel does not use sys_call_table: hook=ftrace or auto\n");
+			pr_err("hook=table needs a kernel before 5.18 that uses sys_call_table; use ftrace or auto\n");
 			return -EOPNOTSUPP;
 		}
 		by_table = true;

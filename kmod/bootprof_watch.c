@@ -22,8 +22,6 @@
 
 #define HELD_BITS	6
 
-bootprof_lookup_name_t bootprof_lookup_name;
-
 /*
  * Executions that may still fail, by task. A chain is short: the files of one execve(2) call are
  * the script and its interpreter.
@@ -32,12 +30,8 @@ static struct list_head held[1 << HELD_BITS];
 /* Protects @held. */
 static DEFINE_SPINLOCK(held_lock);
 
-/* Code whose calls of fd_install() are opens. */
-static struct code_range {
-	const char *name;
-	unsigned long start;
-	unsigned long size;
-} openers[] = {
+/* Functions whose calls of fd_install() are opens. */
+static struct bootprof_symbol openers[] = {
 	{ .name = "do_sys_openat2" },
 	{ .name = "io_openat2" },
 	{ .name = "do_handle_open" },
@@ -78,7 +72,7 @@ static void saw_fd_install(struct pt_regs *regs, unsigned long parent_ip)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(openers); i++)
-		if (parent_ip - openers[i].start < openers[i].size)
+		if (parent_ip - openers[i].address < openers[i].size)
 			break;
 	if (i < ARRAY_SIZE(openers))
 		bootprof_log_opened((struct file *)regs_get_kernel_argument(regs, 1));
@@ -212,7 +206,10 @@ static void handle_entry(unsigned long ip, unsigned long parent_ip, struct pt_re
 
 	if (!regs)
 		return;
-	/* ftrace's call is the first or, after a landing pad (endbr), the second instruction. */
+	/*
+	 * ftrace's call is the first or, after a landing pad, the second instruction:
+	 * aebfd12521d9 ("x86/ibt,ftrace: Search for __fentry__ location", 5.18).
+	 */
 	for (i = 0; i < ARRAY_SIZE(hooks); i++) {
 		if (ip - hooks[i].address < 2 * MCOUNT_INSN_SIZE) {
 			hooks[i].saw(regs, parent_ip);
@@ -222,14 +219,14 @@ static void handle_entry(unsigned long ip, unsigned long parent_ip, struct pt_re
 }
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 11, 0)
-/* d19ad0775dcd ("ftrace: Have the callbacks receive a struct ftrace_regs instead of pt_regs") */
+/* d19ad0775dcd ("ftrace: Have the callbacks receive a struct ftrace_regs [...]"), 5.11 */
 static void notrace ftrace_entry(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
 				 struct ftrace_regs *ftrace_regs)
 {
 	handle_entry(ip, parent_ip, ftrace_get_regs(ftrace_regs));
 }
 #else
-/* a25d036d939a ("ftrace: Reverse what the RECURSION flag means in the ftrace_ops") */
+/* a25d036d939a ("ftrace: Reverse what the RECURSION flag means in the ftrace_ops"), 5.11 */
 #define FTRACE_OPS_FL_RECURSION 0
 static void notrace ftrace_entry(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
 				 struct pt_regs *regs)
@@ -245,6 +242,8 @@ static struct ftrace_ops ftrace_hook = {
 };
 
 static bool ftrace_registered;
+/* Calls that kprobes could not report, of probes that have been taken away. */
+static unsigned long missed_before;
 
 static int kprobe_entry(struct kprobe *probe, struct pt_regs *regs)
 {
@@ -266,10 +265,13 @@ static int place(struct hook *hook, bool by_ftrace)
 
 static void take_away(struct hook *hook, bool by_ftrace)
 {
-	if (by_ftrace)
+	if (by_ftrace) {
 		ftrace_set_filter_ip(&ftrace_hook, hook->address, 1, 0);
-	else
-		unregister_kprobe(&hook->probe);
+		return;
+	}
+	unregister_kprobe(&hook->probe);
+	missed_before += hook->probe.nmissed;
+	hook->probe.nmissed = 0;
 }
 
 /**
@@ -334,7 +336,7 @@ stop:
  */
 unsigned long bootprof_watch_missed(void)
 {
-	unsigned long missed = 0;
+	unsigned long missed = missed_before;
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(hooks); i++)
@@ -360,6 +362,7 @@ void bootprof_watch_forget(void)
 		bootprof_log_free_event(event);
 	for (i = 0; i < ARRAY_SIZE(hooks); i++)
 		hooks[i].probe.nmissed = 0;
+	missed_before = 0;
 }
 
 /**
@@ -375,23 +378,6 @@ const char *bootprof_watch_name(size_t i)
 	return hooks[i].active ? hooks[i].symbol : "";
 }
 
-/* Get hold of kallsyms_lookup_name(); a kprobe on it tells its address. */
-static int find_lookup_name(void)
-{
-	/* 0bd476e6c671 ("kallsyms: unexport kallsyms_lookup_name() [...]"), 5.7 */
-	struct kprobe probe = { .symbol_name = "kallsyms_lookup_name" };
-	int err = register_kprobe(&probe);
-
-	if (err) {
-		pr_err("no kprobe on kallsyms_lookup_name(): error %d%s\n", err,
-		       err == -EPERM ? "; is the kernel locked down?" : "");
-		return err;
-	}
-	bootprof_lookup_name = (bootprof_lookup_name_t)probe.addr;
-	unregister_kprobe(&probe);
-	return 0;
-}
-
 /**
  * bootprof_watch_find_symbols() - find all that is watched in the kernel
  *
@@ -399,33 +385,28 @@ static int find_lookup_name(void)
  */
 int bootprof_watch_find_symbols(void)
 {
-	int (*lookup_size)(unsigned long address, unsigned long *size, unsigned long *offset);
-	unsigned long offset;
+	/* Of each hook its name and its old name. */
+	struct bootprof_symbol symbols[2 * ARRAY_SIZE(hooks)];
 	size_t i;
 	int err;
 
 	for (i = 0; i < ARRAY_SIZE(held); i++)
 		INIT_LIST_HEAD(&held[i]);
-	err = find_lookup_name();
+	for (i = 0; i < ARRAY_SIZE(hooks); i++) {
+		symbols[2 * i].name = hooks[i].symbol;
+		symbols[2 * i + 1].name = hooks[i].old_symbol;
+	}
+	err = bootprof_symbols_find(symbols, ARRAY_SIZE(symbols));
+	if (!err)
+		err = bootprof_symbols_find(openers, ARRAY_SIZE(openers));
 	if (err)
 		return err;
 	for (i = 0; i < ARRAY_SIZE(hooks); i++) {
-		struct hook *hook = &hooks[i];
-
-		hook->address = bootprof_lookup_name(hook->symbol);
-		if (!hook->address && hook->old_symbol)
-			hook->address = bootprof_lookup_name(hook->old_symbol);
-		if (!hook->address) {
-			pr_err("this kernel has no %s()\n", hook->symbol);
+		hooks[i].address = symbols[2 * i].address ?: symbols[2 * i + 1].address;
+		if (!hooks[i].address) {
+			pr_err("this kernel has no %s()\n", hooks[i].symbol);
 			return -ENOENT;
 		}
-	}
-	lookup_size = (void *)bootprof_lookup_name("kallsyms_lookup_size_offset");
-	for (i = 0; lookup_size && i < ARRAY_SIZE(openers); i++) {
-		openers[i].start = bootprof_lookup_name(openers[i].name);
-		if (!openers[i].start ||
-		    !lookup_size(openers[i].start, &openers[i].size, &offset))
-			openers[i].size = 0;
 	}
 	/* The others are for programs that a boot may well do without. */
 	if (!openers[0].size) {

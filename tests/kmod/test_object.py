@@ -23,6 +23,27 @@ def test_compiler_and_sparse_have_no_complaint(guest: Guest) -> None:
         assert re.search(rf"^ *CHECK .*{source.name}$", log, flags=re.M)
 
 
+def test_no_function_is_called_by_an_address_that_was_looked_up(guest: Guest) -> None:
+    # With CONFIG_X86_KERNEL_IBT such a call faults. Three calls are indirect: those from a hook to
+    # its function in this module, and that from a replaced system call to the original, which the
+    # kernel itself calls through a table.
+    listing = subprocess.run(
+        ["objdump", "--disassemble", "--reloc", "--no-show-raw-insn", guest.module.module],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    found = []
+    for line in listing.splitlines():
+        if heading := re.match(r"[0-9a-f]+ <(.+)>:$", line):
+            function = heading[1]
+        elif re.search(r"\t(?:notrack )?(?:call|jmp)[lq]? +\*|__x86_indirect_thunk_", line):
+            found.append(function)
+    assert len(found) == 3
+    assert set(found) <= {"ftrace_entry", "handle_entry", "kprobe_entry", "watch_call"}
+    assert b"kallsyms_lookup" not in guest.module.module.read_bytes()
+
+
 def test_every_symbol_that_is_not_static_begins_with_bootprof(guest: Guest) -> None:
     symbols = subprocess.run(
         ["nm", "--defined-only", "--extern-only", "--format=just-symbols", guest.module.module],
