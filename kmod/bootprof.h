@@ -64,11 +64,12 @@ struct bootprof_options {
  * @device: device of the file system
  * @pid: process (thread group) identifier
  * @operation: what was done
- * @first: whether no event before has this path (files of the initramfs never count)
+ * @first: whether no event before has this path (files of the initramfs, and those that are not
+ * reachable from the real root, never count)
  * @task: the task that executes, while the event is held
  * @command: name of the task
  * @file_system: type of the file system
- * @path: absolute path: @text, or that of a &struct ranged_file
+ * @path: path from bootprof_log_path(): @text, or that of a &struct ranged_file
  * @text: space for the path
  */
 struct bootprof_event {

@@ -14,14 +14,19 @@
 #include <linux/fs_struct.h>
 #include <linux/hashtable.h>
 #include <linux/list_sort.h>
+#include <linux/mount.h>
 #include <linux/percpu.h>
+#include <linux/pid_namespace.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <linux/string.h>
 #include <linux/stringhash.h>
 #include <linux/timekeeping.h>
 
 #define DELETED_SUFFIX	" (deleted)"
+/* What getcwd(2) puts before a path that does not start at the root. */
+#define UNREACHABLE	"(unreachable)"
 #define SEEN_BITS	14
 
 /* Text buffer for d_path(), one a CPU: hooks run with preemption off. */
@@ -65,15 +70,72 @@ static bool is_initramfs(const struct super_block *super)
 }
 
 /*
- * Whether the root directory of the current task is still that of the initramfs. Read without the
- * lock of fs_struct, which has had two types: a dentry and its super block are freed by RCU, and
- * preemption is off.
+ * The root directory of process 1, and whether it is that of the initramfs, as last seen. The
+ * pointer is compared and never followed.
  */
-static bool rooted_in_initramfs(void)
-{
-	const struct fs_struct *fs = current->fs;
+static const struct dentry *real_root;
+static bool in_initramfs;
 
-	return fs && is_initramfs(READ_ONCE(fs->root.dentry)->d_sb);
+/*
+ * Look at the root directory of process 1 again. Its fs_struct stays while its lock is held; the
+ * lock may be held already, and then what was seen last has to do.
+ */
+static void look_at_real_root(void)
+{
+	struct task_struct *first = init_pid_ns.child_reaper;
+
+	if (!spin_trylock(&first->alloc_lock))
+		return;
+	if (first->fs) {
+		const struct dentry *root = READ_ONCE(first->fs->root.dentry);
+
+		WRITE_ONCE(in_initramfs, is_initramfs(root->d_sb));
+		WRITE_ONCE(real_root, root);
+	}
+	spin_unlock(&first->alloc_lock);
+}
+
+static bool is_real_root(const struct dentry *dentry)
+{
+	if (dentry != READ_ONCE(real_root))
+		look_at_real_root();
+	return dentry == READ_ONCE(real_root);
+}
+
+/*
+ * Whether a path from the root directory of the current task is one from the real root. A copy of
+ * the real root in another mount name space is as good. So is, from the initramfs, a whole file
+ * system: that is the root to come.
+ */
+static bool is_rooted(const struct path *root)
+{
+	return is_real_root(root->dentry) ||
+	       (READ_ONCE(in_initramfs) && root->dentry == root->mnt->mnt_root);
+}
+
+/* Whether @text names no more than the way from the root of the mount to the file. */
+static bool is_path_in_mount(const char *text, const struct path *path)
+{
+	const struct dentry *dentry = path->dentry;
+	size_t length = 0;
+
+	while (dentry != path->mnt->mnt_root && dentry != dentry->d_parent) {
+		length += 1 + READ_ONCE(dentry->d_name.len);
+		dentry = READ_ONCE(dentry->d_parent);
+	}
+	return length == strlen(text);
+}
+
+/*
+ * Whether a file has no path from the real root that is known here: the current task is in a
+ * chroot, or the file is on a mount that is attached nowhere, so that nothing comes before its
+ * path in that mount.
+ */
+static bool is_unreachable(const char *text, const struct path *path, const struct path *root)
+{
+	return !is_rooted(root) ||
+	       (path->mnt != root->mnt && is_path_in_mount(text, path) &&
+		!is_real_root(path->mnt->mnt_root));
 }
 
 /**
@@ -126,17 +188,31 @@ static bool ends_in_deleted(const char *path, size_t length)
  * @path: the file as it was opened
  * @inode: its inode
  *
- * A file that has been deleted gets the name that it had.
+ * A file that has been deleted gets the name that it had. A path that does not start at the real
+ * root is marked by "(unreachable)" before it.
+ *
+ * The root directory of the current task is read without the lock of fs_struct, which has had two
+ * types: dentries, mounts and super blocks are freed by RCU, and preemption is off.
  *
  * Context: preemption is off.
- * Return: the path, good until preemption is on again, or NULL if it is too long.
+ * Return: the path, valid until preemption is on again, or NULL if it is too long or if the task
+ * has no root directory any more.
  */
 char *bootprof_log_path(const struct path *path, const struct inode *inode)
 {
-	char *text = d_path(path, *this_cpu_ptr(&path_buffer), PATH_MAX);
+	const struct fs_struct *fs = current->fs;
+	char *buffer = *this_cpu_ptr(&path_buffer);
 	size_t prefix = strlen(new_root);
+	struct path root;
 	size_t length;
+	char *text;
 
+	/* An exiting task gives it up early, and d_path() would follow the pointer. */
+	if (!fs)
+		return NULL;
+	root.dentry = READ_ONCE(fs->root.dentry);
+	root.mnt = READ_ONCE(fs->root.mnt);
+	text = d_path(path, buffer, PATH_MAX);
 	if (IS_ERR(text))
 		return NULL;
 	length = strlen(text);
@@ -144,8 +220,14 @@ char *bootprof_log_path(const struct path *path, const struct inode *inode)
 	if (d_unlinked(path->dentry) && ends_in_deleted(text, length))
 		text[length - strlen(DELETED_SUFFIX)] = '\0';
 	if (prefix && !strncmp(text, new_root, prefix) && text[prefix] == '/' &&
-	    !is_initramfs(inode->i_sb) && rooted_in_initramfs())
-		text += prefix;
+	    !is_initramfs(inode->i_sb) && is_initramfs(root.dentry->d_sb))
+		return text + prefix;
+	if (is_unreachable(text, path, &root)) {
+		if (text - buffer < strlen(UNREACHABLE))
+			return NULL;
+		text -= strlen(UNREACHABLE);
+		memcpy(text, UNREACHABLE, strlen(UNREACHABLE));
+	}
 	return text;
 }
 
@@ -341,7 +423,8 @@ void bootprof_log_gather(void)
 			list_move_tail(&event->link, &later);
 			continue;
 		}
-		event->first = strcmp(event->file_system, "rootfs") && path_is_new(event);
+		event->first = event->path[0] == '/' && strcmp(event->file_system, "rootfs") &&
+			       path_is_new(event);
 		list_move_tail(&event->link, &bootprof_log_events);
 		bootprof_log_event_count++;
 	}

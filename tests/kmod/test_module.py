@@ -157,6 +157,34 @@ def test_paths_seen_from_the_initramfs_are_those_after_switch_root(
     assert not any(path.startswith(b"/root/") for path in plain)
 
 
+def test_a_path_that_does_not_start_at_the_real_root_is_marked(guest: Guest) -> None:
+    script = f"""
+        mkdir -p /w
+        mount -t tmpfs none /w
+        mkdir -p /w/jail/bin /w/jail/etc /w/name-space
+        cp /bin/busybox /w/jail/bin/
+        touch /w/jail/etc/jailed /w/name-space/inside
+        load
+        chroot /w/jail /bin/busybox cat /etc/jailed
+        unshare -m cat /w/name-space/inside
+        workload detached /w/name-space
+        echo stop > {DEBUGFS}/control
+        echo "=== events" > $OUT; cat {DEBUGFS}/events > $OUT
+        echo "=== bootlog" > $OUT; cat {DEBUGFS}/bootlog.list > $OUT
+        rmmod bootprof
+    """
+    parts = sections(guest.run(script).output)
+    fields = [line.split(b"\t") for line in parts["events"].splitlines() if b"\t" in line]
+    opened = [field[9] for field in fields if field[3] == b"open" and field[8] == b"tmpfs"]
+    assert opened == [
+        b"(unreachable)/etc/jailed",
+        b"/w/name-space/inside",
+        b"(unreachable)/inside",
+    ]
+    assert b"unreachable" not in parts["bootlog"]
+    assert b"/w/name-space/inside" in parts["bootlog"].splitlines()
+
+
 def test_a_fork_storm_loses_nothing(guest: Guest) -> None:
     script = f"""
         mkdir /w
