@@ -51,6 +51,10 @@ int bootprof_control_init(const struct bootprof_options *options)
 {
 	int err;
 
+	if (IS_ENABLED(CONFIG_PREEMPT_RT)) {
+		pr_err("not for real-time kernels: their allocator may sleep inside a hook\n");
+		return -EOPNOTSUPP;
+	}
 	with_ranges = options->ranges;
 	bootprof_log_init(options->max_bytes, options->initramfs_root);
 	err = bootprof_watch_find_symbols();

@@ -246,6 +246,7 @@ def test_loading_tracing_reading_and_unloading_again_and_again_leaves_no_trace(
             # A reader, or a call in table mode, may hold the module for a moment.
             while ! rmmod bootprof 2> /dev/null; do :; done
             i=$((i + 1))
+            if [ $((i % 100)) -eq 0 ]; then echo "$i cycles"; fi
             if [ $i -eq 10 ]; then grep -E '^(SUnreclaim|Percpu)' /proc/meminfo > /tmp/before; fi
         done
         touch /tmp/done
@@ -263,6 +264,28 @@ def test_loading_tracing_reading_and_unloading_again_and_again_leaves_no_trace(
     for key, kib in before.items():
         # Each round has more than four thousand events, of some 200 bytes.
         assert after[key] - kib < 200 * (rounds - 10), (before, after)
+
+
+def test_a_module_that_is_refused_leaves_nothing_behind(guest: Guest) -> None:
+    script = f"""
+        cd /sys/kernel/debug
+        hooks() {{ cat kprobes/list tracing/enabled_functions; }}
+        before="$(hooks)"
+        no_hooks() {{ [ "$(hooks)" = "$before" ]; }}
+        for parameters in hook=nonsense max_bytes=many "hook=table table_offset=8"; do
+            if insmod /bootprof.ko $parameters; then exit 1; fi
+            [ ! -e {DEBUGFS} ]
+            if grep -q bootprof /proc/modules; then exit 1; fi
+            no_hooks
+        done
+        load
+        cat /bootprof.ko > /tmp/copy
+        grep -q /bootprof.ko {DEBUGFS}/events
+        if no_hooks; then exit 1; fi
+        rmmod bootprof
+        no_hooks
+    """
+    guest.run(script)
 
 
 def test_in_ftrace_mode_the_module_goes_while_an_open_sleeps(ftrace_guest: Guest) -> None:
@@ -296,7 +319,6 @@ def test_in_table_mode_the_module_stays_while_an_open_sleeps(table_guest: Guest)
     parts = sections(table_guest.run(script).output)
     assert b"gone" not in parts["first"]
     assert parts["second"] == b"gone\nword\n"
-            if [ $((i % 100)) -eq 0 ]; then echo "$i cycles"; fi
 
 
 @pytest.mark.parametrize(("how", "said"), [("", "kallsyms"), ("table_scan=1", "scan")])
