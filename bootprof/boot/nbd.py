@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from bootprof.errors import InputError, ToolError
 from bootprof.process import last_line, program, run, stop, wait_for
+from bootprof.sources import DRIVE_PLUGIN
 
 if TYPE_CHECKING:
     from optimizer.drives.models import Drive
 
-SOURCE = Path(__file__).parent / "drive.c"
 # What a drive is called, and not how fast it is.
 WORDS = ("name", "title", "source")
 
@@ -78,7 +78,7 @@ def plugin_arguments(
             hint="take a larger drive",
         )
     plugin = folder / "drive.so"
-    run(["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", plugin, SOURCE, "-lm"])
+    run(["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", plugin, DRIVE_PLUGIN, "-lm"])
     numbers = {key: value for key, value in asdict(drive).items() if key not in WORDS}
     return [
         str(plugin),

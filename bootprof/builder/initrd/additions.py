@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from bootprof.builder.initrd.archive import GUEST, archive, compile_small
+from bootprof.builder.initrd.archive import archive, compile_small
+from bootprof.sources import GUEST
 
 # Rules of the root file system, which take over what those of the initrd have found out.
 UDEV_RULES = GUEST / "rules/60-live-medium.rules"

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from bootprof.process import run
 
-GUEST = Path(__file__).parents[2] / "guest"
-
 STATIC = ("-static", "-Os", "-s", "-Wall", "-Werror")
 
 

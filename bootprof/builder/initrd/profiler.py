@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootprof.builder.initrd.archive import GUEST, archive, compile_static
+from bootprof.builder.initrd.archive import archive, compile_static
 from bootprof.errors import InputError
 from bootprof.process import run
+from bootprof.sources import GUEST, TRACER
 
 AGENT_SOURCE = GUEST / "agent.c"
 
@@ -38,7 +39,7 @@ class Recorder:
 
 
 RECORDERS = (
-    Recorder("bootprof-trace", Path(__file__).parents[3] / "ebpf", ("amd64",)),
+    Recorder("bootprof-trace", TRACER, ("amd64",)),
     Recorder("bootprof-watch", GUEST / "watch"),
 )
 

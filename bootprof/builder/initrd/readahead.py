@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootprof.builder.initrd.archive import GUEST, archive, compile_small
+from bootprof.builder.initrd.archive import archive, compile_small
 from bootprof.errors import InputError
+from bootprof.sources import GUEST
 from optimizer.demand import Ranges, demand_of
 from optimizer.drives.models import Drive
 from optimizer.images.squashfs.layout import read_layout
