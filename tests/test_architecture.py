@@ -16,6 +16,7 @@ LAYERS = (
         "bootprof.files",
         "bootprof.process",
         "bootprof.progress",
+        "bootprof.sources",
         "bootprof.units",
     ),
     ("bootprof.backends", "bootprof.imports"),

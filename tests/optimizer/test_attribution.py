@@ -138,7 +138,7 @@ def test_in_a_large_tree_few_table_blocks_are_needed(
 READS = st.lists(st.tuples(st.integers(0, 900_000), st.integers(1, 300_000)), min_size=1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(READS)
 def test_the_parts_add_up_to_the_whole(layout: Layout, pairs: list[tuple[int, int]]) -> None:
     reads = trace(*pairs)
@@ -154,7 +154,7 @@ def test_the_parts_add_up_to_the_whole(layout: Layout, pairs: list[tuple[int, in
     assert seconds == pytest.approx(modelled_seconds(reads, CD))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(READS)
 def test_no_order_of_reads_beats_the_limit(layout: Layout, pairs: list[tuple[int, int]]) -> None:
     demand = demand_of(layout, {b"/hot": [], b"/tails/hot": []})

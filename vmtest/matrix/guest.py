@@ -22,15 +22,15 @@ from bootprof.boot.nbd import served
 from bootprof.boot.qemu import ACCELERATORS
 from bootprof.builder.kernelmodule import ModuleBuild
 from bootprof.process import program, run, stop
+from bootprof.sources import GUEST, TRACER
 from optimizer.formats.blocktrace import BlockTrace, parse_nbdkit_log
 from vmtest.guest import complaints, exit_status, write_initramfs
 from vmtest.kernels import GuestKernel
 
 HERE = Path(__file__).parent
-TOP = HERE.parents[1]
 
 # Programs that record, and where they are made.
-SOURCES = {"bootprof-trace": TOP / "ebpf", "bootprof-watch": TOP / "bootprof/guest/watch"}
+SOURCES = {"bootprof-trace": TRACER, "bootprof-watch": GUEST / "watch"}
 # virtio_blk and isofs for the medium, the rest for the root.
 MODULES = ("virtio_blk", "isofs", "loop", "squashfs", "overlay")
 
