@@ -1,24 +1,23 @@
-"""What each step brings: one image built in several ways, each booted on emulated drives.
+"""Gain of each optimization: one image built in several ways, each booted on emulated drives.
 
-    bench/boot.py                       a build for each lever, CD and USB stick, three boots each
+    bench/boot.py                       a build for each, CD and USB stick, three boots each
     bench/boot.py --rows unsorted,sorted,readahead --drives cd-24x --repeats 1
     bench/boot.py --write               write docs/boot-bench.md, too
     bench/boot.py --repeats 0 --write   the same with the boots that were made before
 
-The image is that of the configuration. The first rows have one thing each beside what mksquashfs
-does by itself; from "probes" to "rim", each row has all that the one above it has, and one lever
-more. The last rows are "sorted" in another order, or packed in another way.
+The image is that of the configuration. The first rows have one optimization each. From "probes" to
+"outer-edge", each row has what the row above it has and one optimization more. The last rows are
+"sorted" in another order, or packed in another way.
 
-All builds are release images, without the profiler; the bootlog that they are sorted by is recorded
-once on an unsorted build with the profiler, with our levers for the rows that have them all, and
-without for the others. Boots are interleaved (each row once, then each row again), and finished
-ones are kept in OUTPUT/boots.json, so that a bench that was stopped goes on where it was.
+All builds are release images, without the profiler. The bootlog that they are sorted by is recorded
+once on an unsorted build with the profiler: with all optimizations for the rows that have them, and
+without any for the others. Boots are interleaved (each row once, then each row again). Finished
+boots are kept in OUTPUT/boots.json, and a bench that was stopped continues there.
 
-Time to the boot target is computing plus waiting for the drive. Where the processor is emulated
-(no KVM), computing takes several times longer than on a real one (bench/processor.py tells how many
-times), and hides what the drive costs. --drive-scale makes the drive slower by as much, and all
-measured times are divided by it: the boot of a machine in slow motion. Several scales, separated
-by commas, give a table each.
+Time to the boot target is computing plus waiting for the drive. An emulated processor (no KVM)
+computes several times slower than a real one (bench/processor.py measures the factor), which hides
+what the drive costs. --drive-scale slows the drive down by the same factor, and all measured times
+are divided by it. Several scales, separated by commas, give a table each.
 """
 
 from __future__ import annotations
@@ -62,14 +61,14 @@ class Row:
 
     Attributes:
         name: In options and in the results.
-        title: In the table; with a + for one lever more than in the row above.
+        title: In the table; with a + for one optimization more than in the row above.
         full_title: In a table that leaves out the row above.
         options: For bootprof build.
         sort: Which sort file: ``none``, ``one-liner``, ``block``, ``start``, ``end``, or ``search``
             for the best of many at the end.
         readahead: What it reads ahead: ``none``, ``tables`` or ``all``.
-        recorded: Which boot it is sorted by, that of the image without any lever (``plain``) or
-            that with all but the sort (``levers``).
+        recorded: Which boot it is sorted by, that of the image without any optimization (``plain``)
+            or that with all but the sort (``optimized``).
     """
 
     name: str
@@ -77,23 +76,25 @@ class Row:
     options: tuple[str, ...] = ()
     sort: str = "none"
     readahead: str = "none"
-    recorded: str = "levers"
+    recorded: str = "optimized"
     full_title: str = ""
 
 
 ROWS = (
-    Row("unsorted", "no sort, no lever", PLAIN, recorded="plain"),
+    Row("unsorted", "no optimization", PLAIN, recorded="plain"),
     Row("one-liner", "one-liner of 2007", PLAIN, "one-liner", recorded="plain"),
     Row("block", "sort by block trace", PLAIN, "block", recorded="plain"),
     Row("file", "sort by kernel events", PLAIN, "start", recorded="plain"),
     Row("probes", "+ probes kept off", PLAIN[2:], recorded="plain"),
     Row("order", "+ ISO in reading order", PLAIN[4:], recorded="plain"),
-    Row("initrd", "+ small initrd", full_title="no sort, all levers before it"),
+    Row("initrd", "+ small initrd", full_title="no sort, all optimizations before it"),
     Row("start", "+ hot files at the start", (), "start", full_title="our sort, at the start"),
     Row("sorted", "+ beside the tables", (), "end", full_title="our sort"),
     Row("tables", "+ tables read ahead", (), "end", "tables"),
     Row("readahead", "+ all read ahead", (), "end", "all"),
-    Row("rim", "+ kernel near the rim", ("-D", "media.rim=true"), "end", "all"),
+    Row(
+        "outer-edge", "+ kernel near the outer edge", ("-D", "media.outer_edge=true"), "end", "all"
+    ),
     Row("search", "our sort, best of 20,000 orders", (), "search"),
     Row("search-readahead", "the same, all read ahead", (), "search", "all"),
     Row("tails", "our sort, fragments apart", ("-D", "squashfs.separate_fragments=true"), "end"),
@@ -290,18 +291,18 @@ HEADINGS = (
     "non-contiguous reads",
     "bytes",
     "modelled I/O",
-    "of limit",
+    "x limit",
     "boot target",
-    "of it not I/O",
+    "computing",
 )
 
 
 def name_of(boots: Boots) -> str:
     """Return the title of a table: the drive, and how slow the processor was for it."""
     if boots.scale == 1:
-        return f"{boots.drive.title}, as it is"
+        return boots.drive.title
     return (
-        f"{boots.drive.title}, {boots.scale:g} times slower, and time {boots.scale:g} times faster"
+        f"{boots.drive.title}, slowed down {boots.scale:g} times, times divided by {boots.scale:g}"
     )
 
 
@@ -317,7 +318,7 @@ def verdict(tables: Sequence[Sequence[Boots]]) -> list[str]:
         noise = max(ahead.spread(key), alone.spread(key)) / alone.scale
         change = (ahead.middle(key) - alone.middle(key)) / alone.scale
         if min(len(ahead.results), len(alone.results)) < 2:
-            word = "one boot of each tells nothing of the spread"
+            word = "one boot of each, so the spread is unknown"
             lines.append(f"{name_of(ahead)}: readahead {change:+.1f} s; {word}")
             continue
         if change > noise:
@@ -335,21 +336,23 @@ def markdown(tables: Sequence[Sequence[Boots]], options: argparse.Namespace) -> 
     repeats = "once" if repeats == "1 times" else repeats
     names = ", ".join(row.title.removeprefix("+ ") for row in ROWS if row.title[0] == "+")
     parts = [
-        "# What each step brings\n\nWritten by `bench/boot.py --write`: the image of "
-        f"config/{options.config.name}, each build booted {repeats} on each drive until "
-        f"`{options.until}`; medians, and half of the spread of the "
-        "boots behind ±. In brackets: how many times less than the unsorted build; for the boot "
-        "target, the change. Our sort has all levers before it, which are, in their order: "
-        f"{names}. *Of limit*: modelled I/O as a multiple of the time that the drive "
-        "needs for the needed bytes in one pass (`bootprof analyze`). *Of it not I/O*: boot "
-        "target less the time that the emulated drive was busy.\n"
+        "# Gain of each optimization\n\nOne image, built with one optimization after the other and "
+        f"booted on emulated drives. `bench/boot.py --write` writes this page. Image: config/"
+        f"{options.config.name}, on the machine that was profiled; each build booted {repeats} on "
+        f"each drive until `{options.until}`.\n\n"
+        "- Figures are medians; ± is half of the spread of the boots.\n"
+        "- (2.0x): 2.0 times less than the build without optimizations. (-50%): change of the boot "
+        "target.\n"
+        "- x limit: modelled I/O as a multiple of the [limit](glossary.md).\n"
+        "- computing: boot target less the time that the emulated drive was busy.\n"
+        f'- "our sort" has all optimizations of the rows above it, in their order: {names}.\n'
     ]
     if any(boots.scale != 1 for table in tables for boots in table):
         parts.append(
             "The processor was emulated, which makes it several times slower than a real one "
-            "(`bench/processor.py` measures how many times) and hides what a drive costs. Where "
-            "a table says so, the drive was slower by as much, and all measured times are divided "
-            "by it: a machine in slow motion.\n"
+            "(`bench/processor.py` measures the factor) and hides what a drive costs. Where the "
+            "title of a table has a factor, the drive was slower by this factor, and all measured "
+            "times are divided by it.\n"
         )
     for table in tables:
         parts.append(

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bootprof.commands.compare import DEFAULT_DRIVES, choose_drives
+from bootprof.commands.compare import DEFAULT_DRIVES
+from bootprof.commands.inputs import choose_drives
 from bootprof.report.comparison import compare, load_build
 from bootprof.report.details import gather
 from bootprof.report.page import write_report

@@ -1,17 +1,48 @@
-"""Files on disk: whole or not at all, removed without crossing a mount, named by their digest."""
+"""Files that bootprof writes and removes.
+
+Everything that is written under a name that a person gave goes through :func:`open_output` (content
+that we have) or :func:`replacing` (another program writes it): a regular file is whole or not
+there, and nothing else is ever put in the place of a device, a pipe or a socket.
+
+What is half-made lies in folders that are locked by the process that works in them. A killed run
+leaves them behind unlocked, and the next one removes them.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
+import re
 import shutil
+import stat
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, Final
 
-from bootprof.errors import BootprofError
+from bootprof.errors import BootprofError, InputError
 
-TEMPORARY_PREFIX = ".unfinished-"
+UNFINISHED: Final = ".bootprof-unfinished-"
+"""How the folders begin that outputs are made in, beside the output."""
+SCRATCH: Final = ".bootprof-scratch-"
+"""How the folders for temporary files begin, in the system's folder for such."""
+STANDARD_STREAM: Final = Path("-")
+_RANDOM = re.compile(r"[a-z0-9_]{8}")
+# Names of open files, which are written to: what such a file is otherwise called must not change.
+_DESCRIPTORS = (Path("/dev/fd"), Path("/proc/self/fd"))
+_STREAMS = (Path("/dev/stdout"), Path("/dev/stderr"))
+_WHAT = {
+    stat.S_IFREG: "a regular file",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFIFO: "a named pipe",
+}
 
 
 def file_digest(path: Path) -> str:
@@ -20,13 +51,97 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def write_output(path: Path | None, content: bytes) -> None:
+    """Write content to an output, see :func:`open_output`."""
+    with open_output(path) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def open_output(path: Path | None) -> Iterator[BinaryIO]:
+    """Open an output that a person named.
+
+    A regular file takes the place of the one that is there when the block ends well, and keeps its
+    mode. Character devices, pipes and open files (``/dev/stdout``, ``/dev/fd/3``) are written to.
+
+    Args:
+        path: Where to; None or ``-`` for standard output.
+
+    Raises:
+        InputError: It is a block device, a folder or a socket.
+        OSError: It cannot be written; it has the name of the file.
+    """
+    if path is None or path == STANDARD_STREAM:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if _is_stream(path):
+        with _naming(path), path.open("wb") as stream:
+            yield stream
+        return
+    with replacing(path) as temporary, temporary.open("xb") as stream:
+        yield stream
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path beside ``path`` whose file or folder takes its place if the block ends well.
+
+    A symbolic link stays, and what it points to is replaced.
+
+    Args:
+        path: The file or folder to write. An existing folder has to be removed in the block.
+
+    Raises:
+        InputError: ``path`` is a device, a pipe or a socket.
+        OSError: It cannot be written; it has the name of the file.
+    """
+    mode = _mode(path)
+    if mode is not None and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise _refused(path, mode)
+    final = path.resolve()
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with _naming(path), _working_folder(final.parent, UNFINISHED) as folder:
+        # Not for this user alone: apt gives up its rights before it enters a root below.
+        folder.chmod(0o755)
+        temporary = folder / final.name
+        yield temporary
+        now = _mode(final)
+        if now is not None and stat.S_IFMT(now) != stat.S_IFMT(temporary.stat().st_mode):
+            raise _refused(path, now)
+        if now is not None and stat.S_ISREG(now):
+            temporary.chmod(stat.S_IMODE(now))
+        temporary.replace(final)
+
+
+def replace_link(path: Path, target: Path) -> None:
+    """Let a symbolic link point to a target, which is not looked at; another link is replaced.
+
+    Raises:
+        InputError: What is there is no symbolic link.
+    """
+    if path.exists() and not path.is_symlink():
+        raise _refused(path, path.stat().st_mode)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _naming(path), _working_folder(path.parent, UNFINISHED) as folder:
+        (folder / "link").symlink_to(target)
+        (folder / "link").replace(path)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Give a folder for temporary files, only this user's, which is removed at the end."""
+    with _working_folder(Path(tempfile.gettempdir()), SCRATCH) as folder:
+        yield folder
+
+
 def remove(path: Path) -> None:
     """Remove a file or a whole folder; nothing if it is not there.
 
     Raises:
         BootprofError: Something is mounted below it, which must not be emptied.
     """
-    if path.is_symlink() or path.is_file():
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
         path.unlink()
     elif path.is_dir():
         absolute = str(path.resolve()).encode() + b"/"
@@ -40,18 +155,78 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
+def remove_leftovers(folder: Path, prefix: str = UNFINISHED) -> None:
+    """Remove what killed runs of this user left in a folder, and no process holds.
+
+    Raises:
+        BootprofError: Something is mounted in one of them.
+    """
+    for leftover in folder.glob(prefix + "*"):
+        # Of that name and length there is nothing but what mkdtemp makes below.
+        if not _RANDOM.fullmatch(leftover.name.removeprefix(prefix)):
+            continue
+        with contextlib.suppress(OSError):
+            descriptor = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if os.fstat(descriptor).st_uid == os.geteuid():
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    remove(leftover)
+            finally:
+                os.close(descriptor)
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that takes its place if the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}"
+def _working_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """Make a folder that this process holds until it has removed it."""
+    remove_leftovers(parent, prefix)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Between the two, another process may have taken it for a leftover.
+        if os.fstat(descriptor).st_nlink:
+            break
+        os.close(descriptor)
     try:
-        yield temporary
-        temporary.replace(path)
+        yield folder
+    finally:
+        remove(folder)
+        os.close(descriptor)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Give the errors of a file its name, which a failed write (a full disk) does not know."""
+    try:
+        yield
     except OSError as error:
-        # A failed write (a full disk) does not know its file.
         if error.filename is None and error.errno is not None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    finally:
-        remove(temporary)
+
+
+def _is_stream(path: Path) -> bool:
+    """Tell whether an output is written to rather than replaced.
+
+    Raises:
+        InputError: It is neither.
+    """
+    mode = _mode(path)
+    if mode is None or stat.S_ISREG(mode):
+        return path in _STREAMS or path.parent in _DESCRIPTORS
+    if stat.S_ISCHR(mode) or stat.S_ISFIFO(mode):
+        return True
+    raise _refused(path, mode)
+
+
+def _mode(path: Path) -> int | None:
+    """Return type and mode of what a path leads to; None if there is nothing."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _refused(path: Path, mode: int) -> InputError:
+    what = _WHAT.get(stat.S_IFMT(mode), "a file of another kind")
+    return InputError(f"{path}: not written, because it is {what}", hint="name another file")

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bootprof.errors import ToolError
+from optimizer.formats.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ def tail(path: Path, size_bytes: int = 2000) -> bytes:
 
 
 def last_line(output: bytes) -> str:
-    """Return the last line of a program's output that is not blank, for use in a hint."""
+    """Return the last line of a program's output that is not blank, printable, for a hint."""
     text = TERMINAL_CONTROL.sub("", output.decode(errors="replace")).replace("\r", "\n")
     lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it printed nothing"
+    return printable(lines[-1].strip()) if lines else "it printed nothing"

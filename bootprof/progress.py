@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from optimizer.formats.text import printable
+
 Update = Callable[[str], None]
 
 
@@ -29,19 +31,21 @@ def step(title: str) -> Iterator[Update]:
     detail = ""
     if sys.stderr.isatty():
         from rich.console import Console
+        from rich.text import Text
 
+        # As Text and not as a string: what a guest prints is no markup.
         console = Console(stderr=True)
-        with console.status(title) as status:
+        with console.status(Text(title)) as status:
 
             def update(text: str) -> None:
                 nonlocal detail
                 detail = text
                 seconds = time.monotonic() - started
-                status.update(f"{title}: {text} ({seconds:.0f} s)")
+                status.update(Text(printable(f"{title}: {text} ({seconds:.0f} s)")))
 
             yield update
     else:
-        print(f"{title} ...", file=sys.stderr, flush=True)
+        note(f"{title} ...")
 
         def update(text: str) -> None:
             nonlocal detail
@@ -52,5 +56,5 @@ def step(title: str) -> Iterator[Update]:
 
 
 def note(text: str) -> None:
-    """Print one line that stays."""
-    print(text, file=sys.stderr, flush=True)
+    """Print one line that stays; what of it is not printable is escaped."""
+    print(printable(text, limit=None), file=sys.stderr, flush=True)

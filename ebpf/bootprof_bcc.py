@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from optimizer.errors import BootprofError, InputError
-from optimizer.formats.bootlog import OPERATIONS, SCHEMA_VERSION, encode_rich
+from optimizer.formats.bootlog import OPERATIONS, SCHEMA_VERSION
+from optimizer.formats.text import escape
 
 HERE = Path(__file__).parent
 DEBIAN_PACKAGES = "/usr/lib/python3/dist-packages"
@@ -188,10 +189,10 @@ def write(stream: BinaryIO, events: list[Named], lost: int) -> None:
         stream.write(
             b"%d\t%d\t%b\t%b\t0\t0\t%d:%d\t%d\t\t%b\n"
             % (
-                *(event.time_ns, event.process, encode_rich(event.command)),
+                *(event.time_ns, event.process, escape(event.command)),
                 OPERATIONS[event.operation],
                 *(os.major(device), os.minor(device), inode),
-                encode_rich(event.path),
+                escape(event.path),
             )
         )
 

@@ -9,6 +9,8 @@ import pytest
 
 TOP = Path(__file__).parent.parent
 # From the lowest layer to the highest; a module may import its own layer and those before it.
+COMMANDS = sorted((TOP / "bootprof/commands").glob("*.py"))
+PURE = sorted((TOP / "optimizer").rglob("*.py"))
 LAYERS = (
     ("optimizer",),
     (
@@ -61,6 +63,24 @@ def test_imports_go_down_only(path: Path) -> None:
         if theirs is None:
             continue
         assert theirs <= own, f"{name} imports {imported}, which is above it"
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
+def test_no_command_imports_a_command(path: Path) -> None:
+    own = f"bootprof.commands.{path.stem}"
+    shared = "bootprof.commands.inputs"
+    imported = {name for name in imports_of(path) if name.startswith("bootprof.commands.")}
+    assert {name for name in imported if not name.startswith((own, shared))} == set()
+
+
+@pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(TOP)))
+def test_the_optimizer_starts_no_process_and_opens_no_socket(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    names = {
+        name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names
+    }
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not {name.split(".")[0] for name in names} & {"subprocess", "socket", "bootprof"}
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -127,12 +127,12 @@ class Located:
         A header line, then four fields separated by tabs: path (escaped as in a rich bootlog),
         confidence from 0 to 1, bytes of the file that were read, bytes that it has.
         """
-        from optimizer.formats.bootlog import encode_rich
+        from optimizer.formats.text import escape
 
         stream.write(b"#path\tconfidence\tbytes_covered\tbytes_total\n")
         for index in self.found.order().tolist():
             confidence, covered, total = self.found.findings[index].tolist()
-            path = encode_rich(self.files.files[index].path)
+            path = escape(self.files.files[index].path)
             stream.write(b"%b\t%.3f\t%d\t%d\n" % (path, confidence, covered, total))
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootprof.errors import InputError, ToolError
+from bootprof.files import scratch_folder
 from bootprof.process import last_line, program, run, stop, wait_for
 from bootprof.sources import DRIVE_PLUGIN
 
@@ -113,12 +113,12 @@ def served(
     Yields:
         The Unix socket that it is served on.
     """
-    with tempfile.TemporaryDirectory(prefix="bootprof-") as folder:
-        unix_socket = Path(folder) / "nbd"
+    with scratch_folder() as folder:
+        unix_socket = folder / "nbd"
         source = ["file", str(image.resolve())]
         if emulation is not None:
-            results = statistics or Path(folder) / "statistics"
-            source = plugin_arguments(emulation, image, Path(folder), results)
+            results = statistics or folder / "statistics"
+            source = plugin_arguments(emulation, image, folder, results)
         server = subprocess.Popen(
             [
                 program("nbdkit"),

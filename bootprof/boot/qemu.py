@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from bootprof.boot.guest import Watch
 from bootprof.boot.nbd import Emulation, Statistics, read_statistics, served
 from bootprof.boot.target import Target
 from bootprof.errors import BootprofError, UnsupportedError
+from bootprof.files import scratch_folder
 from bootprof.process import last_line, program, stop, wait_for
 
 PORT_NAME = "org.bootprof.0"
@@ -103,8 +103,8 @@ def kvm_works(arch: str) -> bool:
     """
     if not Path("/dev/kvm").exists():
         return False
-    with tempfile.TemporaryDirectory(prefix="bootprof-") as folder:
-        said = Path(folder) / "firmware.log"
+    with scratch_folder() as folder:
+        said = folder / "firmware.log"
         machine = subprocess.Popen(
             [
                 *(qemu_program(arch), *ACCELERATORS["kvm"], "-m", "64"),
@@ -204,7 +204,7 @@ def boot(
     log_file = folder / "nbdkit.log"
     log_file.unlink(missing_ok=True)
     with contextlib.ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bootprof-")))
+        scratch = stack.enter_context(scratch_folder())
         statistics = scratch / "statistics"
         server = contextlib.ExitStack()
         stack.push(server)

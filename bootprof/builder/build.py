@@ -26,7 +26,7 @@ from bootprof.builder.media import iso
 from bootprof.builder.root import Kernel, find_kernel, make_root, source_date_epoch
 from bootprof.builder.squashfs import make_squashfs, mksquashfs_version
 from bootprof.errors import InputError, UnsupportedError
-from bootprof.files import file_digest, replacing
+from bootprof.files import file_digest, replace_link, replacing, write_output
 from optimizer import staleness
 from optimizer.formats.sortfile import paths_of_sort_file
 
@@ -311,8 +311,7 @@ def obtain_initrd(config: Initrd, cache: Path, kernel: Kernel) -> Path:
 
 def link(name: Path, target: Path) -> None:
     """Let a symbolic link with a fixed name point to a thing with a digest in its name."""
-    with replacing(name) as temporary:
-        temporary.symlink_to(target.relative_to(name.parent))
+    replace_link(name, target.relative_to(name.parent))
 
 
 def write_manifest(
@@ -334,5 +333,5 @@ def write_manifest(
         "profiling": request.profiling,
         "readahead": request.readahead.source if request.readahead else None,
     }
-    with replacing(result.image.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=2) + "\n")
+    content = json.dumps(manifest, indent=2) + "\n"
+    write_output(result.image.with_suffix(".json"), content.encode())

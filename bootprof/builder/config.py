@@ -77,8 +77,8 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         timeout: Seconds that the menu waits.
         quick_probes: Whether the system is kept from looking at the medium's far end.
         reading_order: Whether the files of the ISO lie in the order in which a boot reads them.
-        rim: Whether kernel and initrd lie behind the squashfs, nearer to the rim of a disc, where
-            it is read faster.
+        outer_edge: Whether kernel and initrd lie behind the squashfs, near the outer edge of a
+            disc, where it is read faster.
     """
 
     title: str = "Live system"
@@ -87,7 +87,7 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     timeout: int = 0
     quick_probes: bool = True
     reading_order: bool = True
-    rim: bool = False
+    outer_edge: bool = False
 
 
 class Initrd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -165,8 +165,8 @@ def check_values(path: Path, config: LiveConfig) -> None:
         raise InputError(f"{path}: media.label must have 1 to 32 characters")
     if config.initrd.compressor == "keep" and config.initrd.leave_out:
         raise InputError(f'{path}: initrd.leave_out needs initrd.compressor to be "zstd"')
-    if config.media.rim and not config.media.reading_order:
-        raise InputError(f"{path}: media.rim needs media.reading_order")
+    if config.media.outer_edge and not config.media.reading_order:
+        raise InputError(f"{path}: media.outer_edge needs media.reading_order")
     if not config.name or "/" in config.name:
         raise InputError(f"{path}: name must be a file name, and is {config.name!r}")
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bootprof import progress
-from bootprof.files import TEMPORARY_PREFIX, remove
+from bootprof.files import remove_leftovers, replacing
 
 
 def digest_of(*parts: object) -> str:
@@ -46,8 +45,7 @@ def locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             with progress.step(f"waiting for another bootprof that is at work in {folder}"):
                 fcntl.flock(lock, fcntl.LOCK_EX)
-        for leftover in folder.glob(TEMPORARY_PREFIX + "*"):
-            remove(leftover)
+        remove_leftovers(folder)
         yield
 
 
@@ -69,11 +67,6 @@ def obtain(
     final = folder / f"{name}-{digest}{suffix}"
     if final.exists():
         return final, True
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{TEMPORARY_PREFIX}{name}-{os.getpid()}{suffix}"
-    try:
+    with replacing(final) as temporary:
         make(temporary)
-        temporary.rename(final)
-    finally:
-        remove(temporary)
     return final, False

@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bootprof.commands.layout import parse_number
+from bootprof.commands.inputs import BOOTLOG_NAMES, choose_drives, load_trace, number
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
-    from optimizer.formats.blocktrace import BlockTrace
+    pass
 
 SCHEMA_VERSION = 1
-BOOTLOG_NAMES = ("bootlog.events", "bootlog.list")
 JOURNEYS_SHOWN = 8
 
 EPILOG = """\
@@ -69,14 +68,14 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--long-seek",
-        type=parse_number,
+        type=number,
         default=1_000_000,
         metavar="BYTES",
         help="count seeks over this distance as long (default: %(default)s)",
     )
     parser.add_argument(
         "--squashfs-offset",
-        type=parse_number,
+        type=number,
         metavar="BYTES",
         help="where the squashfs begins in IMAGE (default: find it)",
     )
@@ -86,7 +85,6 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Analyze and print."""
-    from bootprof.commands.compare import choose_drives
     from bootprof.report.as_json import rows_of
     from optimizer.attribution import attribute, common, needed_reads, pass_seconds
     from optimizer.demand import demand_of, touched_by
@@ -180,33 +178,6 @@ def find_inputs(options: argparse.Namespace) -> tuple[Path, Path]:
         if not file.is_file():
             raise InputError(f"{file}: no such file", hint="make a profile with bootprof profile")
     return bootlog, trace
-
-
-def load_trace(path: Path, image: Path) -> BlockTrace:
-    """Read a block trace and make sure that it is of this image.
-
-    Raises:
-        InputError: It is of another image.
-    """
-    import hashlib
-
-    from optimizer.formats.blocktrace import read_block_trace
-
-    with path.open("rb") as stream:
-        trace = read_block_trace(stream, str(path))
-    size_bytes = image.stat().st_size
-    same = size_bytes == trace.image_bytes
-    if same and trace.image_sha256:
-        with image.open("rb") as stream:
-            same = hashlib.file_digest(stream, "sha256").hexdigest() == trace.image_sha256
-    if not same:
-        raise InputError(
-            f"{path}: is of another image than {image}: {trace.image}, {trace.image_bytes} bytes",
-            hint="an image that was built again has to be profiled again",
-        )
-    if not len(trace.reads):
-        raise InputError(f"{path}: holds no reads", hint="profile the image again")
-    return trace
 
 
 def journeys_of(found: Any) -> list[dict[str, Any]]:

@@ -118,7 +118,7 @@ def readahead_request(
 ) -> ReadaheadRequest | None:
     """Return what the image shall read ahead: by the options, else by the configuration."""
     from bootprof.builder.initrd.readahead import ReadaheadRequest
-    from bootprof.commands.compare import choose_drives
+    from bootprof.commands.inputs import choose_drives
     from optimizer.demand import touched_by
 
     bootlog = options.readahead

@@ -73,10 +73,11 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check, print, write, and judge."""
-    from bootprof.commands.merge import bootlog_of, write_bootlog
+    from bootprof.commands.inputs import find_bootlog
     from bootprof.errors import InputError
+    from bootprof.files import open_output
     from bootprof.progress import note
-    from optimizer.formats.bootlog import distinct_paths
+    from optimizer.formats.bootlog import distinct_paths, write_plain
     from optimizer.order import DEFAULT_EXCLUDES, PSEUDO_FILE_SYSTEMS, compile_excludes
     from optimizer.staleness import RULES, Root, check
 
@@ -94,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
     new = Root(options.root)
     old = Root(options.old) if options.old is not None else None
     excluded = compile_excludes(DEFAULT_EXCLUDES)
-    file = bootlog_of(options.bootlog)
+    file = find_bootlog(options.bootlog)
     with file.open("rb") as stream:
         distinct = distinct_paths(stream, str(file), skip=PSEUDO_FILE_SYSTEMS)
     found = check(
@@ -103,7 +104,8 @@ def run(options: argparse.Namespace) -> int:
     if not found.kept + len(found.moved) + len(found.gone):
         raise InputError(f"{file}: holds no files to check", hint="give a bootlog of a boot")
     if options.output is not None:
-        write_bootlog(found.paths, options.output)
+        with open_output(options.output) as stream:
+            write_plain(stream, found.paths)
     if options.json:
         print(json.dumps(as_json(found), indent=2))
     else:
@@ -135,7 +137,7 @@ def as_json(found: Staleness) -> dict[str, Any]:
 
 def print_text(found: Staleness) -> None:
     """Print the result for people; of each rule one file serves as an example."""
-    from optimizer.images.squashfs.tree import printable
+    from optimizer.formats.text import printable
 
     files = found.kept + len(found.moved) + len(found.gone)
     print(

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bootprof.commands.inputs import choose_drives
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
     from bootprof.report.comparison import Comparison
     from bootprof.report.details import Evidence
-    from optimizer.drives.models import Drive
 
 DEFAULT_DRIVES = ("cd-24x", "usb-2", "hard-disk", "nvme")
 # Named here too, because optimizer.drives.models needs numpy, which help must not wait for. A test
@@ -222,29 +222,6 @@ def run(options: argparse.Namespace) -> int:
     for sentence in worse:
         note(f"bootprof: {sentence}")
     return 1 if worse else 0
-
-
-def choose_drives(wanted: list[str] | tuple[str, ...]) -> list[Drive]:
-    """Return the drives of these names, or of these TOML files.
-
-    Raises:
-        InputError: There is no such drive.
-    """
-    from optimizer.drives.models import DRIVES, load_drive
-
-    drives: list[Drive] = []
-    for name in wanted:
-        if name in DRIVES:
-            drive = DRIVES[name]
-        elif name.endswith(".toml"):
-            with Path(name).open("rb") as stream:
-                drive = load_drive(stream, name)
-        else:
-            raise InputError(
-                f"no such drive: {name}", hint=f"known: {', '.join(DRIVES)}, or a .toml file"
-            )
-        drives.append(drive)
-    return drives
 
 
 def above_limits(comparison: Comparison, limits: list[tuple[str, float]]) -> list[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import io
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bootprof.backends import IMPORTS, Recording, load
 from bootprof.errors import InputError
+from bootprof.files import write_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,8 +127,8 @@ def run(options: argparse.Namespace) -> int:
         recording = Recording(files={options.format: options.file})
         bootlog = load(options.format).read(recording)
     if table is not None:
-        write(table, options.confidence)
-    write(encoded(bootlog, rich=options.rich), options.output)
+        write_output(options.confidence, table)
+    write_output(options.output, encoded(bootlog, rich=options.rich))
     report(bootlog)
     return 0
 
@@ -148,7 +148,7 @@ def locate(options: argparse.Namespace) -> Located:
         else f"bootprof.backends.{options.format}"
     )
     if options.format == "block":
-        from bootprof.commands.analyze import load_trace
+        from bootprof.commands.inputs import load_trace
 
         if not options.image.is_file():
             raise InputError(f"{options.image}: no such image")
@@ -175,16 +175,6 @@ def encoded(bootlog: Bootlog, *, rich: bool) -> bytes:
     paths = dict.fromkeys(bootlog.paths[path] for path, system in numbers if not pseudo[system])
     write_plain(content, (path for path in paths if path.startswith(b"/")))
     return content.getvalue()
-
-
-def write(content: bytes, target: Path | None) -> None:
-    """Write to a file, whole or not at all, or to standard output if none is given."""
-    from bootprof.commands.merge import write_file
-
-    if target is None:
-        sys.stdout.buffer.write(content)
-    else:
-        write_file(target, content)
 
 
 def report(bootlog: Bootlog) -> None:

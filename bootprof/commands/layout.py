@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bootprof.commands.inputs import number
+
 if TYPE_CHECKING:
     from optimizer.images.iso9660 import IsoLayout
     from optimizer.images.squashfs.layout import Layout
@@ -85,29 +87,17 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--squashfs-offset",
-        type=parse_number,
+        type=number,
         metavar="BYTES",
         help="where the squashfs begins in IMAGE (default: find it)",
     )
     parser.set_defaults(run=run)
 
 
-def parse_number(text: str) -> int:
-    """Read a count of bytes, decimal or with 0x in front."""
-    try:
-        number = int(text, 0)
-    except ValueError:
-        number = -1
-    # Beyond this no image reaches, and 64 bits would not hold offset plus length.
-    if not 0 <= number < 1 << 62:
-        raise argparse.ArgumentTypeError(f"{text!r} is no count of bytes (try 4096 or 0x1000)")
-    return number
-
-
 def parse_span(text: str) -> tuple[int, int]:
     """Read OFFSET or OFFSET+LENGTH; the length is 1 if it is not given."""
     offset, plus, length = text.partition("+")
-    return parse_number(offset), parse_number(length) if plus else 1
+    return number(offset), number(length) if plus else 1
 
 
 def run(options: argparse.Namespace) -> int:
@@ -302,7 +292,7 @@ def write_tsv(layout: Layout, files: list[bytes]) -> None:
 
 def tsv_lines(layout: Layout, indices: list[int] | None) -> Iterator[bytes]:
     """Yield one line for each extent of each path; plain lists, as there may be a million."""
-    from optimizer.formats.bootlog import encode_rich
+    from optimizer.formats.text import escape
     from optimizer.images.squashfs.layout import InodeType
 
     inodes = layout.inodes
@@ -315,7 +305,7 @@ def tsv_lines(layout: Layout, indices: list[int] | None) -> Iterator[bytes]:
     step = layout.block_size_bytes
     for index in range(len(entries)) if indices is None else indices:
         inode = entries[index]
-        path = encode_rich(layout.paths[index])
+        path = escape(layout.paths[index])
         start = b"%s\t%d\t%s\t" % (path, numbers[inode], types[kinds[inode]].encode())
         if not counts[inode] and not tails[inode]:
             yield start + b"-\t0\t0\t0\t0\t0\t0\n"
@@ -352,9 +342,9 @@ def text_of(answer: dict[str, Any]) -> Iterator[str]:
 
 def shown(path: str) -> str:
     """Return a path as a terminal can show it."""
-    from optimizer.images.squashfs.layout import printable
+    from optimizer.formats.text import printable
 
-    return printable(os.fsencode(path))
+    return printable(path)
 
 
 def summary_text(answer: dict[str, Any]) -> Iterator[str]:

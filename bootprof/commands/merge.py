@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
-import sys
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bootprof.commands.inputs import find_bootlog, open_input, percent
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
     from optimizer.merge import Merged
 
 SCHEMA_VERSION = 1
-BOOTLOG_NAMES = ("bootlog.events", "bootlog.list")
 MOST_SHOWN = 10
+HINT = "give a bootlog, or the folder of a profile"
 DISPUTED_IN_REPORT = 1000
 
 EPILOG = """\
@@ -73,7 +71,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "-m",
         "--min-support",
-        type=parse_percent,
+        type=percent,
         default=0.0,
         metavar="PERCENT",
         help="leave out files that bootlogs of less than this share of the weight have",
@@ -91,17 +89,6 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def parse_percent(text: str) -> float:
-    """Read a percentage, with or without its sign."""
-    try:
-        percent = float(text.removesuffix("%"))
-    except ValueError:
-        percent = -1.0
-    if not 0 <= percent <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r}: give a percentage from 0 to 100")
-    return percent
-
-
 def run(options: argparse.Namespace) -> int:
     """Merge, write and report."""
     weights = options.weights or [1.0] * len(options.bootlogs)
@@ -110,69 +97,30 @@ def run(options: argparse.Namespace) -> int:
             f"{len(weights)} weights for {len(options.bootlogs)} bootlogs",
             hint="give --weight once for each bootlog, or not at all",
         )
-    from optimizer.formats.bootlog import distinct_paths
+    from bootprof.files import open_output, write_output
+    from optimizer.formats.bootlog import distinct_paths, write_plain
     from optimizer.merge import Merger
     from optimizer.order import DEFAULT_EXCLUDES, PSEUDO_FILE_SYSTEMS, compile_excludes
 
     excluded = compile_excludes([] if options.no_default_filter else DEFAULT_EXCLUDES)
     merger = Merger()
     for given, weight in zip(options.bootlogs, weights, strict=True):
-        file = bootlog_of(given)
-        with file.open("rb") as stream:
-            paths = distinct_paths(stream, str(file), skip=PSEUDO_FILE_SYSTEMS)
+        with open_input(find_bootlog(given), hint=HINT) as (name, stream):
+            paths = distinct_paths(stream, name, skip=PSEUDO_FILE_SYSTEMS)
         merger.add(str(given), paths, weight)
     # Sockets and pipes (pipe:[4711]) have no place on an image, nor in a bootlog.
     merged = merger.merge(
         lambda path: not path.startswith(b"/") or excluded(path), options.min_support / 100
     )
 
-    write_bootlog(merged.paths, options.output)
+    with open_output(options.output) as output:
+        write_plain(output, merged.paths)
     if options.report is not None:
         text = json.dumps(report(merged), indent=2, allow_nan=False) + "\n"
-        write_file(options.report, text.encode())
+        write_output(options.report, text.encode())
     if not options.quiet:
         print_report(merged)
     return 0
-
-
-def write_bootlog(paths: Iterable[bytes], output: Path | None) -> None:
-    """Write a plain bootlog to a file, or to standard output if none is given."""
-    from optimizer.formats.bootlog import write_plain
-
-    content = io.BytesIO()
-    write_plain(content, paths)
-    if output is None:
-        sys.stdout.buffer.write(content.getvalue())
-    else:
-        write_file(output, content.getvalue())
-
-
-def write_file(target: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    if target.exists() and not target.is_file():
-        # A device or a named pipe is written to; to put a file in its place would destroy it.
-        target.write_bytes(content)
-        return
-    from bootprof.files import replacing
-
-    with replacing(target.resolve()) as temporary:
-        temporary.write_bytes(content)
-
-
-def bootlog_of(given: Path) -> Path:
-    """Return the bootlog of a profile's folder, or the file itself.
-
-    Raises:
-        InputError: There is none.
-    """
-    if not given.is_dir():
-        if not given.exists():
-            raise InputError(f"{given}: no such file", hint="give a bootlog, or a profile's folder")
-        return given
-    for name in BOOTLOG_NAMES:
-        if (given / name).exists():
-            return given / name
-    raise InputError(f"{given}: holds no bootlog", hint="make a profile with bootprof profile")
 
 
 def disputed(merged: Merged) -> list[int]:
@@ -210,7 +158,7 @@ def report(merged: Merged) -> dict[str, Any]:
 def print_report(merged: Merged) -> None:
     """Print the report for people to standard error: no more of it than fits on a screen."""
     from bootprof.progress import note
-    from optimizer.images.squashfs.tree import printable
+    from optimizer.formats.text import printable
 
     count = len(merged.opinions)
     in_all = int((merged.profiles == count).sum())

@@ -115,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
     from bootprof.boot.profile import choose_backend, profile
     from bootprof.boot.qemu import Machine
     from bootprof.boot.target import parse_target
-    from bootprof.commands.compare import choose_drives
+    from bootprof.commands.inputs import choose_drives
     from bootprof.errors import InputError
     from bootprof.progress import note, step
 

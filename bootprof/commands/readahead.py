@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bootprof.commands.layout import parse_number
+from bootprof.commands.inputs import choose_drives, find_bootlog, load_trace, number
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ examples:
   bootprof readahead live.iso out/profile/blocktrace.tsv -o readahead.list
   bootprof readahead live.iso --tables -o readahead.list
 """
-BOOTLOG_NAMES = ("bootlog.events", "bootlog.list")
 TRACE_MAGIC = b"#bootprof-blocktrace "
 
 
@@ -72,7 +71,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--squashfs-offset",
-        type=parse_number,
+        type=number,
         metavar="BYTES",
         help="where the squashfs begins in IMAGE (default: find it)",
     )
@@ -81,8 +80,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Make the list and say what is in it."""
-    from bootprof.commands.compare import choose_drives
-    from bootprof.files import replacing
+    from bootprof.files import write_output
     from optimizer.images.iso9660 import find_squashfs
     from optimizer.images.squashfs.layout import read_layout
     from optimizer.readahead import ReadaheadList, format_list, plan, read_superblock_bytes
@@ -96,11 +94,7 @@ def run(options: argparse.Namespace) -> int:
     with options.image.open("rb") as stream:
         superblock = read_superblock_bytes(stream, layout)
     content = format_list(ReadaheadList(superblock, layout.size_bytes, drive.name, planned.ranges))
-    if options.output is None:
-        sys.stdout.buffer.write(content)
-    else:
-        with replacing(options.output) as temporary:
-            temporary.write_bytes(content)
+    write_output(options.output, content)
     for line in summary(planned, layout, drive):
         print(line, file=sys.stderr)
     return 0
@@ -112,7 +106,6 @@ def wanted(layout: Layout, options: argparse.Namespace) -> NDArray[Any]:
     Raises:
         InputError: There is no such file, or nothing in it is of this image.
     """
-    from bootprof.commands.analyze import load_trace
     from optimizer.demand import demand_of, touched_by
     from optimizer.readahead import wanted_by_demand, wanted_by_trace, with_kernel_readahead
 
@@ -124,13 +117,7 @@ def wanted(layout: Layout, options: argparse.Namespace) -> NDArray[Any]:
         )
     if options.tables:
         return wanted_by_demand(layout, demand_of(layout, {}))
-    if path.is_dir():
-        present = [path / name for name in BOOTLOG_NAMES if (path / name).is_file()]
-        if not present:
-            raise InputError(f"{path}: holds no bootlog", hint="name a bootlog or a block trace")
-        path = present[0]
-    if not path.is_file():
-        raise InputError(f"{path}: no such file or folder", hint="bootprof profile IMAGE")
+    path = find_bootlog(path)
     with path.open("rb") as stream:
         is_trace = stream.read(len(TRACE_MAGIC)) == TRACE_MAGIC
     if is_trace:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from optimizer.order import Arrangement
     from optimizer.place import Placement
 
+HINT = "give a bootlog.list or bootlog.events, or pipe one in"
 EPILOG = """\
 The bootlog may be plain (bootlog.list) or rich (bootlog.events); its first line tells. Lines that
 are no absolute path (pipe:[4711]) are left out and counted.
@@ -56,8 +57,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "bootlog",
+        type=Path,
         nargs="?",
-        default="-",
+        default=Path("-"),
         metavar="BOOTLOG",
         help="plain or rich bootlog; - or nothing: standard input",
     )
@@ -142,6 +144,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Sort, and say on standard error what was left out."""
+    from bootprof.commands.inputs import open_input
     from bootprof.errors import InputError
     from optimizer.formats.bootlog import distinct_paths
     from optimizer.formats.sortfile import split_expressible
@@ -158,8 +161,10 @@ def run(options: argparse.Namespace) -> int:
     )
     hard_links = options.hard_links or ("once" if options.format == "mksquashfs" else "all")
     skipped: set[bytes] = set()
-    name, stream = open_bootlog(options.bootlog)
-    with stream:
+    with open_input(options.bootlog, hint="give a bootlog.list or bootlog.events") as (
+        name,
+        stream,
+    ):
         arrangement = arrange(
             distinct_paths(
                 stream,
@@ -171,10 +176,11 @@ def run(options: argparse.Namespace) -> int:
             root=options.root,
             hard_links_once=hard_links == "once",
         )
-    paths: list[bytes] = arrangement.paths
-    said: tuple[str, ...] = ()
-    if options.place == "auto" or options.search:
-        paths, options.place, said = simulated(paths, options)
+        paths: list[bytes] = arrangement.paths
+        said: tuple[str, ...] = ()
+        if options.place == "auto" or options.search:
+            stream.seek(0)
+            paths, options.place, said = simulated(paths, stream, name, options)
     others: list[bytes] = []
     if options.format != "list":
         paths, others = split_expressible(paths)
@@ -195,30 +201,28 @@ def run(options: argparse.Namespace) -> int:
 
 
 def simulated(
-    paths: Sequence[bytes], options: argparse.Namespace
+    paths: Sequence[bytes], stream: BinaryIO, name: str, options: argparse.Namespace
 ) -> tuple[list[bytes], Literal["start", "end"], tuple[str, ...]]:
     """Choose place and order by simulation; return them, and what to say of them."""
-    from bootprof.commands.compare import choose_drives
+    from bootprof.commands.inputs import choose_drives
     from bootprof.errors import InputError
     from optimizer.formats.bootlog import read_bootlog
     from optimizer.images.iso9660 import find_squashfs
     from optimizer.images.squashfs.layout import read_layout
     from optimizer.place import choose
 
-    if options.image is None or options.bootlog == "-" or options.search < 0:
+    if options.image is None or options.search < 0:
         raise InputError(
-            "--place auto and --search simulate the boot, which takes an image and a bootlog file",
+            "--place auto and --search simulate the boot, which takes an image",
             hint="bootprof sort out/unsorted/bootlog.events --image out/unsorted.iso --place auto",
         )
-    bootlog = Path(options.bootlog)
-    with bootlog.open("rb") as stream:
-        if not stream.read(18).startswith(b"#bootprof-bootlog "):
-            raise InputError(
-                f"{bootlog}: a plain bootlog does not tell which parts of a file were read when",
-                hint="give bootlog.events, or leave out --place auto and --search",
-            )
-        stream.seek(0)
-        log = read_bootlog(stream, str(bootlog))
+    if not stream.read(18).startswith(b"#bootprof-bootlog "):
+        raise InputError(
+            f"{name}: a plain bootlog does not say which parts of a file were read when",
+            hint="give bootlog.events, or leave out --place auto and --search",
+        )
+    stream.seek(0)
+    log = read_bootlog(stream, name)
     drive = choose_drives([options.drive])[0]
     chosen = choose(
         paths,
@@ -265,31 +269,9 @@ def with_twins(paths: Sequence[bytes], root: Path) -> list[bytes]:
     return together
 
 
-def open_bootlog(argument: str) -> tuple[str, BinaryIO]:
-    """Open a bootlog; return what to call it in messages, and the stream.
-
-    Raises:
-        InputError: Standard input was asked for and is a terminal, or the file cannot be opened.
-    """
-    from bootprof.errors import InputError
-
-    if argument == "-":
-        if sys.stdin.isatty():
-            raise InputError(
-                "standard input is a terminal: no bootlog to read",
-                hint="name a bootlog, or pipe one in: bootprof sort bootlog.list",
-            )
-        return "standard input", sys.stdin.buffer
-    try:
-        return argument, Path(argument).open("rb")
-    except OSError as error:
-        raise InputError(
-            f"{argument}: {error.strerror}", hint="give a bootlog.list or bootlog.events"
-        ) from None
-
-
 def write(paths: Sequence[bytes], options: argparse.Namespace) -> None:
     """Write the ordered paths in the format that was asked for."""
+    from bootprof.files import open_output
     from optimizer.formats.bootlog import write_plain
     from optimizer.formats.sortfile import gensquashfs_lines, mksquashfs_lines
 
@@ -301,17 +283,8 @@ def write(paths: Sequence[bytes], options: argparse.Namespace) -> None:
         else:
             stream.write(b"".join(mksquashfs_lines(paths, options.place)))
 
-    if options.output is None:
-        write_to(sys.stdout.buffer)
-    elif options.output.exists() and not options.output.is_file():
-        # A device or a named pipe is written to; to put a file in its place would destroy it.
-        with options.output.open("wb") as stream:
-            write_to(stream)
-    else:
-        from bootprof.files import replacing
-
-        with replacing(options.output.resolve()) as temporary, temporary.open("wb") as stream:
-            write_to(stream)
+    with open_output(options.output) as stream:
+        write_to(stream)
 
 
 def describe(

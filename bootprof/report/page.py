@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bootprof.files import replacing
+from bootprof.files import write_output
 from bootprof.report.comparison import Comparison
 from bootprof.report.details import Causes, Evidence
 from bootprof.report.details_figures import (
@@ -58,13 +58,7 @@ def write_report(comparison: Comparison, evidence: Sequence[Evidence], path: Pat
     Raises:
         OSError: It could not be written; the error has its name.
     """
-    page = report(comparison, evidence)
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-    except OSError as error:
-        # A full disk is reported without the name of the file.
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    write_output(path, report(comparison, evidence).encode())
 
 
 def report(comparison: Comparison, evidence: Sequence[Evidence]) -> str:

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from bootprof.files import replacing
+from bootprof.files import open_output
 from bootprof.report.comparison import Build, Comparison
 from bootprof.report.headline import headline, horizon_seconds, short
 from bootprof.report.palette import THEMES, Theme
@@ -91,12 +91,8 @@ def write_plots(comparison: Comparison, prefix: Path, themes: Sequence[str]) -> 
             figure = draw(comparison, theme)
             for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
                 path = prefix.with_name(f"{prefix.name}{theme.suffix}.{kind}")
-                try:
-                    with replacing(path) as temporary:
-                        figure.savefig(temporary, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
-                except OSError as error:
-                    # A full disk is reported without the name of the file.
-                    raise OSError(error.errno, error.strerror, str(path)) from error
+                with open_output(path) as stream:
+                    figure.savefig(stream, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
                 written.append(path)
     return written
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizer.formats.events import Bootlog
-from optimizer.images.squashfs.layout import printable
+from optimizer.formats.text import printable
 from optimizer.order import PSEUDO_FILE_SYSTEMS
 
 BINS = 300

@@ -175,8 +175,8 @@ CD_24X = Drive(
     seek_average_ms=110.0,
     # Typical: twice the average.
     seek_full_ms=220.0,
-    # 24x is reached at the rim alone: at constant speed the rate goes with the radius, and the
-    # data goes from 25 mm to 58 mm (ECMA-130).
+    # 24x is reached at the outer edge alone: at constant speed the rate goes with the radius, and
+    # the data goes from 25 mm to 58 mm (ECMA-130).
     first_rate_bytes_per_second=24 * CD_1X * 25 / 58,
     last_rate_bytes_per_second=24 * CD_1X,
     # 24 times 1.3 m/s (ECMA-130: 1.2 to 1.4) at a radius of 58 mm.

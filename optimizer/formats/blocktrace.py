@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizer.errors import FormatError
+from optimizer.formats.text import escape, printable, unescape
 
 READ_DTYPE = np.dtype(
     [("time_ns", np.int64), ("offset_bytes", np.int64), ("length_bytes", np.int64)]
@@ -63,7 +64,11 @@ def write_block_trace(stream: BinaryIO, trace: BlockTrace) -> None:
         stream: Where it goes.
         trace: What is written.
     """
-    header = [MAGIC, b"#image: " + escape(trace.image), b"#image_bytes: %d" % trace.image_bytes]
+    header = [
+        MAGIC,
+        b"#image: " + escape(trace.image.encode(errors="surrogateescape")),
+        b"#image_bytes: %d" % trace.image_bytes,
+    ]
     if trace.image_sha256:
         header.append(b"#image_sha256: " + trace.image_sha256.encode())
     header.append(b"#target_ns: %d" % trace.target_ns)
@@ -122,7 +127,7 @@ def read_block_trace(stream: Iterable[bytes], name: str) -> BlockTrace:
     array = np.array(reads, dtype=READ_DTYPE)
     trace = BlockTrace(
         reads=array,
-        image=unescape(needed(header, b"image", name)),
+        image=unescape(needed(header, b"image", name)).decode(errors="surrogateescape"),
         image_bytes=needed_number(header, b"image_bytes", name),
         target_ns=needed_number(header, b"target_ns", name),
         image_sha256=header.get(b"image_sha256", b"").decode("ascii", "replace"),
@@ -217,18 +222,6 @@ def epoch_ns(stamp: bytes, name: str, number: int) -> int:
     return int(moment.replace(tzinfo=UTC).timestamp()) * 1_000_000_000
 
 
-def escape(text: str) -> bytes:
-    """Write tab, newline, carriage return and backslash as a backslash and three octal digits."""
-    content = text.encode("utf-8", "surrogateescape")
-    return re.sub(rb"[\t\n\r\\]", lambda found: b"\\%03o" % found[0][0], content)
-
-
-def unescape(content: bytes) -> str:
-    """Undo :func:`escape`."""
-    content = re.sub(rb"\\([01]\d\d)", lambda found: bytes([int(found[1], 8)]), content)
-    return content.decode("utf-8", "surrogateescape")
-
-
 def shown(line: bytes) -> str:
     """Return the beginning of a line, fit for an error message of one line."""
-    return repr(line[:60].decode("utf-8", "backslashreplace")) + ("..." if len(line) > 60 else "")
+    return f"'{printable(line[:60])}'" + ("..." if len(line) > 60 else "")

@@ -17,6 +17,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
 from optimizer.errors import FormatError
+from optimizer.formats.text import escape, escape_line, unescape, unescape_line
 
 if TYPE_CHECKING:
     from optimizer.formats.events import Bootlog, Event
@@ -48,10 +49,6 @@ _EVENT = re.compile(
     b"^" + rb"\t".join(b"(" + pattern + b")" for pattern, _ in _EVENT_FIELDS) + b"$", re.MULTILINE
 )
 _HEADER_KEY = re.compile(r"[A-Za-z0-9_.-]+\Z")
-_PLAIN_ESCAPED = re.compile(rb"\\(012|134)")
-_PLAIN_SPECIAL = re.compile(rb"\n|\\(?=012|134)")
-_RICH_ESCAPED = re.compile(rb"\\(?!000)([0-3][0-7]{2})")
-_RICH_SPECIAL = re.compile(rb"[\t\n\r\\]")
 
 _Row = tuple[bytes, ...]
 
@@ -180,7 +177,7 @@ def write_plain(stream: BinaryIO, paths: Iterable[bytes]) -> None:
     for path in distinct:
         if not path.startswith(b"/") or b"\0" in path:
             raise ValueError(f"not an absolute path: {path!r}")
-    stream.writelines(encode_plain(path) + b"\n" for path in distinct)
+    stream.writelines(escape_line(path) + b"\n" for path in distinct)
 
 
 def write_rich(stream: BinaryIO, bootlog: Bootlog) -> None:
@@ -197,11 +194,11 @@ def write_rich(stream: BinaryIO, bootlog: Bootlog) -> None:
     for key, value in [*bootlog.header.items(), ("lost", str(bootlog.lost))]:
         if not _HEADER_KEY.match(key):
             raise ValueError(f"not a header key: {key!r}")
-        text = encode_rich(value.encode(errors="surrogateescape"))
+        text = escape(value.encode(errors="surrogateescape"))
         stream.write(b"#" + key.encode() + b": " + text + b"\n")
-    commands = [encode_rich(text) for text in bootlog.commands]
-    types = [encode_rich(text) for text in bootlog.file_systems]
-    paths = [encode_rich(text) for text in bootlog.paths]
+    commands = [escape(text) for text in bootlog.commands]
+    types = [escape(text) for text in bootlog.file_systems]
+    paths = [escape(text) for text in bootlog.paths]
     for start in range(0, len(bootlog.events), 65536):
         rows = bootlog.events[start : start + 65536].tolist()
         stream.writelines(
@@ -216,44 +213,6 @@ def write_rich(stream: BinaryIO, bootlog: Bootlog) -> None:
             )
             for row in rows
         )
-
-
-def encode_plain(path: bytes) -> bytes:
-    r"""Return a path as it stands in a plain bootlog.
-
-    A newline becomes ``\012``; a backslash becomes ``\134`` only where reading it back would take
-    it for the start of one of these two.
-    """
-    if b"\n" not in path and b"\\" not in path:
-        return path
-    return _PLAIN_SPECIAL.sub(lambda found: rb"\012" if found[0] == b"\n" else rb"\134", path)
-
-
-def decode_plain(line: bytes) -> bytes:
-    """Return the path of a line of a plain bootlog, without its newline."""
-    return _PLAIN_ESCAPED.sub(lambda found: b"\n" if found[1] == b"012" else b"\\", line)
-
-
-def encode_rich(text: bytes) -> bytes:
-    """Return a command, file system or path as it stands in a rich bootlog.
-
-    Raises:
-        ValueError: It holds a NUL.
-    """
-    if b"\0" in text:
-        raise ValueError(f"a bootlog cannot hold a NUL: {text!r}")
-    return _RICH_SPECIAL.sub(lambda found: b"\\%03o" % found[0][0], text)
-
-
-def decode_rich(text: bytes) -> bytes:
-    """Return the text of a field of a rich bootlog.
-
-    Every backslash with three octal digits is decoded, whatever byte but NUL it stands for; any
-    other backslash stands for itself.
-    """
-    if b"\\" not in text:
-        return text
-    return _RICH_ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), text)
 
 
 @dataclass
@@ -344,7 +303,7 @@ def _plain_blocks(stream: BinaryIO, name: str, first: bytes) -> Iterator[list[by
         if b"\n\n" in block or block.startswith(b"\n"):
             lines = [line for line in lines if line]
         if rb"\012" in block or rb"\134" in block:
-            lines = [decode_plain(line) if b"\\" in line else line for line in lines]
+            lines = [unescape_line(line) if b"\\" in line else line for line in lines]
         yield lines
 
 
@@ -356,9 +315,9 @@ def _rich_paths(
         if not path:
             continue
         if row[8] not in skip:
-            yield decode_rich(path)
+            yield unescape(path)
         elif skipped is not None:
-            skipped.add(decode_rich(path))
+            skipped.add(unescape(path))
 
 
 def _rows(stream: BinaryIO, name: str, first: bytes, notes: _Notes) -> Iterator[list[_Row]]:
@@ -401,7 +360,7 @@ def _read_header(block: bytes, name: str, number: int, header: dict[str, str]) -
             _wrong(name, number + offset, f"not '#key: value': {_shown(line)}")
         if text == "lost" and not value.strip().isdigit():
             _wrong(name, number + offset, f"lost: not a number of events: {_shown(value)}")
-        header[text] = decode_rich(value.removeprefix(b" ")).decode(errors="surrogateescape")
+        header[text] = unescape(value.removeprefix(b" ")).decode(errors="surrogateescape")
     return count
 
 
@@ -457,21 +416,21 @@ def _event(row: _Row) -> Event:
     return Event(
         time_ns=int(row[0]),
         pid=int(row[1]),
-        command=decode_rich(row[2]),
+        command=unescape(row[2]),
         operation=Operation(OPERATIONS.index(row[3])),
         offset_bytes=int(row[4]),
         length_bytes=int(row[5]),
         device_major=int(major),
         device_minor=int(minor),
         inode=int(row[7]),
-        file_system=decode_rich(row[8]),
-        path=decode_rich(row[9]),
+        file_system=unescape(row[8]),
+        path=unescape(row[9]),
     )
 
 
 def _indices(texts: Iterable[bytes], table: dict[bytes, int]) -> list[int]:
     """Return the position of each text in a table, which new ones are added to."""
-    return [table.setdefault(text, len(table)) for text in map(decode_rich, texts)]
+    return [table.setdefault(text, len(table)) for text in map(unescape, texts)]
 
 
 def _wrong(name: str, line: int, what: str) -> NoReturn:

@@ -35,7 +35,7 @@ def test_an_interrupted_step_leaves_nothing_that_looks_whole(tmp_path: Path) -> 
 
 
 def test_leftovers_of_a_killed_run_are_removed_by_the_next(tmp_path: Path) -> None:
-    leftover = tmp_path / f"{files.TEMPORARY_PREFIX}root-1"
+    leftover = tmp_path / f"{files.UNFINISHED}abcd1234"
     leftover.mkdir()
     with store.locked(tmp_path):
         assert not leftover.exists()

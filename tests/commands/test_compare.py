@@ -116,12 +116,15 @@ def test_the_report_goes_where_it_is_wanted_or_nowhere(
     assert "is not there" in found["builds"][0]["absent"]["image_map"]
 
 
-def test_a_report_that_cannot_be_written_is_one_line_and_status_1(
+def test_a_report_that_would_replace_a_folder_is_one_line_and_status_2(
     profiles: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (profiles / "compare.html").mkdir()
-    assert main(["compare", "unsorted", "sorted", "--no-plot"]) == 1
-    assert "bootprof: error: compare.html: Is a directory" in capsys.readouterr().err
+    assert main(["compare", "unsorted", "sorted", "--no-plot"]) == 2
+    assert (
+        "bootprof: error: compare.html: not written, because it is a folder"
+        in capsys.readouterr().err
+    )
 
 
 def test_both_themes_can_be_written(profiles: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from bootprof.cli import main
 from bootprof.commands.layout import COLUMNS
-from optimizer.formats.bootlog import decode_rich
+from optimizer.formats.text import unescape
 from optimizer.images.squashfs.layout import read_layout
 
 BLOCK_BYTES = 4096
@@ -148,9 +148,9 @@ def test_tsv_has_every_path_and_every_block(
     rows = [line.split(b"\t") for line in lines]
     assert {len(row) for row in rows} == {len(COLUMNS)}
     layout = read_layout(image)
-    assert {decode_rich(row[0]) for row in rows} == set(layout.paths)
+    assert {unescape(row[0]) for row in rows} == set(layout.paths)
     for index, path in enumerate(layout.paths):
-        mine = [row for row in rows if decode_rich(row[0]) == path and row[3] != b"-"]
+        mine = [row for row in rows if unescape(row[0]) == path and row[3] != b"-"]
         expected = layout.extents_of_inode(int(layout.entries["inode"][index]))
         names = COLUMNS[4:]
         assert [tuple(int(field) for field in row[4:]) for row in mine] == [

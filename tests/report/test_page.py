@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bootprof.errors import InputError
 from bootprof.report.as_json import as_json
 from bootprof.report.comparison import Build, Comparison, compare, load_build
 from bootprof.report.details import Evidence, gather
@@ -180,9 +181,11 @@ def test_300_000_reads_stay_small() -> None:
 
 def test_what_could_not_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "report.html" / "in-the-way").mkdir(parents=True)
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(InputError) as caught:
         write_report(*told(UNSORTED, SORTED), tmp_path / "report.html")
-    assert caught.value.filename == str(tmp_path / "report.html")
+    assert (
+        caught.value.message == f"{tmp_path / 'report.html'}: not written, because it is a folder"
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 

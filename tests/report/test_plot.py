@@ -5,6 +5,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from bootprof.errors import InputError
 from bootprof.report.comparison import Build, Comparison, compare
 from bootprof.report.headline import headline
 from bootprof.report.palette import THEMES
@@ -76,9 +77,9 @@ def test_missing_folders_are_made(tmp_path: Path) -> None:
 
 def test_what_could_not_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "seek.png" / "in-the-way").mkdir(parents=True)
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(InputError) as caught:
         write_plots(comparison_of(UNSORTED, SORTED), tmp_path / "seek", ("light",))
-    assert caught.value.filename == str(tmp_path / "seek.png")
+    assert caught.value.message == f"{tmp_path / 'seek.png'}: not written, because it is a folder"
     assert [path.name for path in tmp_path.iterdir()] == ["seek.png"]
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from optimizer.formats.bootlog import decode_rich
 from optimizer.formats.events import Bootlog, Operation
+from optimizer.formats.text import unescape
 
 # Opens there are many at once, so that their order among processes is nobody's to say.
 STORM = "storm"
@@ -86,7 +86,7 @@ def read_truth(content: bytes) -> list[Access]:
     accesses = []
     for line in content.splitlines():
         pid, part, kind, path = line.split(b"\t")
-        accesses.append(Access(int(pid), part.decode(), kind.decode(), decode_rich(path)))
+        accesses.append(Access(int(pid), part.decode(), kind.decode(), unescape(path)))
     return accesses
 
 

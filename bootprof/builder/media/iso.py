@@ -155,12 +155,11 @@ def reading_order(media: Media, boot: BootFiles) -> list[str]:
 
     That is the order in which a boot reads them, so that it sweeps over the medium once. A disc
     turns at constant speed, though, and passes more data under the head the further out it is
-    (optimizer/drives/models.py): with ``media.rim``, the boot loader jumps over the squashfs to
-    kernel and initrd, and the head comes back for what has to be at the front, the squashfs'
-    superblock.
+    (optimizer/drives/models.py): with ``media.outer_edge``, the boot loader seeks across the
+    squashfs to kernel and initrd, and the head comes back for the superblock of the squashfs.
     """
     loaded = ["/live/vmlinuz", *(f"/live/{path.name}" for path in boot.initrds)]
-    return ["/boot", "/EFI", *([SQUASHFS, *loaded] if media.rim else [*loaded, SQUASHFS])]
+    return ["/boot", "/EFI", *([SQUASHFS, *loaded] if media.outer_edge else [*loaded, SQUASHFS])]
 
 
 def run_xorriso(media: Media, boot: BootFiles, tree: Path, target: Path, epoch: int) -> None:

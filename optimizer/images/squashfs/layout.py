@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from optimizer.errors import InputError
+from optimizer.formats.text import printable
 from optimizer.images.squashfs.decompress import decompressor
 from optimizer.images.squashfs.extents import EXTENT, OVERLAP, ExtentMap, build_extent_map
 from optimizer.images.squashfs.format import (
@@ -32,7 +33,7 @@ from optimizer.images.squashfs.format import (
 )
 from optimizer.images.squashfs.inodes import BLOCK, INODE, read_inodes
 from optimizer.images.squashfs.tables import FRAGMENT, read_tables
-from optimizer.images.squashfs.tree import Tree, printable, walk
+from optimizer.images.squashfs.tree import Tree, walk
 
 __all__ = [
     "BLOCK",
@@ -47,7 +48,6 @@ __all__ = [
     "Kind",
     "Layout",
     "Table",
-    "printable",
     "read_layout",
 ]
 

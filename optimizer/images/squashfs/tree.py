@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from optimizer.formats.text import printable
 from optimizer.images.squashfs.format import METADATA_BYTES, Source, Superblock, Table
 
 DIRECTORY_HEADER = struct.Struct("<III")
@@ -228,13 +229,3 @@ class _Walk:
             f"directory table + {position:#x} (decompressed), directory {self.name(directory)}: "
             f"{message}"
         )
-
-
-def printable(path: bytes) -> str:
-    """Return a path as one line of visible characters; other bytes as backslash escapes."""
-    text = path.decode(errors="backslashreplace")
-    shown = "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
-    return shown if len(shown) <= 200 else f"{shown[:100]}…{shown[-90:]}"

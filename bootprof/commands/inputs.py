@@ -1,0 +1,204 @@
+"""What the commands share: types of arguments, options, and how inputs are found and opened.
+
+Nothing heavy is imported before a command runs, so that ``bootprof --help`` stays fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from bootprof.errors import InputError
+from bootprof.files import STANDARD_STREAM
+
+if TYPE_CHECKING:
+    from optimizer.drives.models import Drive
+    from optimizer.formats.blocktrace import BlockTrace
+
+    Parsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+BOOTLOG_NAMES: Final = ("bootlog.events", "bootlog.list")
+"""Bootlogs in the folder of a profile, the one that says more first."""
+TRACE_NAME: Final = "blocktrace.tsv"
+DEFAULT_DRIVE: Final = "cd-24x"
+
+# Names of files and folders for the completion that shtab makes; each shell calls them differently.
+FILES: Final = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
+FOLDERS: Final = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
+
+
+def add_path(
+    parser: argparse._ActionsContainer, *names: str, folder: bool = False, **options: Any
+) -> None:
+    """Declare an argument or option that names a file or a folder, with its completion."""
+    action = parser.add_argument(*names, **{"type": Path, **options})
+    action.complete = FOLDERS if folder else FILES  # type: ignore[attr-defined]
+
+
+def add_output(parser: argparse._ActionsContainer, what: str = "file to write") -> None:
+    """Declare ``--output`` of a command that writes one file."""
+    add_path(
+        parser,
+        "-o",
+        "--output",
+        metavar="FILE",
+        help=f"{what}, or a pipe or device (default: standard output)",
+    )
+
+
+def add_drive(parser: argparse._ActionsContainer, what: str) -> None:
+    """Declare ``--drive`` of a command that models one drive."""
+    parser.add_argument(
+        "-d",
+        "--drive",
+        default=DEFAULT_DRIVE,
+        metavar="DRIVE",
+        help=f"{what}: a name or a TOML file, see bootprof compare (default: %(default)s)",
+    )
+
+
+def number(text: str) -> int:
+    """Read a count of bytes, decimal or with 0x in front."""
+    try:
+        # More digits than any 64-bit number has are refused unread.
+        value = int(text, 0) if len(text) <= 66 else -1
+    except ValueError:
+        value = -1
+    # Beyond this no image reaches, and 64 bits would not hold offset plus length.
+    if not 0 <= value < 1 << 62:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count of bytes (try 4096 or 0x1000)")
+    return value
+
+
+def percent(text: str) -> float:
+    """Read a percentage from 0 to 100, with or without its sign."""
+    return _fraction(text.removesuffix("%"), 100, f"{text!r}: give a percentage from 0 to 100")
+
+
+def share(text: str) -> float:
+    """Read a number from 0 to 1."""
+    return _fraction(text, 1, f"{text!r}: give a number from 0 to 1")
+
+
+def _fraction(text: str, most: float, message: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= most:
+        raise argparse.ArgumentTypeError(message)
+    return value
+
+
+@contextmanager
+def open_input(given: Path, hint: str) -> Iterator[tuple[str, BinaryIO]]:
+    """Open an input that may be standard input (``-``); it can be read again from its start.
+
+    Args:
+        given: What the person gave.
+        hint: What would have been right.
+
+    Yields:
+        What to call it in messages, and the stream.
+
+    Raises:
+        InputError: It cannot be opened, or standard input is a terminal.
+    """
+    if given == STANDARD_STREAM:
+        if sys.stdin.isatty():
+            raise InputError("standard input is a terminal: nothing to read", hint=hint)
+        yield "standard input", io.BytesIO(sys.stdin.buffer.read())
+        return
+    try:
+        stream = given.open("rb")
+    except OSError as error:
+        raise InputError(f"{given}: {error.strerror}", hint=hint) from None
+    with stream:
+        # A pipe (/dev/stdin, or <(...) of a shell) can be read once only.
+        yield str(given), stream if stream.seekable() else io.BytesIO(stream.read())
+
+
+def find_bootlog(given: Path, hint: str = "make a profile with bootprof profile") -> Path:
+    """Return the bootlog of a profile's folder; a file, or ``-``, is returned unchanged.
+
+    Raises:
+        InputError: There is none.
+    """
+    return _find(given, BOOTLOG_NAMES, "bootlog", hint)
+
+
+def find_trace(given: Path, hint: str = "make a profile with bootprof profile") -> Path:
+    """Return the block trace of a profile's folder; a file, or ``-``, is returned unchanged.
+
+    Raises:
+        InputError: There is none.
+    """
+    return _find(given, (TRACE_NAME,), "block trace", hint)
+
+
+def _find(given: Path, names: Sequence[str], what: str, hint: str) -> Path:
+    if given == STANDARD_STREAM:
+        return given
+    if not given.is_dir():
+        if not given.exists():
+            raise InputError(f"{given}: no such file or folder", hint=hint)
+        return given
+    for name in names:
+        if (given / name).is_file():
+            return given / name
+    raise InputError(f"{given}: holds no {what} ({' or '.join(names)})", hint=hint)
+
+
+def choose_drives(wanted: Sequence[str]) -> list[Drive]:
+    """Return the drives of these names, or of these TOML files.
+
+    Raises:
+        InputError: There is no such drive.
+    """
+    from optimizer.drives.models import DRIVES, load_drive
+
+    drives: list[Drive] = []
+    for name in wanted:
+        if name in DRIVES:
+            drive = DRIVES[name]
+        elif name.endswith(".toml"):
+            with Path(name).open("rb") as stream:
+                drive = load_drive(stream, name)
+        else:
+            raise InputError(
+                f"no such drive: {name}", hint=f"known: {', '.join(DRIVES)}, or a .toml file"
+            )
+        drives.append(drive)
+    return drives
+
+
+def load_trace(path: Path, image: Path) -> BlockTrace:
+    """Read a block trace and make sure that it is of this image.
+
+    Raises:
+        InputError: It is of another image.
+    """
+    import hashlib
+
+    from optimizer.formats.blocktrace import read_block_trace
+
+    with path.open("rb") as stream:
+        trace = read_block_trace(stream, str(path))
+    size_bytes = image.stat().st_size
+    same = size_bytes == trace.image_bytes
+    if same and trace.image_sha256:
+        with image.open("rb") as stream:
+            same = hashlib.file_digest(stream, "sha256").hexdigest() == trace.image_sha256
+    if not same:
+        raise InputError(
+            f"{path}: is of another image than {image}: {trace.image}, {trace.image_bytes} bytes",
+            hint="an image that was built again has to be profiled again",
+        )
+    if not len(trace.reads):
+        raise InputError(f"{path}: holds no reads", hint="profile the image again")
+    return trace
