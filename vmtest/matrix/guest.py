@@ -28,6 +28,7 @@ from vmtest.guest import complaints, exit_status, write_initramfs
 from vmtest.kernels import GuestKernel
 
 HERE = Path(__file__).parent
+WORKLOAD_SOURCES = ("workload.c", "workload_files.c", "workload_truth.c")
 
 # Programs that record, and where they are made.
 SOURCES = {"bootprof-trace": TRACER, "bootprof-watch": GUEST / "watch"}
@@ -158,9 +159,10 @@ class Run:
     recording: Recording
 
 
-def compile_program(source: str, target: Path, *options: str) -> Path:
+def compile_program(target: Path, options: Sequence[str], *sources: str) -> Path:
     """Compile one of the programs here, without libc unless ``-static`` alone is asked for."""
-    run(["gcc", "-O1", "-Wall", "-Wextra", "-Werror", *options, "-o", target, HERE / source])
+    files = [HERE / source for source in sources]
+    run(["gcc", "-O1", "-Wall", "-Wextra", "-Werror", *options, "-o", target, *files])
     return target
 
 
@@ -171,23 +173,23 @@ def build_live_system(folder: Path) -> LiveSystem:
         folder: An empty folder, which keeps all of it.
     """
     bare = ("-nostdlib", "-fno-stack-protector")
-    workload = compile_program("workload.c", folder / "workload", "-static")
+    workload = compile_program(folder / "workload", ["-static"], *WORKLOAD_SOURCES)
     root = folder / "root"
     for name in ("bin", "proc", "truth", "w"):
         (root / name).mkdir(parents=True)
     shutil.copy(workload, root / "bin/workload")
     run([workload, "prepare", root / "w"])
     executed = root / "w/exec"
-    static = compile_program("small.c", executed / "static", *bare, "-static")
+    static = compile_program(executed / "static", [*bare, "-static"], "small.c")
     shutil.copy(static, executed / "relative")
     shutil.copy(static, executed / "interpreter")
     (executed / "script").write_text("#!/w/exec/interpreter\n")
     (executed / "script").chmod(0o755)
-    compile_program("small.c", executed / "loader", *bare, "-static-pie", "-fPIE")
+    compile_program(executed / "loader", [*bare, "-static-pie", "-fPIE"], "small.c")
     interpreter = "-Wl,--dynamic-linker=/w/exec/loader"
-    compile_program("small.c", executed / "dynamic", *bare, "-pie", "-fPIE", interpreter)
+    compile_program(executed / "dynamic", [*bare, "-pie", "-fPIE", interpreter], "small.c")
     options = ("-m32", "-DCOMPAT", "-static", "-fno-pie", "-no-pie")
-    compile_program("small.c", root / "w/32bit/compat", *bare, *options)
+    compile_program(root / "w/32bit/compat", [*bare, *options], "small.c")
     medium = folder / "medium"
     (medium / "live").mkdir(parents=True)
     squashfs = medium / "live/filesystem.squashfs"
