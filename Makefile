@@ -71,10 +71,10 @@ test-kernels: venv ## Run the tests that boot on the kernels of every suite, sid
 	  tests/guest tests/vmtest
 
 matrix: venv ## Boot every recorder on every kernel and write docs/matrix.md (some ten minutes)
-	$(BIN)/python bench/matrix.py --write
+	$(BIN)/python -m bench.matrix --write
 
 bench-boot: venv ## Boot the image with one optimization after the other, on emulated drives; write docs/boot-bench.md
-	$(BIN)/python bench/boot.py --write
+	$(BIN)/python -m bench.boot --write
 
 demo: venv ## Build, profile, sort, rebuild, boot again and compare: the main job on Debian 12
 	$(BIN)/bootprof build --profiling --no-sort --output $(OUT) --image $(OUT)/unsorted.iso

@@ -27,12 +27,14 @@ for package in (bootprof, optimizer):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
 from bootprof import sources
-from bootprof.builder.initrd import additions, archive, profiler, readahead
+from bootprof.builder.initrd import additions, profiler, readahead
 folder = pathlib.Path(sys.argv[1])
-archive.compile_static(profiler.AGENT_SOURCE, folder / "agent", "amd64")
-archive.compile_small(readahead.PROGRAM, folder / "readahead", "amd64")
+programs = []
 for recorder in profiler.RECORDERS:
     profiler.make_recorder(recorder, "amd64", folder / recorder.name, folder / "log")
+    programs.append(folder / recorder.name / recorder.name)
+profiler.make_profiler([], programs, "", "amd64", folder / "profiler.cpio", epoch=0)
+readahead.make_archive(b"", "amd64", folder / "readahead.cpio", epoch=0)
 additions.make_additions(folder / "additions.cpio", "amd64", epoch=0)
 print(sources.KERNEL_MODULE)
 """
@@ -163,7 +165,9 @@ def test_all_is_imported_and_compiled_and_the_installation_stays_as_it_is(
     shown = installed.run("python", "-c", EVERYTHING, tmp_path).stdout.strip()
     assert Path(shown).is_relative_to(installed.site_packages)
     made = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert {"agent", "readahead", "bootprof-trace", "bootprof-watch", "additions.cpio"} <= made
+    assert {"bootprof-trace", "bootprof-watch"} <= made
+    assert {"profiler.cpio", "readahead.cpio", "additions.cpio"} <= made
+    assert b"bootprof/agent" in (tmp_path / "profiler.cpio").read_bytes()
     assert snapshot(installed.site_packages) == before
 
 
