@@ -85,7 +85,7 @@ def table(parser: argparse.ArgumentParser) -> str:
     formatter = parser._get_formatter()
     lines = [HEADING, "", "| argument or option | meaning |", "| --- | --- |"]
     for action in parser._actions:
-        if isinstance(action, argparse._HelpAction):
+        if isinstance(action, argparse._HelpAction) or action.help == argparse.SUPPRESS:
             continue
         words = [formatter._format_args(action, action.dest.upper())]
         if action.option_strings:

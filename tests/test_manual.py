@@ -25,7 +25,7 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 
 
 def options_of(command: str) -> set[str]:
-    actions = parser_of(command)._actions
+    actions = [item for item in parser_of(command)._actions if item.help != argparse.SUPPRESS]
     return {word for action in actions for word in action.option_strings if len(word) > 2} - {
         "--help"
     }
