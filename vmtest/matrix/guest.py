@@ -7,7 +7,6 @@ the early part of the workload, switches the root, and does the rest: as a live 
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -19,12 +18,11 @@ from pathlib import Path
 from bootprof.backends import Recording
 from bootprof.boot.guest import parse_harvest
 from bootprof.boot.nbd import served
-from bootprof.boot.qemu import ACCELERATORS
 from bootprof.builder.kernelmodule import ModuleBuild
-from bootprof.process import program, run, stop
+from bootprof.process import run, stop
 from bootprof.sources import GUEST, TRACER
 from optimizer.formats.blocktrace import BlockTrace, parse_nbdkit_log
-from vmtest.guest import complaints, exit_status, write_initramfs
+from vmtest.guest import complaints, exit_status, machine, write_initramfs
 from vmtest.kernels import GuestKernel
 
 HERE = Path(__file__).parent
@@ -279,20 +277,9 @@ def boot(
 ) -> str:
     """Run a guest to its end with a medium from a socket of nbdkit; return what it printed."""
     console = output.with_name("console")
-    guest = subprocess.Popen(
-        [
-            program("qemu-system-x86_64"),
-            *(*ACCELERATORS["tcg"], "-smp", str(os.cpu_count() or 1)),
-            *("-m", "2048", "-nodefaults", "-display", "none", "-no-reboot"),
-            *("-serial", f"file:{console}"),
-            *("-device", "virtio-serial-pci", "-chardev", f"file,id=out,path={output}"),
-            *("-device", "virtserialport,chardev=out,name=vmtest"),
-            *("-drive", f"file=nbd:unix:{medium},format=raw,if=virtio,readonly=on"),
-            *("-kernel", str(kernel.image), "-initrd", str(initramfs)),
-            *("-append", "console=ttyS0 panic=-1 loglevel=7"),
-        ],
-        stdin=subprocess.DEVNULL,
-    )
+    drive = f"file=nbd:unix:{medium},format=raw,if=virtio,readonly=on"
+    command = machine(kernel, initramfs, output, console, 2048, ["-drive", drive])
+    guest = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
         guest.wait(timeout_seconds)
     except subprocess.TimeoutExpired:
