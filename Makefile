@@ -76,14 +76,15 @@ matrix: venv ## Boot every recorder on every kernel and write docs/matrix.md (so
 bench-boot: venv ## Boot the image with one optimization after the other, on emulated drives; write docs/boot-bench.md
 	$(BIN)/python -m bench.boot --write
 
-demo: venv ## Build, profile, sort, rebuild, boot again and compare: the main job on Debian 12
+demo: venv ## Build, profile, sort, rebuild with readahead, boot again, compare: the main job on Debian 12
 	$(BIN)/bootprof build --profiling --no-sort --output $(OUT) --image $(OUT)/unsorted.iso
 	$(BIN)/bootprof profile $(OUT)/unsorted.iso --backend kmod --output $(OUT)/unsorted
 	$(BIN)/bootprof sort --root $(OUT)/root --image $(OUT)/unsorted.iso --place auto \
 	  $(OUT)/unsorted/bootlog.events > config/distrib.sort \
 	  || { rm -f config/distrib.sort; exit 1; }
-	$(BIN)/bootprof build --profiling --output $(OUT) --image $(OUT)/sorted.iso
-	$(BIN)/bootprof profile $(OUT)/sorted.iso --backend block --output $(OUT)/sorted
+	$(BIN)/bootprof build --profiling --readahead $(OUT)/unsorted/bootlog.events \
+	  --output $(OUT) --image $(OUT)/sorted.iso
+	$(BIN)/bootprof profile $(OUT)/sorted.iso --backend kmod --output $(OUT)/sorted
 	$(BIN)/bootprof compare $(OUT)/unsorted $(OUT)/sorted --output $(OUT)
 
 docs: venv ## Write man pages and shell completion from the command line's own options to BUILD
