@@ -117,6 +117,16 @@ def test_every_source_begins_with_its_licence() -> None:
     assert bare == []
 
 
+def test_property_tests_share_one_profile() -> None:
+    own = [
+        name
+        for name, text in texts().items()
+        if name.startswith("tests/") and name not in ("tests/conftest.py", "tests/test_house.py")
+        if "deadline=" in text or "register_profile" in text
+    ]
+    assert own == [], "tests/conftest.py sets the deadline for all"
+
+
 def test_the_version_stands_in_one_place_and_others_repeat_it() -> None:
     project = tomllib.loads((TOP / "pyproject.toml").read_text())
     assert "version" in project["project"]["dynamic"]
