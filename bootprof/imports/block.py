@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bootprof.errors import InputError
-from bootprof.files import file_digest
 from bootprof.imports import Import
 from bootprof.imports.common.source import Source
 
@@ -29,14 +27,6 @@ def _locate(source: Source, image: Path | None) -> Located:
 
     source.stream.seek(0)
     trace = read_block_trace(source.stream, source.name)
-    if image is not None and image.is_file() and trace.image_sha256:
-        same = image.stat().st_size == trace.image_bytes
-        if not same or file_digest(image) != trace.image_sha256:
-            raise InputError(
-                f"{source.name}: is of another image than {image}: {trace.image}, "
-                f"{trace.image_bytes} bytes",
-                hint="an image that was built again has to be profiled again",
-            )
     return locate_files(Recording(image=image, block_trace=trace))
 
 
