@@ -117,8 +117,8 @@ def converted(
         return item.bootlog(sources), None
     if item.needs_image and options.image is None:
         raise InputError(
-            f"{sources[0].name}: {item.name} has blocks only; files are found with the image",
-            hint="give the image that was booted: --image",
+            f"{sources[0].name}: read as {item.name}, which has block reads and no names of files",
+            hint="give the image that was booted, to map the reads to files: --image",
         )
     located = item.located(sources, options.image)
     table = io.BytesIO()

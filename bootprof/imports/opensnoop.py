@@ -45,7 +45,8 @@ class _Log:
 
     def __init__(self, counts: Counts) -> None:
         self.counts = counts
-        self.columns: list[bytes] = []
+        # What stands there without a head line.
+        self.columns = [b"PID", b"COMM", b"FD", b"ERR", b"PATH"]
         self.rest = re.compile(b"")
         self.clock = Clock()
 
@@ -56,8 +57,6 @@ class _Log:
             flags = rb"(?P<flags>[0-7]{6,12}+) {1,2}" if b"FLAGS" in self.columns else b""
             mode = rb"(?P<mode>[0-7n/a]{1,8}+) {1,5}" if b"MODE" in self.columns else b""
             self.rest = re.compile(flags + mode)
-            return
-        if not self.columns:
             return
         position, before = 0, {}
         for column in self.columns[: self.columns.index(b"COMM")]:
@@ -106,7 +105,7 @@ def read(sources: Sequence[Source]) -> Bootlog:
         header_of("opensnoop", sources),
         sources[0].records(counts, _Log(counts).parse),
         counts,
-        "no head line like 'PID COMM FD ERR PATH', or no line below it",
+        "no line like '123 cat 3 0 /etc/fstab' below 'PID COMM FD ERR PATH'",
         "the output of opensnoop is expected, its head line included: opensnoop -T > FILE",
     )
 

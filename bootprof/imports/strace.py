@@ -9,15 +9,12 @@ process; ``-y`` makes that unnecessary.
 
 from __future__ import annotations
 
-import contextlib
-import heapq
 import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from bootprof.imports import Import
-from bootprof.imports.common.clock import CLOCK, DAY_NS, Clock, of_day
-from bootprof.imports.common.prefix import logged_text
+from bootprof.imports.common.clock import Clock
 from bootprof.imports.common.processes import DESCRIPTOR_LIMIT, Processes
 from bootprof.imports.common.source import (
     PID_LIMIT,
@@ -28,15 +25,19 @@ from bootprof.imports.common.source import (
     gathered,
     guarded,
     header_of,
-    nanoseconds,
     number,
+)
+from bootprof.imports.common.strace_files import (
+    EPOCH_NS,
+    clock_of,
+    pid_of_file,
+    split_line,
+    woven,
 )
 
 if TYPE_CHECKING:
     from optimizer.formats.events import Bootlog, Event
 
-_EPOCH_NS: Final = 1_000_000_000 * 1_000_000
-"""Seconds below this are since the line before (-r), others since 1970 (-ttt)."""
 _O_DIRECTORY: Final = 0o200000
 _O_PATH: Final = 0o10000000
 # Most lines are about other calls; this finds those that matter before anything else is looked at.
@@ -44,18 +45,6 @@ _MATTERS = re.compile(
     rb"\b(?:open|openat|openat2|creat|execve|execveat|chdir|fchdir|chroot|pivot_root|mount|getcwd"
     rb"|dup|dup2|dup3|fcntl|fcntl64|mmap|mmap2|close|clone|clone3|fork|vfork)(?:\(| resumed>)"
     rb"|strace: Process \d{1,10} attached|\+\+\+ (?:exited|killed|superseded)"
-)
-_PREFIX = re.compile(
-    # With -Y the name of the process follows its pid; strace escapes < and > in it.
-    rb"(?:\[pid +(?P<bracketed>\d{1,10}+)(?:<(?P<named>[^<>]*+)>)?\] +"
-    rb"|(?P<pid>\d{1,7}+)(?:<(?P<called>[^<>]*+)>)?(?: /\*[^*]{0,60}+\*/)? +"
-    rb"(?=\D|\d{1,11}+[:.]|\d{9,11} )"
-    rb"| +)?"
-    rb"(?:" + CLOCK + rb" +"
-    rb"|(?P<epoch>\d{1,11}+\.\d{1,9}+|\d{9,11}+) +)?"
-    rb"(?:\(\+ +\d{1,11}+(?:\.\d{1,9}+)?\) +)?"
-    # -n, -i, --secontext.
-    rb"(?:\[[^\]\n]{0,300}+\] +){0,3}+"
 )
 _CALL = re.compile(rb"(?P<name>[a-z_0-9]{1,40}+)\(")
 _RESUMED = re.compile(rb"<\.\.\. (?P<name>[a-z_0-9]{1,40}+) resumed> ?")
@@ -91,7 +80,6 @@ _OPENS: Final = frozenset((b"open", b"creat", b"openat", b"openat2"))
 _EXECUTIONS: Final = frozenset((b"execve", b"execveat"))
 _AT: Final = frozenset((b"openat", b"openat2", b"execveat"))
 _UNFINISHED: Final = (b"<unfinished ...>", b"<detached ...>")
-_SUFFIX = re.compile(r"\.(\d{1,7})\Z")
 _LOOKS = re.compile(
     rb"(?:[a-z_][a-z_0-9]{1,39}+\((?![a-z_]{1,30}+: )"
     rb"(?:[^\n]*\)\s*+= (?:-?\d|0x|\?)|[^\n]*<unfinished \.\.\.>)"
@@ -113,14 +101,6 @@ def unescape(text: bytes) -> bytes:
         return _LETTERS.get(found[3], found[3])
 
     return _ESCAPE.sub(decoded, text)
-
-
-def _split(line: bytes) -> tuple[re.Match[bytes], bytes]:
-    """Return what stands in front of a call, and the rest."""
-    text = logged_text(line)
-    prefix = _PREFIX.match(text)
-    assert prefix is not None  # all of it is optional
-    return prefix, text[prefix.end() :]
 
 
 class _Trace:
@@ -148,10 +128,10 @@ class _Trace:
             line: The line.
             own_pid: The process of lines that name none; 0 if it is not known.
         """
-        self.made = []
+        self.made.clear()
         if _MATTERS.search(line) is None:
             return
-        prefix, text = _split(line)
+        prefix, text = split_line(line)
         given = prefix["bracketed"] or prefix["pid"]
         pid = number(given, PID_LIMIT) if given else own_pid
         pid = self._pid(pid)
@@ -230,10 +210,10 @@ class _Trace:
 
     def _time(self, prefix: re.Match[bytes]) -> int:
         """Return nanoseconds since the first line; 0 if the trace has no times."""
-        now = _clock(prefix)
+        now = clock_of(prefix)
         if now is None:
             return 0
-        if not prefix["hour"] and now < _EPOCH_NS:
+        if not prefix["hour"] and now < EPOCH_NS:
             # Since the line before, of any kind, so that lines of other calls are missing.
             self.clock.now_ns += now
             return self.clock.now_ns
@@ -427,71 +407,14 @@ def _looks_only(flags: bytes) -> bool:
     return _NO_FILE.search(words) is not None
 
 
-def _clock(prefix: re.Match[bytes]) -> int | None:
-    """Return the time in front of a line in nanoseconds; None if there is none."""
-    if prefix["hour"]:
-        return of_day(prefix["hour"], prefix["minute"], prefix["clock"])
-    with contextlib.suppress(RecordError):
-        return nanoseconds(prefix["epoch"]) if prefix["epoch"] else None
-    return None
-
-
-def _file_pid(source: Source, several: bool) -> int:
-    """Return the pid that the name of a file ends with; 0 if it ends with none."""
-    found = _SUFFIX.search(source.name)
-    # A single file that ends with .1 may as well be a rotated log.
-    return int(found[1]) if found and (several or int(found[1]) > 1) else 0
-
-
-def _timed(source: Source, counts: Counts, pid: int) -> Iterator[tuple[int, int, bytes]]:
-    """Yield the lines of one process with their times, which never go back."""
-    latest = days = 0
-    for line in source.lines(counts):
-        prefix = _split(line)[0]
-        now = (_clock(prefix) or 0) + days
-        if prefix["hour"] and now < latest - DAY_NS // 2:
-            days += DAY_NS
-            now += DAY_NS
-        latest = max(latest, now)
-        yield latest, pid, line
-
-
-def _woven(sources: Sequence[Source], counts: Counts, trace: _Trace) -> Iterator[tuple[bytes, int]]:
-    """Yield the lines of all files of -ff, each with its pid.
-
-    By their times if they have any; otherwise each process runs when its parent has made it.
-    """
-    order = sorted(sources, key=lambda source: _file_pid(source, True))
-    firsts = [_split(source.sample[0])[0] for source in order if source.sample]
-    if firsts and all(first["hour"] or (_clock(first) or 0) >= _EPOCH_NS for first in firsts):
-        streams = [_timed(source, counts, _file_pid(source, True)) for source in order]
-        for _, pid, line in heapq.merge(*streams, key=lambda item: item[0]):
-            yield line, pid
-        return
-    waiting = {_file_pid(source, True) or -place: source for place, source in enumerate(order)}
-    while waiting:
-        first = next(iter(waiting))
-        running = [(first, waiting.pop(first).lines(counts))]
-        while running:
-            pid, lines = running[-1]
-            for line in lines:
-                yield line, max(pid, 0)
-                made = [child for child in trace.made if child in waiting]
-                if made:
-                    running += [(child, waiting.pop(child).lines(counts)) for child in made]
-                    break
-            else:
-                running.pop()
-
-
 def _events(sources: Sequence[Source], counts: Counts) -> Iterator[Event]:
     """Yield the events in the order in which their calls returned."""
     trace = _Trace(counts)
     several = len(sources) > 1
     if several:
-        lines = _woven(sources, counts, trace)
+        lines = woven(sources, counts, trace.made)
     else:
-        own = _file_pid(sources[0], False)
+        own = pid_of_file(sources[0], False)
         lines = ((line, own) for line in sources[0].lines(counts))
     for line, pid in lines:
         yield from guarded(counts, trace.parse(line, pid))
@@ -518,7 +441,7 @@ IMPORT = Import(
     summary="output of strace, one file or those of -ff: relative paths are resolved",
     gives="open, exec, map",
     record="strace -f -tt -y -o FILE COMMAND",
-    looks_like=lambda source: source.has_line(lambda line: _LOOKS.match(_split(line)[1])),
+    looks_like=lambda source: source.has_line(lambda line: _LOOKS.match(split_line(line)[1])),
     read=read,
     takes_several=True,
 )
