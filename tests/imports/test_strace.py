@@ -94,7 +94,22 @@ def traced(tree: Path, options: list[str], output: Path, *, to_file: bool) -> by
 @pytest.mark.parametrize("to_file", [True, False], ids=["file", "terminal"])
 @pytest.mark.parametrize(
     "options",
-    [[], ["-t"], ["-tt"], ["-ttt"], ["-r"], ["-y"], ["-yy", "-T", "-tt"], ["-x"], ["-xx"], ["-i"]],
+    [
+        *(
+            [],
+            ["-t"],
+            ["-tt"],
+            ["-ttt"],
+            ["-r"],
+            ["-y"],
+            ["-yy", "-T", "-tt"],
+            ["-x"],
+            ["-xx"],
+            ["-i"],
+        ),
+        *(["-Y"], ["-n"], ["-X", "verbose"], ["-X", "raw"], ["-k"], ["-v", "-s", "9999"]),
+        *(["-tt", "-Y", "-n", "-i", "-yy"], ["-r", "-ttt"]),
+    ],
     ids=" ".join,
 )
 def test_every_file_that_was_opened_is_found_and_no_other(
@@ -114,6 +129,65 @@ def test_every_file_that_was_opened_is_found_and_no_other(
     assert len(last)
     programs = bootlog.events["operation"] == Operation.EXEC
     assert prefix + b"/sub/program" in {bootlog.paths[p] for p in bootlog.events["path"][programs]}
+
+
+@pytest.mark.parametrize("options", [[], ["-t"], ["-tt"], ["-ttt"], ["-r"], ["-y"]], ids=" ".join)
+def test_a_file_for_each_process_is_put_in_order(
+    tree: Path, tmp_path: Path, options: list[str]
+) -> None:
+    traced(tree, ["-ff", *options, "-o", str(tmp_path / "out")], tmp_path, to_file=False)
+    files = sorted(tmp_path.glob("out.*"), reverse=True)
+    assert len(files) == 2
+    bootlog = imported(
+        "strace", *(file.read_bytes() for file in files), files=[file.name for file in files]
+    )
+    prefix = os.fsencode(tree)
+    found = [path.removeprefix(prefix) for path in bootlog.paths if path.startswith(prefix + b"/")]
+    assert found == EXPECTED
+    assert len(set(bootlog.events["pid"].tolist())) == 2
+    assert bootlog.lost == 0
+
+
+def test_files_of_processes_are_woven_by_their_times() -> None:
+    parent = (
+        b'23:59:58.0 chdir("/srv") = 0\n23:59:58.1 clone(flags=SIGCHLD) = 11\n'
+        b'00:00:01.5 open("c", O_RDONLY) = 3\n00:00:03.0 open("e", O_RDONLY) = 3\n'
+    )
+    child = (
+        b'23:59:59.0 open("a", O_RDONLY) = 3\n00:00:01.0 open("b", O_RDONLY) = 3\n'
+        b'00:00:02.0 open("d", O_RDONLY) = 3\n'
+    )
+    bootlog = imported("strace", child, parent, files=("t.11", "t.10"))
+    assert bootlog.paths == [b"/srv/a", b"/srv/b", b"/srv/c", b"/srv/d", b"/srv/e"]
+    assert bootlog.events["time_ns"].tolist() == [
+        1_000_000_000,
+        3_000_000_000,
+        3_500_000_000,
+        4_000_000_000,
+        5_000_000_000,
+    ]
+
+
+def test_a_process_that_begins_after_midnight_comes_after_those_before() -> None:
+    parent = b'23:59:58 open("/a", 0) = 3\n00:00:04 open("/c", 0) = 3\n'
+    child = b'00:00:02 open("/b", 0) = 3\n'
+    bootlog = imported("strace", child, parent, files=("t.9", "t.10"))
+    assert bootlog.paths == [b"/a", b"/b", b"/c"]
+
+
+def test_files_without_a_pid_in_their_names_are_all_read() -> None:
+    texts = [b'01:00:0%d open("/%d", 0) = 3\n' % (number, number) for number in range(3)]
+    assert imported("strace", *texts, files=("a", "b", "c")).paths == [b"/0", b"/1", b"/2"]
+
+
+def test_without_times_a_child_runs_where_its_parent_made_it() -> None:
+    first = b'chdir("/a") = 0\nfork() = 11\nopen("z", 0) = 3\n'
+    second = b'open("b", 0) = 3\nfork() = 12\nopen("d", 0) = 3\n'
+    third = b'open("c", 0) = 3\n'
+    stranger = b'open("/s", 0) = 3\n'
+    files = ("t.12", "t.11", "t.10", "t.99")
+    bootlog = imported("strace", third, second, first, stranger, files=files)
+    assert bootlog.paths == [b"/a/b", b"/a/c", b"/a/d", b"/a/z", b"/s"]
 
 
 def test_calls_that_were_interrupted_are_put_together() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from bootprof.imports.common.clock import CLOCK, DAY_NS, of_day
@@ -53,17 +53,23 @@ def pid_of_file(source: Source, several: bool) -> int:
     return int(found[1]) if found and (several or int(found[1]) > 1) else 0
 
 
-def _timed(source: Source, counts: Counts, pid: int) -> Iterator[tuple[int, int, bytes]]:
-    """Yield the lines of one process with their times, which never go back."""
-    latest = days = 0
+def _timed(source: Source, counts: Counts, days: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of one process with their times, which never go back.
+
+    Args:
+        source: The file of the process.
+        counts: What the reading counts.
+        days: Added to times of day, in nanoseconds.
+    """
+    latest = 0
     for line in source.lines(counts):
         prefix = split_line(line)[0]
-        now = (clock_of(prefix) or 0) + days
+        now = (clock_of(prefix) or 0) + (days if prefix["hour"] else 0)
         if prefix["hour"] and now < latest - DAY_NS // 2:
             days += DAY_NS
             now += DAY_NS
         latest = max(latest, now)
-        yield latest, pid, line
+        yield latest, line
 
 
 def woven(
@@ -80,12 +86,11 @@ def woven(
     """
     order = sorted(sources, key=lambda source: pid_of_file(source, True))
     firsts = [split_line(source.sample[0])[0] for source in order if source.sample]
-    if firsts and all(first["hour"] or (clock_of(first) or 0) >= EPOCH_NS for first in firsts):
-        streams = [_timed(source, counts, pid_of_file(source, True)) for source in order]
-        for _, pid, line in heapq.merge(*streams, key=lambda item: item[0]):
-            yield line, pid
-        return
+    # A file whose name does not end with a pid gets a number that no process has.
     waiting = {pid_of_file(source, True) or -place: source for place, source in enumerate(order)}
+    if firsts and all(first["hour"] or (clock_of(first) or 0) >= EPOCH_NS for first in firsts):
+        yield from _by_time(waiting, counts, made)
+        return
     while waiting:
         first = next(iter(waiting))
         running = [(first, waiting.pop(first).lines(counts))]
@@ -99,3 +104,48 @@ def woven(
                     break
             else:
                 running.pop()
+
+
+def _by_time(
+    sources: Mapping[int, Source], counts: Counts, made: Sequence[int]
+) -> Iterator[tuple[bytes, int]]:
+    """Yield the lines of all processes by their times.
+
+    At equal times (-t has whole seconds) a child comes before what its parent did later.
+    """
+    starts = {
+        pid: clock_of(split_line(source.sample[0])[0]) or 0 if source.sample else 0
+        for pid, source in sources.items()
+    }
+    # Of times of day, those half a day before others are of the next day.
+    of_next_day = max(starts.values()) - DAY_NS // 2
+    streams = {
+        pid: _timed(source, counts, DAY_NS if starts[pid] < min(of_next_day, DAY_NS) else 0)
+        for pid, source in sources.items()
+    }
+    # Those made last come first; those that nobody has made yet, last.
+    ranks = dict.fromkeys(sources, 0)
+    latest = 0
+    pending: dict[int, tuple[int, bytes]] = {}
+    heap: list[tuple[int, int, int]] = []
+
+    def advance(pid: int) -> None:
+        following = next(streams[pid], None)
+        if following is not None:
+            pending[pid] = following
+            heapq.heappush(heap, (following[0], -ranks[pid], pid))
+
+    for pid in sources:
+        advance(pid)
+    while heap:
+        time_ns, rank, pid = heapq.heappop(heap)
+        if rank != -ranks[pid] or pid not in pending or pending[pid][0] != time_ns:
+            continue  # An entry from before the process was made.
+        yield pending.pop(pid)[1], max(pid, 0)
+        for child in made:
+            if child in ranks:
+                latest += 1
+                ranks[child] = latest
+                if child in pending:
+                    heapq.heappush(heap, (pending[child][0], -latest, child))
+        advance(pid)
