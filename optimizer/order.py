@@ -132,12 +132,13 @@ def arrange(
 
 def _directories_above(paths: Iterable[bytes]) -> set[bytes]:
     """Return the directories that the paths lie in, at every depth."""
+    # Many files lie in few directories: this loop over all paths has to be short.
+    direct = {path[: path.rfind(b"/")] for path in paths}
     found: set[bytes] = set()
-    for path in paths:
-        parent = path.rpartition(b"/")[0]
+    for parent in direct:
         while parent and parent not in found:
             found.add(parent)
-            parent = parent.rpartition(b"/")[0]
+            parent = parent[: parent.rfind(b"/")]
     return found
 
 
