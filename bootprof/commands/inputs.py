@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from bootprof.errors import InputError
 from bootprof.files import STANDARD_STREAM
 from bootprof.progress import note
+from optimizer.formats import BOOTLOG_NAMES, TRACE_NAME
 
 if TYPE_CHECKING:
     from optimizer.drives.models import Drive
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
     Parsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-BOOTLOG_NAMES: Final = ("bootlog.events", "bootlog.list")
-"""Bootlogs in the folder of a profile, the one that says more first."""
-TRACE_NAME: Final = "blocktrace.tsv"
 DEFAULT_DRIVE: Final = "cd-24x"
 
 # Names of files and folders for the completion that shtab makes; each shell calls them differently.
@@ -50,6 +48,26 @@ def add_output(parser: argparse._ActionsContainer, what: str = "file to write") 
         "--output",
         metavar="FILE",
         help=f"{what}, or a pipe or device (default: standard output)",
+    )
+
+
+def add_config(parser: argparse._ActionsContainer) -> None:
+    """Declare the options that choose the configuration of an image."""
+    add_path(
+        parser,
+        "-c",
+        "--config",
+        default=Path("config/live.cfg"),
+        metavar="FILE",
+        help="configuration (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-D",
+        "--define",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a setting, for example system.arch=i386 (can be repeated)",
     )
 
 
