@@ -209,9 +209,7 @@ def _read_iso(name: str, remarks: list[str]) -> tuple[IsoLayout | None, FormatEr
     try:
         return read_iso(name), None
     except FormatError as error:
-        remarks.append(
-            f"{error.message}; its files are not known, the image is searched for file systems"
-        )
+        remarks.append(f"{error.message}; the image is searched for file systems instead")
         return None, error
 
 
