@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from optimizer.drives.models import Drive
 from optimizer.drives.seek import Figures, figures, modelled_seconds
 from optimizer.errors import InputError
-from optimizer.formats.blocktrace import READ_DTYPE
+from optimizer.formats.blocktrace import READ_DTYPE, Reads
 from optimizer.formats.events import ASKED_FOR, SERVED, Bootlog
 from optimizer.formats.sortfile import Place
 from optimizer.images.extents import Role
@@ -234,7 +234,7 @@ class _Steps:
         )
 
 
-def reads_of(workload: Workload, order: Order, place: Place) -> NDArray[np.void]:
+def reads_of(workload: Workload, order: Order, place: Place) -> Reads:
     """Return the reads of the simulated boot.
 
     Args:
