@@ -8,9 +8,10 @@ from optimizer.attribution import Attribution, Cause, attribute, needed_reads, p
 from optimizer.demand import Demand
 from optimizer.drives.models import Drive
 from optimizer.drives.seek import Figures, figures, modelled_seconds
+from optimizer.formats.blocktrace import Reads
 from optimizer.images.iso9660 import IsoLayout
 from optimizer.images.layout import Layout
-from optimizer.spans import Spans, common
+from optimizer.spans import common
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Analysis:
 
 
 def analyze(
-    reads: Spans,
+    reads: Reads,
     layout: Layout,
     iso: IsoLayout | None,
     demand: Demand,
