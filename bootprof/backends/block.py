@@ -24,16 +24,13 @@ def locate_files(recording: Recording) -> Located:
         InputError: There is no block trace or no image, or they are not of each other.
         FormatError: The image is corrupt, or of a kind that is not known.
     """
+    from optimizer.images.image import check_trace
+
     trace = recording.block_trace
     if trace is None:
         raise InputError("block trace: not recorded", hint="only images served by us have one")
     image = needed_image(recording.image, "block trace")
-    if image.size_bytes != trace.image_bytes:
-        raise InputError(
-            f"{image.path}: {image.size_bytes} bytes, but the block trace is of an image of "
-            f"{trace.image_bytes} bytes ({trace.image})",
-            hint="an image that was built again has to be profiled again",
-        )
+    check_trace(image.image, trace)
     header = {"backend": "block"}
     if trace.image_sha256:
         header["image_sha256"] = trace.image_sha256

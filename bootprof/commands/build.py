@@ -120,6 +120,7 @@ def readahead_request(
     from bootprof.builder.initrd.readahead import ReadaheadRequest
     from bootprof.commands.inputs import choose_drives
     from optimizer.demand import touched_by
+    from optimizer.readahead import with_kernel_readahead
 
     bootlog = options.readahead
     if bootlog is None and configured.bootlog:
@@ -130,4 +131,4 @@ def readahead_request(
     drive = choose_drives([options.readahead_drive or configured.drive])[0]
     if tables_only:
         return ReadaheadRequest("tables", None, drive)
-    return ReadaheadRequest(str(bootlog), touched_by(bootlog), drive)
+    return ReadaheadRequest(str(bootlog), touched_by(bootlog, with_kernel_readahead), drive)

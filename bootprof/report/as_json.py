@@ -16,7 +16,7 @@ from bootprof.report.details import Causes, Details
 from bootprof.report.imagemap import ImageMap
 from bootprof.report.seeks import seek_histogram
 from bootprof.report.timeline import Row, Timeline
-from optimizer.attribution import Attribution, Cause
+from optimizer.analysis import cause_rows
 
 SCHEMA_VERSION = 1
 
@@ -103,24 +103,6 @@ def map_of(found: ImageMap) -> list[Json]:
     ]
 
 
-def rows_of(found: Attribution) -> list[Json]:
-    """Return what each cause has cost."""
-    return [
-        {
-            "cause": cause.name.lower(),
-            "title": cause.label,
-            "bytes": int(found.bytes_read[cause]),
-            "needed_bytes": int(found.needed_bytes[cause]),
-            "seeks": int(found.seeks[cause]),
-            "long_seeks": int(found.long_seeks[cause]),
-            "seek_distance_bytes": int(found.seek_distance_bytes[cause]),
-            "positioning_seconds": float(found.positioning_seconds[cause]),
-            "transfer_seconds": float(found.transfer_seconds[cause]),
-        }
-        for cause in Cause
-    ]
-
-
 def causes_of(causes: Causes) -> Json:
     """Return the attribution of a build."""
     found = causes.found
@@ -131,7 +113,7 @@ def causes_of(causes: Causes) -> Json:
         "read_limit_seconds": causes.read_limit_seconds,
         "files": causes.files,
         "missing": causes.missing,
-        "causes": rows_of(found),
+        "causes": [asdict(row) for row in cause_rows(found)],
     }
 
 

@@ -7,19 +7,19 @@ says what is missing, and why.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from bootprof.errors import BootprofError
-from bootprof.files import STANDARD_STREAM, file_digest
+from bootprof.files import STANDARD_STREAM
 from bootprof.report.comparison import Build
 from bootprof.report.conditions import DESCRIPTION_NAME, read_description
 from bootprof.report.imagemap import ImageMap, map_image
 from bootprof.report.timeline import Timeline, make_timeline
-from optimizer.attribution import Attribution, attribute, common, needed_reads, pass_seconds
-from optimizer.demand import Demand, demand_of, resolve, touched_by
+from optimizer.attribution import Attribution, attribute, needed_reads, pass_seconds
+from optimizer.demand import Demand, demand_of, touched_by
 from optimizer.drives.models import Drive
 from optimizer.drives.seek import modelled_seconds
 from optimizer.errors import FormatError, InputError
@@ -27,8 +27,10 @@ from optimizer.formats import BOOTLOG_NAMES, EVENTS_NAME
 from optimizer.formats.blocktrace import BlockTrace
 from optimizer.formats.bootlog import read_bootlog
 from optimizer.formats.events import Bootlog
-from optimizer.images.iso9660 import IsoLayout, find_squashfs, is_iso, read_iso
-from optimizer.images.squashfs.layout import InodeType, Layout, read_layout
+from optimizer.images.image import Image, check_trace, open_image
+from optimizer.images.iso9660 import IsoLayout
+from optimizer.images.layout import FileType, Layout
+from optimizer.spans import common
 
 PARTS = ("image_map", "causes", "timeline")
 
@@ -92,9 +94,8 @@ def gather(build: Build, drives: Sequence[Drive]) -> Details:
     folder = build.path.parent
     image, layout, iso = None, None, None
     try:
-        image = find_image(build)
-        layout = read_layout(image, find_squashfs(image))
-        iso = read_iso(image) if is_iso(image) else None
+        opened = find_image(build)
+        image, layout, iso = opened.path, opened.layout(), opened.iso
     except (BootprofError, OSError) as error:
         absent["image_map"] = absent["causes"] = sentence(error)
     timeline = None
@@ -126,8 +127,8 @@ def sentence(error: BootprofError | OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
-def find_image(build: Build) -> Path:
-    """Return the image that a build's trace was made of.
+def find_image(build: Build) -> Image:
+    """Open the image that a build's trace was made of.
 
     It is looked for where ``profile.json`` says, and beside the profile.
 
@@ -148,12 +149,9 @@ def find_image(build: Build) -> Path:
     present = next((place for place in places if place.is_file()), None)
     if present is None:
         raise InputError(f"the image {places[0]} is not there")
-    same = present.stat().st_size == trace.image_bytes
-    if same and digest:
-        same = file_digest(present) == digest
-    if not same:
-        raise InputError(f"{present} is not the image that was booted: it was built again since")
-    return present
+    image = open_image(present)
+    check_trace(image, replace(trace, image_sha256=digest), str(build.path))
+    return image
 
 
 def load_events(folder: Path) -> Bootlog:
@@ -174,10 +172,10 @@ def sizes_of(bootlog: Bootlog, layout: Layout) -> dict[bytes, int]:
     """Return the sizes of the files of a bootlog; symbolic links count with what they point to."""
     sizes = {}
     for path in bootlog.paths:
-        way = resolve(layout, path) if path.startswith(b"/") else None
+        way = layout.resolve(path) if path.startswith(b"/") else None
         if way:
             inode = layout.inodes[int(layout.entries["inode"][way[-1]])]
-            if inode["type"] == InodeType.FILE:
+            if inode["type"] == FileType.FILE:
                 sizes[path] = int(inode["size_bytes"])
     return sizes
 

@@ -15,14 +15,9 @@ import pytest
 from bootprof.builder import store
 from optimizer.demand import demand_of
 from optimizer.drives.models import DRIVES
+from optimizer.formats.readahead_list import SUPERBLOCK_BYTES, ReadaheadList, format_list
 from optimizer.images.squashfs.layout import read_layout
-from optimizer.readahead import (
-    SUPERBLOCK_BYTES,
-    ReadaheadList,
-    format_list,
-    plan,
-    wanted_by_demand,
-)
+from optimizer.readahead import plan, wanted_by_demand
 from vmtest.guest import complaints, run_guest
 from vmtest.kernels import GuestKernel, fetch_kernel
 

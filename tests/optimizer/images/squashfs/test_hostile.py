@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.errors import FormatError
-from optimizer.images.squashfs.layout import Kind, Layout, read_layout
+from optimizer.images.squashfs.format import Kind
+from optimizer.images.squashfs.layout import SquashfsLayout, read_layout
 
 MakeImage = Callable[..., Path]
 
@@ -54,7 +55,7 @@ def images(make_image: MakeImage, tree: Path, plain_image: bytes) -> list[bytes]
     return [plain_image, *packed]
 
 
-def use_all_of(layout: Layout) -> None:
+def use_all_of(layout: SquashfsLayout) -> None:
     """Whatever came through the reader must be usable."""
     for inode in range(layout.inodes.size):
         layout.extents_of_inode(inode)
