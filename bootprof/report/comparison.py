@@ -20,7 +20,7 @@ from bootprof.report.conditions import (
 )
 from bootprof.units import NOTABLE, change, quantity
 from optimizer.drives.models import Drive
-from optimizer.drives.seek import bound_seconds, figures, modelled_seconds
+from optimizer.drives.seek import bound_seconds, modelled_seconds, totals_of
 from optimizer.formats import TRACE_NAME
 from optimizer.formats.blocktrace import BlockTrace, read_block_trace
 from optimizer.formats.text import printable
@@ -232,7 +232,7 @@ def numbered(builds: Sequence[Build]) -> list[Build]:
 
 def values_of(trace: BlockTrace, drives: Sequence[Drive]) -> list[float | None]:
     """Return the values of one build in the order of the metrics of :func:`compare`."""
-    found = figures(trace.reads)
+    found = totals_of(trace.reads)
     values: list[float | None] = [
         found.reads,
         found.bytes,
