@@ -9,10 +9,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 # What the host needs, by the name of its Debian package.
-APT_PACKAGES := blktrace bpftool busybox-static ca-certificates clang cpio dosfstools fdisk file gcc git grub-common \
-	grub-efi-amd64-bin grub-pc-bin kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev llvm make mmdebstrap \
+APT_PACKAGES := blktrace bpftool busybox-static ca-certificates clang cpio dosfstools fdisk file fuse3 gcc git grub-common \
+	grub-efi-amd64-bin grub-pc-bin kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev libnbd-bin linux-source-6.1 llvm \
+	make mmdebstrap \
 	mtools musl-tools nbdkit nbdkit-plugin-dev ovmf perl procps python3 python3-dev python3-venv \
-	qemu-system-x86 sparse \
+	qemu-system-x86 shellcheck sparse \
 	squashfs-tools squashfs-tools-ng strace xorriso xz-utils zlib1g-dev zstd
 
 .DEFAULT_GOAL := help
@@ -36,10 +37,42 @@ $(BIN)/.installed: pyproject.toml | packages
 
 venv: $(BIN)/.installed ## Make the virtual environment
 
-lint: venv ## Check style and types
+lint: lint-python lint-c lint-shell ## Check style and types
+
+lint-python: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# checkpatch.pl and kernel-doc: Debian packs the former with the source of the kernel only.
+KERNEL_SOURCE := linux-source-6.1
+KERNEL_SCRIPTS := build/kernel-scripts
+C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
+
+# Types of remark that do not apply to programs. They have neither the kernel's macros nor its
+# types; their signal flags, forced reads and BPF constants are volatile, and BPF constants need
+# an initialiser; the C library has names like PRIu64; a usage text spans lines; a check of a
+# pointer that is passed as an int needs its comparison.
+NOT_PROGRAMS := ARRAY_SIZE,BIT_MACRO,CAMELCASE,COMPARISON_TO_NULL,EMBEDDED_FUNCTION_NAME,ENOSYS
+NOT_PROGRAMS := $(NOT_PROGRAMS),GLOBAL_INITIALISERS,PREFER_DEFINED_ATTRIBUTE_MACRO
+NOT_PROGRAMS := $(NOT_PROGRAMS),PREFER_KERNEL_TYPES,SPLIT_STRING,VOLATILE
+
+$(KERNEL_SCRIPTS)/.unpacked: | packages
+	mkdir -p $(@D)
+	tar --extract --file=/usr/src/$(KERNEL_SOURCE).tar.xz --directory=$(@D) \
+	  --strip-components=2 --occurrence=1 $(addprefix $(KERNEL_SOURCE)/scripts/, \
+	  checkpatch.pl const_structs.checkpatch kernel-doc spelling.txt)
+	touch $@
+
+lint-c: $(KERNEL_SCRIPTS)/.unpacked ## Check the C files as the kernel checks its own
+	$(KERNEL_SCRIPTS)/checkpatch.pl --file $(filter kmod/%,$(C_FILES))
+	$(KERNEL_SCRIPTS)/checkpatch.pl --ignore $(NOT_PROGRAMS) --file $(filter-out kmod/%,$(C_FILES))
+	$(KERNEL_SCRIPTS)/kernel-doc -none -Werror $(C_FILES)
+
+# A shell script is a file with a line that starts like "#!/bin/sh".
+lint-shell: packages ## Check the shell scripts
+	git grep --files-with-matches --untracked -E '^#! ?/.*\b(ba|da)?sh\b' -- ':!*.py' ':!Makefile' \
+	  | xargs shellcheck
 
 test: venv ## Run the tests, one real boot in QEMU among them
 	BOOTPROF_SUITES="$${BOOTPROF_SUITES:-bookworm bullseye}" $(BIN)/pytest
@@ -47,6 +80,11 @@ test: venv ## Run the tests, one real boot in QEMU among them
 test-kernels: venv ## The tests of the tracers on the kernels of every suite, sid's newest too
 	BOOTPROF_SUITES="bookworm bullseye trixie sid" $(BIN)/pytest tests/kmod tests/ebpf \
 	  tests/guest tests/matrix
+
+CYCLES ?= 1000
+
+soak: venv ## Load the module, record under load and unload it, CYCLES times on each kernel (hours)
+	BOOTPROF_SOAK_CYCLES=$(CYCLES) $(BIN)/pytest tests/kmod -k again_and_again
 
 matrix: venv ## Boot every recorder on every kernel and write docs/matrix.md (some ten minutes)
 	$(BIN)/python bench/matrix.py --write
@@ -84,4 +122,4 @@ docs: venv ## Man pages and shell completion from the command line's own options
 clean: ## Remove what was built (not the download and bootstrap cache)
 	rm -rf out build
 
-.PHONY: help packages venv lint test test-kernels matrix bench-boot demo docs-pictures docs clean
+.PHONY: help packages venv lint lint-python lint-c lint-shell test test-kernels soak matrix bench-boot demo docs-pictures docs clean

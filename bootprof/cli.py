@@ -23,6 +23,7 @@ from optimizer.formats.text import printable
 # Modules of bootprof.commands, in the order in which a person needs them.
 COMMANDS = (
     "build",
+    "config",
     "profile",
     "convert",
     "sort",

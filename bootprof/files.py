@@ -32,6 +32,9 @@ SCRATCH: Final = ".bootprof-scratch-"
 """How the folders for temporary files begin, in the system's folder for such."""
 STANDARD_STREAM: Final = Path("-")
 _RANDOM = re.compile(r"[a-z0-9_]{8}")
+# Descriptors of locks that children inherit, and the lowest of them.
+_INHERITED: set[int] = set()
+_FIRST_INHERITED = 200
 # Names of open files, which are written to: what such a file is otherwise called must not change.
 _DESCRIPTORS = (Path("/dev/fd"), Path("/proc/self/fd"))
 _STREAMS = (Path("/dev/stdout"), Path("/dev/stderr"))
@@ -188,10 +191,34 @@ def _working_folder(parent: Path, prefix: str) -> Iterator[Path]:
             break
         os.close(descriptor)
     try:
-        yield folder
+        with held_by_children(descriptor):
+            yield folder
     finally:
         remove(folder)
         os.close(descriptor)
+
+
+@contextmanager
+def held_by_children(descriptor: int) -> Iterator[None]:
+    """Let the programs that are run in a block hold a lock too, should they outlive this process.
+
+    Args:
+        descriptor: Of the locked file.
+    """
+    # A high number: mmdebstrap hands the numbers of its own descriptors to a shell that knows
+    # only those of one digit.
+    inherited = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_INHERITED)
+    _INHERITED.add(inherited)
+    try:
+        yield
+    finally:
+        _INHERITED.discard(inherited)
+        os.close(inherited)
+
+
+def inherited() -> tuple[int, ...]:
+    """Return the descriptors of the locks that a program which is run now has to hold."""
+    return tuple(_INHERITED)
 
 
 @contextmanager

@@ -8,17 +8,20 @@ holds it.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bootprof.errors import ToolError
+from bootprof.files import inherited
 from optimizer.formats.text import printable
 
 log = logging.getLogger(__name__)
@@ -29,6 +32,11 @@ TERMINAL_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 # In front of a command whose mounts and processes must be gone when it is, however it ends: the
 # kernel ends all processes of a PID namespace with its first, and unmounts with the last.
 ISOLATED = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+# prctl(2): the signal that a process gets when its parent ends.
+PR_SET_PDEATHSIG = 1
+# Looked up before the fork: what runs in between has to do little.
+PRCTL = ctypes.CDLL(None).prctl
 
 # Debian package of each program that bootprof runs, for the hint when one is missing.
 PACKAGES = {
@@ -44,6 +52,7 @@ PACKAGES = {
     "nbdkit": "nbdkit",
     "qemu-system-i386": "qemu-system-x86",
     "qemu-system-x86_64": "qemu-system-x86",
+    "setpriv": "util-linux",
     "unshare": "util-linux",
     "unsquashfs": "squashfs-tools",
     "xorriso": "xorriso",
@@ -100,6 +109,9 @@ def run(
             words,
             cwd=cwd,
             env=environment,
+            preexec_fn=ends_with_parent(),
+            # What a program works in stays locked for as long as it lives.
+            pass_fds=inherited(),
             stdin=subprocess.PIPE,
             stdout=standard_output,
             stderr=standard_error,
@@ -123,6 +135,22 @@ def run(
             hint=last_line(printed) + where,
         )
     return output or b""
+
+
+def ends_with_parent() -> Callable[[], None]:
+    """Return a ``preexec_fn`` that lets a child be killed when this process ends, however it ends.
+
+    The kernel counts the end of the thread that starts the child as the end of its parent.
+    """
+    parent = os.getpid()
+
+    def prepare() -> None:
+        PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        # Ended between the fork and here, the parent has sent no signal.
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
 
 
 def stop(child: subprocess.Popen[bytes], patience_seconds: float = 10) -> None:

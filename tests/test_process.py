@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bootprof.errors import ToolError
-from bootprof.process import last_line, run
+from bootprof.files import UNFINISHED, replacing
+from bootprof.process import last_line, run, wait_for
 
 
 def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,3 +71,39 @@ def test_an_interrupted_isolated_command_leaves_no_mount_and_no_process(tmp_path
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert str(folder) not in running.stdout
     assert str(folder) not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_a_program_holds_the_lock_of_the_folder_that_it_works_in(tmp_path: Path) -> None:
+    """Its own descriptors have one digit: mmdebstrap's shell knows no others."""
+    target = tmp_path / "file"
+    with replacing(target) as temporary:
+        shown = run(["ls", "-l", "/proc/self/fd"]).decode()
+        temporary.touch()
+    # "NUMBER -> FILE" for each.
+    found = {
+        int(line.split()[-3]): line.split()[-1] for line in shown.splitlines() if " -> " in line
+    }
+    inherited = {number: name for number, name in found.items() if UNFINISHED in name}
+    assert inherited
+    assert min(inherited) >= 200
+    assert max(set(found) - set(inherited)) < 10
+
+
+def test_a_program_ends_with_the_process_that_runs_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from bootprof import process\n"
+        "process.run(['sh', '-c', 'echo $$ > \"$1\"; exec sleep 1000', 'sh', sys.argv[1]])"
+    )
+    number = tmp_path / "pid"
+    parent = subprocess.Popen([sys.executable, "-c", code, number])
+    assert wait_for(lambda: number.exists() and number.read_text().endswith("\n"), 60)
+    child = Path("/proc") / number.read_text().strip()
+    assert child.exists()
+    parent.kill()
+    parent.wait()
+
+    def has_ended() -> bool:
+        # Whoever adopts it may take a while to collect it.
+        return not child.exists() or "\nState:\tZ" in (child / "status").read_text()
+
+    assert wait_for(has_ended, 60)

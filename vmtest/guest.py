@@ -141,6 +141,7 @@ def run_guest(
     modules: Sequence[str] = (),
     memory_mib: int = 1024,
     timeout_seconds: float = 300,
+    accelerator: str = "tcg",
 ) -> GuestRun:
     """Boot a kernel, run a script as root, power off.
 
@@ -154,6 +155,7 @@ def run_guest(
         modules: Kernel modules to load before the script runs, by name.
         memory_mib: Memory in MiB.
         timeout_seconds: When to end a guest that hangs.
+        accelerator: Key of ``ACCELERATORS``.
     """
     with tempfile.TemporaryDirectory(prefix="vmtest-") as name:
         folder = Path(name)
@@ -161,7 +163,7 @@ def run_guest(
         output, console = folder / "output", folder / "console"
         command = [
             program("qemu-system-x86_64"),
-            *(*ACCELERATORS["tcg"], "-smp", str(os.cpu_count() or 1)),
+            *(*ACCELERATORS[accelerator], "-smp", str(os.cpu_count() or 1)),
             *("-m", str(memory_mib), "-nodefaults", "-display", "none", "-no-reboot"),
             *("-serial", f"file:{console}"),
             *("-device", "virtio-serial-pci", "-chardev", f"file,id=out,path={output}"),

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
-
 from bootprof import progress
-from bootprof.builder import store
+from bootprof.builder import identity, overlay, root, store
 from bootprof.builder.config import Initrd, LiveConfig
 from bootprof.builder.initrd import additions, profiler, repack
+from bootprof.builder.initrd.archive import COMMON
 from bootprof.builder.initrd.readahead import (
     FILES,
     PROGRAM,
@@ -23,12 +24,17 @@ from bootprof.builder.initrd.readahead import (
 )
 from bootprof.builder.kernelmodule import build_module
 from bootprof.builder.media import iso
-from bootprof.builder.root import Kernel, find_kernel, make_root, source_date_epoch
+from bootprof.builder.overlay import Overlay
+from bootprof.builder.root import Kernel, find_kernel, source_date_epoch
+from bootprof.builder.sources import debian
 from bootprof.builder.squashfs import make_squashfs, mksquashfs_version
 from bootprof.errors import InputError, UnsupportedError
-from bootprof.files import file_digest, replace_link, replacing, write_output
+from bootprof.files import file_digest, replace_link, replacing, scratch_folder, write_output
 from optimizer import staleness
 from optimizer.formats.sortfile import paths_of_sort_file
+
+# Root trees and squashfs images that stay in the cache. Each change of a file makes another one.
+KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,12 @@ class BuildRequest:
     Attributes:
         config: The configuration.
         base: Folder that paths in the configuration are relative to.
-        output: Folder for everything that is made.
+        output: Folder for everything that is built.
         image: ISO image to write, or None for ``<output>/<name>.iso``.
         profiling: Add the profiler archive and start it.
-        sort: Use the configured sort file if it is there.
-        readahead: What the image shall read ahead, or None.
+        sort: Use the configured sort file if it exists.
+        readahead: What the image reads ahead, or None.
+        refresh: Bootstrap again, even if packages and archive addresses are unchanged.
     """
 
     config: LiveConfig
@@ -52,6 +59,7 @@ class BuildRequest:
     profiling: bool = False
     sort: bool = True
     readahead: ReadaheadRequest | None = None
+    refresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class BuildResult:
     Attributes:
         image: The ISO image.
         squashfs: The squashfs in it.
-        root: Root file system that it was packed from.
+        root: Root tree that it was packed from.
         sort: Sort file that ordered it, or None.
     """
 
@@ -75,11 +83,11 @@ def build(request: BuildRequest) -> BuildResult:
     """Build a live image.
 
     Raises:
-        BootprofError: A step failed, or the configuration names something that is not there.
+        BootprofError: A step failed, or the configuration names something that does not exist.
     """
     if os.geteuid() != 0:
         raise UnsupportedError(
-            "a build bootstraps a system with its devices and owners, which only root may",
+            "only root can bootstrap a system with its devices and owners",
             hint="run it with sudo",
         )
     config = request.config
@@ -87,15 +95,16 @@ def build(request: BuildRequest) -> BuildResult:
     additional = [request.base / name for name in config.system.additional_modules]
     for module in additional:
         profiler.module_version_magic(module)
+    files = find_files(request)
     version = mksquashfs_version()
     cache = request.output / "cache"
-    with store.locked(cache):
-        root = obtain_root(request, cache)
-        kernel = find_kernel(root)
-        epoch = source_date_epoch(root)
+    with store.locked(cache), temporary_files():
+        tree = obtain_root(request, cache, files)
+        kernel = find_kernel(tree)
+        epoch = source_date_epoch(tree)
         if sort is not None:
-            warn_if_stale(sort, root, config.squashfs.stale_percent)
-        squashfs = obtain_squashfs(request, cache, root, sort, epoch, version)
+            warn_if_stale(sort, tree, config.squashfs.stale_percent)
+        squashfs = obtain_squashfs(request, cache, tree, sort, epoch, version)
         initrds = [obtain_initrd(config.initrd, cache, kernel)]
         if config.media.quick_probes:
             initrds.append(obtain_additions(cache, config.system.arch, epoch))
@@ -111,23 +120,67 @@ def build(request: BuildRequest) -> BuildResult:
         with progress.step(f"ISO image {image}") as update, replacing(image) as temporary:
             iso.make_iso(config.media, boot, squashfs, temporary, epoch=epoch)
             update(f"{temporary.stat().st_size / 1e6:.1f} MB")
-    result = BuildResult(image, squashfs, root, sort)
-    link(request.output / "root", root)
+        for name in ("root", "filesystem"):
+            store.prune(cache, name, KEPT)
+    result = BuildResult(image, squashfs, tree, sort)
+    # A fixed name for the thing that has a digest in its own.
+    replace_link(request.output / "root", tree.relative_to(request.output))
     write_manifest(request, result, kernel, version)
     return result
 
 
 def find_sort_file(request: BuildRequest) -> Path | None:
-    """Return the configured sort file if it is wanted and there."""
+    """Return the configured sort file if it is wanted and exists."""
     path = request.base / request.config.squashfs.sort
     if not request.sort or not path.is_file():
         return None
     return path
 
 
-def warn_if_stale(sort: Path, root: Path, threshold_percent: float) -> None:
-    """Say so if a sort file was made for a root that was rather different."""
-    found = staleness.check(paths_of_sort_file(sort.read_bytes()), staleness.Root(root))
+@contextmanager
+def temporary_files() -> Iterator[None]:
+    """Let compilers and other programs put temporary files where the next run removes them."""
+    before = os.environ.get("TMPDIR")
+    with scratch_folder() as folder:
+        # apt gives up its rights before it reads its configuration there.
+        folder.chmod(0o755)
+        os.environ["TMPDIR"] = str(folder)
+        try:
+            yield
+        finally:
+            del os.environ["TMPDIR"]
+            if before is not None:
+                os.environ["TMPDIR"] = before
+
+
+def find_files(request: BuildRequest) -> Overlay | None:
+    """Look through the folder that is copied over the root tree, if there is one."""
+    system = request.config.system
+    if not system.files:
+        return None
+    folder = request.base / system.files
+    if request.output.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{folder}: holds the output folder {request.output}, which would be copied too",
+            hint="name another folder with system.files or --output",
+        )
+    files = overlay.scan(folder, system.files_owner)
+    owned = [entry for entry in files.entries if entry.attributes.owner[0] != 0]
+    if owned:
+        progress.note(
+            f"bootprof: warning: {len(owned)} of {len(files.entries)} entries of {files.folder} "
+            f"belong to other users than root, as {owned[0].path} to user "
+            f"{owned[0].attributes.owner[0]}, and so will their copies"
+        )
+        progress.note(
+            'bootprof: hint: set system.files_owner to "root", or chown them to the right user'
+        )
+    return files
+
+
+def warn_if_stale(sort: Path, tree: Path, threshold_percent: float) -> None:
+    """Warn if a sort file was made for a different root tree."""
+    found = staleness.check(paths_of_sort_file(sort.read_bytes()), staleness.Root(tree))
     stale = len(found.moved) + len(found.gone)
     files = found.kept + stale
     if stale and 100 * stale / files > threshold_percent:
@@ -140,43 +193,61 @@ def warn_if_stale(sort: Path, root: Path, threshold_percent: float) -> None:
         )
 
 
-def obtain_root(request: BuildRequest, cache: Path) -> Path:
-    """Bootstrap the root file system, or find the one made before from the same settings."""
+def obtain_root(request: BuildRequest, cache: Path, files: Overlay | None) -> Path:
+    """Make the root tree, or find the one made before from the same settings and files."""
     system = request.config.system
-    files = request.base / system.files if system.files else None
-    if files is not None and not files.is_dir():
-        raise InputError(f"{files}: no such folder", hint="system.files names it")
-    log_file = cache / "root.log"
+    bootstrapped = obtain_bootstrapped(request, cache)
     udev_rules = additions.UDEV_RULES if request.config.media.quick_probes else None
-    listing = sorted((str(p.relative_to(files)), p) for p in files.rglob("*")) if files else []
 
     def make(target: Path) -> None:
-        log_file.unlink(missing_ok=True)
-        make_root(
-            system,
+        root.finish(request.config, bootstrapped, target, files=files, udev_rules=udev_rules)
+
+    with progress.step("root tree") as update:
+        digest = store.digest_of(
+            bootstrapped.name,
+            # A bootstrap done again has the same name.
+            bootstrapped.stat().st_mtime_ns,
+            (system.hostname, system.root_password, request.config.desktop),
+            (identity.REMOVED, identity.EMPTIED),
+            udev_rules,
+            files.digest() if files is not None else None,
+        )
+        tree, reused = store.obtain(cache, "root", digest, make)
+        update("unchanged, reused" if reused else "cleaned, configured")
+    return tree
+
+
+def obtain_bootstrapped(request: BuildRequest, cache: Path) -> Path:
+    """Bootstrap a system, or find the one bootstrapped before from the same packages."""
+    system = request.config.system
+    words = debian.command_of(system)
+
+    def make(target: Path) -> None:
+        debian.bootstrap(
+            words,
             target,
-            files=files,
-            udev_rules=udev_rules,
-            log_file=log_file,
+            system.mirrors,
+            env=system.install_env,
+            log_file=cache / "bootstrap.log",
             progress=update,
         )
 
-    with progress.step(f"root file system ({system.suite}, {system.arch})") as update:
-        digest = store.digest_of(system, udev_rules, *(part for entry in listing for part in entry))
-        root, reused = store.obtain(cache, "root", digest, make)
+    with progress.step(f"bootstrap of {system.suite}, {system.arch}") as update:
+        digest = store.digest_of(words, system.mirrors, sorted(system.install_env.items()))
+        tree, reused = store.obtain(cache, "bootstrap", digest, make, again=request.refresh)
         update("unchanged, reused" if reused else "bootstrapped")
-    return root
+    return tree
 
 
 def obtain_squashfs(
     request: BuildRequest,
     cache: Path,
-    root: Path,
+    tree: Path,
     sort: Path | None,
     epoch: int,
     version: tuple[int, int, int],
 ) -> Path:
-    """Pack the root file system, or find the squashfs packed before from the same."""
+    """Pack the root tree, or find the squashfs packed before from the same tree."""
     options = request.config.squashfs
     log_file = cache / "mksquashfs.log"
     complaints: list[str] = []
@@ -187,7 +258,7 @@ def obtain_squashfs(
         complaints.extend(
             make_squashfs(
                 options,
-                root,
+                tree,
                 target,
                 sort=sort,
                 epoch=epoch,
@@ -200,8 +271,8 @@ def obtain_squashfs(
     how = f"sorted by {sort}" if sort else "not sorted"
     with progress.step(f"squashfs ({options.compressor}, {how})") as update:
         # The threshold of a warning changes no image.
-        same = msgspec.structs.replace(options, stale_percent=0.0)
-        digest = store.digest_of(same, root.name, sort, epoch, version)
+        same = replace(options, stale_percent=0.0)
+        digest = store.digest_of(same, tree.name, sort, epoch, version)
         squashfs, reused = store.obtain(cache, "filesystem", digest, make, ".squashfs")
         size = f"{squashfs.stat().st_size / 1e6:.1f} MB"
         update(f"{size}, unchanged, reused" if reused else size)
@@ -231,22 +302,23 @@ def obtain_profiler(
         *(profiler.GuestModule(path) for path in additional),
     ]
 
-    def make(target: Path) -> None:
-        profiler.make_profiler(modules, recorders, kernel.release, system.arch, target, epoch=epoch)
-
     recorders = [
         obtain_recorder(recorder, system.arch, cache)
         for recorder in profiler.RECORDERS
         if system.arch in recorder.arches
     ]
+
+    def make(target: Path) -> None:
+        profiler.make_profiler(modules, recorders, kernel.release, system.arch, target, epoch=epoch)
+
     with progress.step("profiler archive"):
-        parts = [profiler.AGENT_SOURCE, *recorders, *(module.path for module in modules)]
+        parts = [*recorders, *(module.path for module in modules)]
         digest = store.digest_of(modules, epoch, *parts)
         return store.obtain(cache, "profiler", digest, make, ".cpio")[0]
 
 
 def obtain_recorder(recorder: profiler.Recorder, arch: str, cache: Path) -> Path:
-    """Compile a program that records, or find what was compiled before from the same sources."""
+    """Compile a recorder, or find the one compiled before from the same sources."""
     sources = sorted(
         path
         for path in recorder.sources.iterdir()
@@ -257,7 +329,7 @@ def obtain_recorder(recorder: profiler.Recorder, arch: str, cache: Path) -> Path
         profiler.make_recorder(recorder, arch, target, cache / f"{recorder.name}.log")
 
     with progress.step(recorder.name) as update:
-        digest = store.digest_of(arch, *sources)
+        digest = store.digest_of(arch, *sources, *COMMON)
         folder, reused = store.obtain(cache, recorder.name, digest, make)
         update("unchanged, reused" if reused else "compiled")
     return folder / recorder.name
@@ -269,14 +341,14 @@ def obtain_additions(cache: Path, arch: str, epoch: int) -> Path:
     def make(target: Path) -> None:
         additions.make_additions(target, arch, epoch=epoch)
 
-    digest = store.digest_of(*additions.ADDITIONS, *additions.PROGRAMS, arch, epoch)
+    digest = store.digest_of(*additions.ADDITIONS, *additions.PROGRAMS, *COMMON, arch, epoch)
     return store.obtain(cache, "additions", digest, make, ".cpio")[0]
 
 
 def obtain_readahead(
     request: ReadaheadRequest, cache: Path, squashfs: Path, arch: str, epoch: int
 ) -> Path:
-    """Make the readahead list for a squashfs, and the initrd archive that acts on it."""
+    """Make the readahead list of a squashfs, and the initrd archive that reads it ahead."""
 
     def make(target: Path) -> None:
         make_archive(content, arch, target, epoch=epoch)
@@ -284,12 +356,12 @@ def obtain_readahead(
     with progress.step(f"readahead list for {request.drive.title}") as update:
         content = make_list(request, squashfs)
         update(f"{sum(not line.startswith(b'#') for line in content.splitlines())} ranges")
-        digest = store.digest_of(content, PROGRAM, *FILES, arch, epoch)
+        digest = store.digest_of(content, PROGRAM, *FILES, *COMMON, arch, epoch)
         return store.obtain(cache, "readahead", digest, make, ".cpio")[0]
 
 
 def obtain_initrd(config: Initrd, cache: Path, kernel: Kernel) -> Path:
-    """Pack the initrd again, or give it as it is a file name that fits every boot loader."""
+    """Recompress the initrd, or copy it under a name that every boot loader accepts."""
 
     def make(target: Path) -> None:
         if keep:
@@ -298,10 +370,8 @@ def obtain_initrd(config: Initrd, cache: Path, kernel: Kernel) -> Path:
             content, name = kernel.initrd.read_bytes(), str(kernel.initrd)
             target.write_bytes(repack.repack(content, name, config.leave_out, config.keep))
 
-    options = kernel.image.with_name(f"config-{kernel.release}")
-    able = options.is_file() and "CONFIG_RD_ZSTD=y" in options.read_text()
-    keep = config.compressor == "keep" or not able
-    with progress.step("initrd, as it is" if keep else "initrd, packed again") as update:
+    keep = config.compressor == "keep" or "CONFIG_RD_ZSTD=y" not in kernel.options
+    with progress.step("initrd, unchanged" if keep else "initrd, recompressed") as update:
         digest = store.digest_of(kernel.initrd, config, keep, Path(repack.__file__))
         path, _ = store.obtain(cache, "initrd", digest, make, ".img")
         before, after = kernel.initrd.stat().st_size, path.stat().st_size
@@ -309,15 +379,10 @@ def obtain_initrd(config: Initrd, cache: Path, kernel: Kernel) -> Path:
     return path
 
 
-def link(name: Path, target: Path) -> None:
-    """Let a symbolic link with a fixed name point to a thing with a digest in its name."""
-    replace_link(name, target.relative_to(name.parent))
-
-
 def write_manifest(
     request: BuildRequest, result: BuildResult, kernel: Kernel, version: tuple[int, int, int]
 ) -> None:
-    """Write what an image was made from, beside it, as JSON."""
+    """Write what an image was made from, as JSON beside it."""
     sort = result.sort
     manifest = {
         "image": result.image.name,
@@ -330,6 +395,7 @@ def write_manifest(
         "sort": str(sort) if sort else None,
         "sort_sha256": file_digest(sort) if sort else None,
         "mksquashfs": ".".join(str(number) for number in version),
+        "packages": root.packages(result.root),
         "profiling": request.profiling,
         "readahead": request.readahead.source if request.readahead else None,
     }

@@ -1,212 +1,263 @@
-"""The configuration of a live image: ``config/live.cfg``, a TOML file.
+"""The configuration of a live image: every key with its type, default, meaning and check.
 
-Three layers, the later one wins: ``live.cfg``, ``settings.cfg`` beside it if there is one, and
-``--define KEY=VALUE`` on the command line.
+This is the one table of the keys: the checks, the errors, ``bootprof config`` and the
+documentation's table are made from it. How a configuration is read is in
+:mod:`bootprof.builder.layers`.
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
-import msgspec
+from bootprof.builder import bootmenu
 
-from bootprof.errors import InputError
+T = TypeVar("T")
+Check = Callable[[Any], None]
+
+LONGEST_TIMEOUT_SECONDS = 86400
+SUITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~/-]*")
+COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-class System(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``[system]``: the root file system.
+def key(default: T, meaning: str, check: Check | None = None) -> T:
+    """Describe a key.
 
-    Attributes:
-        suite: Debian suite to bootstrap from.
-        arch: Debian architecture of the image.
-        packages: Packages on top of the minimal base system.
-        components: Archive components.
-        mirrors: Archive addresses, or empty for those that mmdebstrap knows.
-        hostname: Name of the booted system.
-        root_password: Password of root, or empty for a locked account.
-        files: Folder whose content is copied over the finished root, or empty.
-        install_env: Variables that package scripts and hooks see.
-        additional_modules: Kernel modules (.ko) that the profiler archive loads in the initrd.
+    Args:
+        default: Its default.
+        meaning: What it does, for people.
+        check: Raises a ValueError, which says what is allowed, for a value that cannot work.
     """
-
-    suite: str = "bookworm"
-    arch: Literal["amd64", "i386"] = "amd64"
-    packages: tuple[str, ...] = ()
-    components: tuple[str, ...] = ("main",)
-    mirrors: tuple[str, ...] = ()
-    hostname: str = "live"
-    root_password: str = ""
-    files: str = ""
-    install_env: dict[str, str] = {}
-    additional_modules: tuple[str, ...] = ()
+    metadata = {"meaning": meaning, "check": check}
+    # A dictionary cannot be a default as it is, since all objects would share it.
+    made: Any = (
+        field(default_factory=default.copy, metadata=metadata)
+        if isinstance(default, dict)
+        else field(default=default, metadata=metadata)
+    )
+    given: T = made
+    return given
 
 
-class Squashfs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``[squashfs]``: how the root file system is packed.
+def matches(pattern: re.Pattern[str], what: str, most: int = 255) -> Check:
+    """Return a check that a text, or each text of a list, matches a pattern."""
 
-    Attributes:
-        compressor: As mksquashfs names it.
-        block_size: Data block size in bytes, a power of two from 4 KiB to 1 MiB.
-        options: Further words for mksquashfs.
-        sort: Sort file, used if it is there; relative to the folder of ``live.cfg``.
-        separate_fragments: Let the tails of the sort file's files share fragment blocks with each
-            other only.
-        stale_percent: Warn if more of the sort file's files are not in the root.
-        exclude: Wildcards of paths to leave out of the squashfs.
-    """
+    def check(value: str | tuple[str, ...]) -> None:
+        for text in (value,) if isinstance(value, str) else value:
+            if not pattern.fullmatch(text) or len(text) > most:
+                raise ValueError(f"expected {what}, found {text!r:.60}")
 
-    compressor: Literal["gzip", "lzma", "lzo", "lz4", "xz", "zstd"] = "zstd"
-    block_size: int = 131072
-    options: tuple[str, ...] = ()
-    sort: str = "distrib.sort"
-    separate_fragments: bool = False
-    stale_percent: float = 5.0
-    exclude: tuple[str, ...] = ("boot/vmlinuz-*", "boot/initrd.img-*", "boot/System.map-*")
+    return check
 
 
-class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``[media]``: the medium and its boot menu.
+def within(least: float, most: float) -> Check:
+    """Return a check that a number lies between two others."""
 
-    Attributes:
-        title: Title of the entry in the boot menu.
-        label: Volume identifier of the ISO image (32 characters at most).
-        boot_options: Kernel command line.
-        timeout: Seconds that the menu waits.
-        quick_probes: Whether the system is kept from looking at the medium's far end.
-        reading_order: Whether the files of the ISO lie in the order in which a boot reads them.
-        outer_edge: Whether kernel and initrd lie behind the squashfs, near the outer edge of a
-            disc, where it is read faster.
-    """
+    def check(value: float) -> None:
+        if not least <= value <= most:
+            raise ValueError(f"expected a number from {least:g} to {most:g}, found {value!r:.40}")
 
-    title: str = "Live system"
-    label: str = "LIVE"
-    boot_options: str = "boot=live quiet console=tty0 console=ttyS0"
-    timeout: int = 0
-    quick_probes: bool = True
-    reading_order: bool = True
-    outer_edge: bool = False
+    return check
 
 
-class Initrd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``[initrd]``: the initrd that the root's own tools have made, packed again.
-
-    Attributes:
-        compressor: ``zstd`` to compress it well, ``keep`` to leave it as it is.
-        leave_out: Folders of drivers or drivers to leave out, as ``drivers/net``.
-        keep: Those of them that stay, as ``drivers/scsi/sd_mod``.
-    """
-
-    compressor: Literal["zstd", "keep"] = "zstd"
-    leave_out: tuple[str, ...] = ()
-    keep: tuple[str, ...] = ()
+def check_block_size(value: int) -> None:
+    """Check a block size of squashfs."""
+    if not 4096 <= value <= 1 << 20 or value & (value - 1):
+        raise ValueError(f"expected a power of two from 4096 to 1048576, found {value!r:.40}")
 
 
-class Readahead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``[readahead]``: what the image reads ahead while it boots.
-
-    Attributes:
-        bootlog: Bootlog of what to read ahead, beside the configuration; empty for no readahead.
-        what: All that a boot wants, or the tables alone, which takes no bootlog.
-        drive: Drive that the gaps between are weighed for.
-    """
-
-    bootlog: str = ""
-    what: Literal["all", "tables"] = "all"
-    drive: str = "cd-24x"
+def check_name(value: str) -> None:
+    """Check the base name of an image, which must leave room for ``.iso`` and a prefix."""
+    if value in ("", ".", "..") or "/" in value or not value.isprintable():
+        raise ValueError(f"expected a file name without folders, found {value!r:.60}")
+    if len(value.encode()) > 200:
+        raise ValueError("expected at most 200 bytes")
 
 
-class LiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A whole configuration, and the file that it came from."""
+def check_arguments(value: tuple[str, ...]) -> None:
+    """Check texts that a program takes where an option could stand."""
+    for text in value:
+        if not text.strip() or text.startswith("-") or not text.isprintable():
+            raise ValueError(f"expected text that does not begin with '-', found {text!r:.60}")
 
-    name: str
+
+def check_packages(value: tuple[str, ...]) -> None:
+    """Check names of packages, which are joined by commas."""
+    check_arguments(value)
+    for text in value:
+        if not text.startswith(("?", "~")) and re.search(r"[\s,]", text):
+            raise ValueError(f"expected one package an entry, found {text!r:.60}")
+
+
+def check_password(value: str) -> None:
+    """Check a password: what a terminal can send as one line."""
+    if not value.isprintable():
+        raise ValueError("expected printable characters")
+
+
+def check_user(value: str) -> None:
+    """Check the name of a user, or an empty one."""
+    if value and not USER.fullmatch(value):
+        raise ValueError(f"expected the name of a user, found {value!r:.60}")
+
+
+def check_session(value: str) -> None:
+    """Check the name of a session, or an empty one."""
+    if value and not SESSION.fullmatch(value):
+        raise ValueError(f"expected the name of a session, found {value!r:.60}")
+
+
+def check_variables(value: Mapping[str, str]) -> None:
+    """Check names of environment variables."""
+    for name in value:
+        if not VARIABLE.fullmatch(name):
+            raise ValueError(f"expected the name of a variable, found {name!r:.60}")
+
+
+@dataclass(frozen=True)
+class System:
+    """``[system]``: the root tree."""
+
+    suite: str = key("bookworm", "Debian suite to bootstrap", matches(SUITE, "the name of a suite"))
+    arch: Literal["amd64", "i386"] = key("amd64", "Debian architecture of the image")
+    packages: tuple[str, ...] = key(
+        (),
+        "packages on top of the minimal base system; a kernel and `live-boot` are needed",
+        check_packages,
+    )
+    components: tuple[str, ...] = key(
+        ("main",), "archive components", matches(COMPONENT, "the name of a component")
+    )
+    mirrors: tuple[str, ...] = key(
+        (), "archive addresses; by default those that mmdebstrap knows", check_arguments
+    )
+    hostname: str = key("live", "host name", matches(HOST_NAME, "a host name", 64))
+    root_password: str = key("", "password of root; empty for a locked account", check_password)
+    files: str = key("", "folder that is copied over the cleaned root tree")
+    files_owner: Literal["source", "root"] = key(
+        "source", "owner of these copies: that of each source, or `root`"
+    )
+    install_env: Mapping[str, str] = key({}, "variables that package scripts see", check_variables)
+    additional_modules: tuple[str, ...] = key(
+        (),
+        "kernel modules (.ko) that the profiler archive loads in the initrd; they must be built "
+        "for the image's kernel",
+    )
+
+
+@dataclass(frozen=True)
+class Desktop:
+    """``[desktop]``: the display manager (lightdm, gdm3, sddm)."""
+
+    autologin: str = key("", "user who is logged in at boot", check_user)
+    preselect: str = key("", "user whom the login screen proposes", check_user)
+    session: str = key("", "session of these users, as `xfce`", check_session)
+
+
+@dataclass(frozen=True)
+class Squashfs:
+    """``[squashfs]``: how the root tree is packed."""
+
+    compressor: Literal["gzip", "lzma", "lzo", "lz4", "xz", "zstd"] = key(
+        "zstd", "compressor, as mksquashfs names it"
+    )
+    block_size: int = key(
+        131072, "bytes of a block: a power of two from 4096 to 1048576", check_block_size
+    )
+    options: tuple[str, ...] = key((), "further arguments for mksquashfs")
+    sort: str = key("distrib.sort", "sort file, used if it exists")
+    separate_fragments: bool = key(
+        False,
+        "let the tails of the sort file's files share fragment blocks with each other only; for "
+        "a sort file with the files at the end",
+    )
+    stale_percent: float = key(
+        5.0,
+        "warn if a larger share of the sort file's files is missing from the root tree",
+        within(0, 100),
+    )
+    exclude: tuple[str, ...] = key(
+        ("boot/vmlinuz-*", "boot/initrd.img-*", "boot/System.map-*"),
+        "wildcards left out of the squashfs: the medium has its own copy",
+    )
+
+
+@dataclass(frozen=True)
+class Initrd:
+    """``[initrd]``: the initrd that the root's own tools have made, recompressed."""
+
+    compressor: Literal["zstd", "keep"] = key(
+        "zstd", "recompress the initrd with zstd (level 19) if the kernel reads that, or `keep` it"
+    )
+    leave_out: tuple[str, ...] = key(
+        (),
+        "folders of drivers, as `drivers/net`, or drivers, as `drivers/block/rbd`, that finding "
+        "the root does not need: left out of the initrd unless another module needs them, and "
+        "loaded from the root",
+    )
+    keep: tuple[str, ...] = key((), "those of them that stay, as `drivers/scsi/sd_mod`")
+
+
+@dataclass(frozen=True)
+class Media:
+    """``[media]``: the medium and its boot menu."""
+
+    title: str = key("Live system", "title in the boot menu", bootmenu.check_title)
+    label: str = key("LIVE", "volume identifier, by which GRUB finds it", bootmenu.check_label)
+    boot_options: str = key(
+        "boot=live quiet console=tty0 console=ttyS0",
+        "kernel command line",
+        bootmenu.check_boot_options,
+    )
+    timeout: int = key(
+        0, "seconds that the menu waits; -1 for no limit", within(-1, LONGEST_TIMEOUT_SECONDS)
+    )
+    quick_probes: bool = key(
+        True,
+        "keep udev and live-boot from looking for RAID members, ZFS and partition tables at the "
+        "medium's far end",
+    )
+    reading_order: bool = key(
+        True, "place the files of the ISO in the order in which a boot reads them"
+    )
+    outer_edge: bool = key(
+        False,
+        "place kernel and initrd behind the squashfs, near the outer edge of a disc, where it is "
+        "read faster; for CDs and DVDs",
+    )
+
+
+@dataclass(frozen=True)
+class Readahead:
+    """``[readahead]``: what the image reads ahead while it boots."""
+
+    bootlog: str = key(
+        "",
+        "bootlog of what to read ahead; `--readahead` and `--no-readahead` override it",
+    )
+    what: Literal["all", "tables"] = key(
+        "all", "`tables` reads only the tables ahead, before the mount; that takes no bootlog"
+    )
+    drive: str = key(
+        "cd-24x", "drive that the gaps between are weighed for; `--readahead-drive` overrides it"
+    )
+
+
+@dataclass(frozen=True)
+class LiveConfig:
+    """A whole configuration."""
+
+    name: str = key("", "base name of the image", check_name)
     system: System = System()
+    desktop: Desktop = Desktop()
     squashfs: Squashfs = Squashfs()
     initrd: Initrd = Initrd()
     media: Media = Media()
     readahead: Readahead = Readahead()
-
-
-def load_config(path: Path, defines: Sequence[str] = ()) -> LiveConfig:
-    """Read a configuration with its settings file and command-line overrides.
-
-    Args:
-        path: ``live.cfg``; ``settings.cfg`` is looked for beside it.
-        defines: ``section.key=value``, the value in TOML or else a plain string.
-
-    Raises:
-        InputError: A file is missing or not TOML, a key is unknown, or a value has a wrong type.
-    """
-    merged = read_toml(path)
-    settings = path.parent / "settings.cfg"
-    if settings.exists():
-        merge(merged, read_toml(settings))
-    for definition in defines:
-        merge(merged, parse_define(definition))
-    try:
-        config = msgspec.convert(merged, LiveConfig)
-    except msgspec.ValidationError as error:
-        raise InputError(f"{path}: {error}", hint="docs/commands/build.md lists the keys") from None
-    check_values(path, config)
-    return config
-
-
-def check_values(path: Path, config: LiveConfig) -> None:
-    """Reject values that have the right type but cannot work."""
-    block_size = config.squashfs.block_size
-    if not 4096 <= block_size <= 1 << 20 or block_size & (block_size - 1):
-        raise InputError(
-            f"{path}: squashfs.block_size is {block_size}",
-            hint="take a power of two from 4096 to 1048576",
-        )
-    if len(config.media.label.encode()) > 32 or not config.media.label:
-        raise InputError(f"{path}: media.label must have 1 to 32 characters")
-    if config.initrd.compressor == "keep" and config.initrd.leave_out:
-        raise InputError(f'{path}: initrd.leave_out needs initrd.compressor to be "zstd"')
-    if config.media.outer_edge and not config.media.reading_order:
-        raise InputError(f"{path}: media.outer_edge needs media.reading_order")
-    if not config.name or "/" in config.name:
-        raise InputError(f"{path}: name must be a file name, and is {config.name!r}")
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read one TOML file."""
-    try:
-        with path.open("rb") as stream:
-            return tomllib.load(stream)
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such configuration", hint="name one with --config FILE"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not TOML: {error}") from None
-
-
-def parse_define(definition: str) -> dict[str, Any]:
-    """Turn ``a.b=value`` into ``{"a": {"b": value}}``."""
-    key, equals, text = definition.partition("=")
-    words = key.strip().split(".")
-    if not equals or not all(words):
-        raise InputError(
-            f"--define {definition}: not of the form KEY=VALUE",
-            hint="for example --define system.arch=i386",
-        )
-    try:
-        value: Any = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    for word in reversed(words):
-        value = {word: value}
-    assert isinstance(value, dict)
-    return value
-
-
-def merge(base: dict[str, Any], over: dict[str, Any]) -> None:
-    """Lay one nested dictionary over another, in place."""
-    for key, value in over.items():
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
-            merge(base[key], value)
-        else:
-            base[key] = value

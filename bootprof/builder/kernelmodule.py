@@ -7,15 +7,15 @@ small chroot of it, which is made once and kept.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bootprof.builder import store
+from bootprof.builder.roottree import open_tree
+from bootprof.builder.sources import debian
 from bootprof.errors import ToolError, UnsupportedError
-from bootprof.process import ISOLATED, program, run
+from bootprof.process import ISOLATED, run
 
 SOURCES = Path(__file__).parents[2] / "kmod"
 # Debian's name of the kernel flavour for each architecture that the module is built for.
@@ -124,20 +124,11 @@ def build_chroot(
         tell: Called with what is being done.
     """
     log_file = cache / f"build-chroot-{suite}.log"
-    words = [
-        *ISOLATED,
-        program("mmdebstrap"),
-        "--variant=minbase",
-        f"--architectures={architecture}",
-        f"--include=gcc,make,sparse,linux-headers-{headers}",
-        # The archive's copy of a moving suite can be older than its Release file allows.
-        *(['--aptopt=Acquire::Check-Valid-Until "false"'] if suite == "sid" else []),
-        suite,
-    ]
+    packages = ["gcc", "make", "sparse", f"linux-headers-{headers}"]
+    words = debian.command(suite, architecture, packages)
 
     def make(target: Path) -> None:
-        log_file.unlink(missing_ok=True)
-        run([*words, target, *mirrors], log_file=log_file, progress=tell)
+        debian.bootstrap(words, target, mirrors, log_file=log_file, progress=tell)
 
     tell("build chroot")
     return store.obtain(cache, f"build-{suite}-{headers}", store.digest_of(words, *mirrors), make)[
@@ -157,11 +148,14 @@ def compile_module(
 ) -> None:
     """Compile the module in a chroot, W=1 and warnings being errors; sparse checks it too."""
     log_file.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bootprof-", dir=chroot / "tmp") as name:
-        folder = Path(name)
+    inside = "/tmp/bootprof"
+    with open_tree(chroot) as tree:
+        # What a killed run has left.
+        tree.remove(inside)
         for source in sources:
-            shutil.copy(source, folder)
-        inside = f"/{folder.relative_to(chroot)}"
+            tree.write_file(f"{inside}/{source.name}", source.read_bytes())
+        folder = tree.locate(inside)
+    try:
         run(
             [
                 # From 7.1 on, objtool wants to see /proc.
@@ -174,3 +168,6 @@ def compile_module(
         target.mkdir()
         # Debug information is nine tenths of it, and the archive that it goes into is in memory.
         run(["strip", "--strip-debug", "-o", target / "bootprof.ko", folder / "bootprof.ko"])
+    finally:
+        with open_tree(chroot) as tree:
+            tree.remove(inside)

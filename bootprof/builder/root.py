@@ -1,125 +1,151 @@
-"""The root file system of a live image, bootstrapped from Debian packages."""
+"""The root tree of a live image: a bootstrapped one, cleaned and configured.
+
+It is made in two stages that are cached apart. The bootstrap takes minutes and depends on packages
+and archive alone; the rest works on a copy of it and takes seconds.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import hashlib
 import os
-import shutil
-from collections.abc import Callable
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootprof.builder.config import System
-from bootprof.errors import InputError
-from bootprof.process import ISOLATED, program, run
+from bootprof.builder import desktop, identity, overlay
+from bootprof.builder.config import LiveConfig, System
+from bootprof.builder.overlay import Overlay
+from bootprof.builder.roottree import RootTree, open_tree
+from bootprof.errors import InputError, UnsupportedError
+from bootprof.process import run
 
-# What a build leaves behind that belongs to the build host or to one machine only.
-LEFTOVERS = (
-    "etc/fstab",
-    "etc/mtab",
-    "etc/resolv.conf",
-    "etc/ssh/ssh_host_*",
-    "etc/udev/rules.d/70-persistent-*",
-    "root/.bash_history",
-    "var/cache/apt/*.bin",
-    "var/cache/ldconfig/aux-cache",
-    "var/lib/apt/lists/*_*",
-    "var/lib/dbus/machine-id",
-    "var/log/*.log",
-    "var/log/apt/*",
-)
+UDEV_RULES_FOLDER = "usr/lib/udev/rules.d"
+DPKG_STATUS = "var/lib/dpkg/status"
+DAY_SECONDS = 86400
+# The release becomes a part of file names and of the names of packages.
+RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~_-]*")
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """The kernel of a root file system.
+    """The kernel of a root tree.
 
     Attributes:
-        release: As ``uname -r`` says it.
-        image: Path of the kernel on the build host.
-        initrd: Path of its initial ramdisk on the build host.
+        release: As ``uname -r`` prints it.
+        image: Path of the kernel on the build host, free of links.
+        initrd: Path of its initial ramdisk on the build host, free of links.
+        options: Its build configuration (``CONFIG_… =y`` lines), or an empty string.
     """
 
     release: str
     image: Path
     initrd: Path
+    options: str = ""
 
 
-def make_root(
-    system: System,
+def finish(
+    config: LiveConfig,
+    bootstrapped: Path,
     target: Path,
     *,
-    files: Path | None,
+    files: Overlay | None,
     udev_rules: Path | None,
-    log_file: Path,
-    progress: Callable[[str], None],
 ) -> None:
-    """Bootstrap a root file system and clean it, then copy the user's files over it.
+    """Make the root tree of an image from a bootstrapped one.
 
     Args:
-        system: What to install.
+        config: Host name, password and desktop.
+        bootstrapped: The bootstrapped tree, which is not changed.
         target: Folder to make; it is whole only when this function has returned.
-        files: Folder whose content is copied over the root, after the cleaning, so that what it
-            brings is never cleaned away.
-        udev_rules: File of udev rules to add, if any.
-        log_file: Where mmdebstrap's words go.
-        progress: Called with the last of these words.
+        files: What is copied over the tree, after the cleaning, so that nothing of it is cleaned
+            away.
+        udev_rules: File of udev rules to add, or None.
     """
-    run(
-        [
-            *ISOLATED,
-            program("mmdebstrap"),
-            "--variant=minbase",
-            f"--architectures={system.arch}",
-            f"--components={','.join(system.components)}",
-            f"--include={','.join(sorted(system.packages))}",
-            # The archive's copy of a moving suite can be older than its Release file allows.
-            *(['--aptopt=Acquire::Check-Valid-Until "false"'] if system.suite == "sid" else []),
-            system.suite,
-            target,
-            *system.mirrors,
-        ],
-        env=system.install_env,
-        log_file=log_file,
-        progress=progress,
-    )
-    clean(target)
-    configure(system, target)
-    if udev_rules is not None:
-        shutil.copy(udev_rules, target / "usr/lib/udev/rules.d")
-    if files is not None:
-        shutil.copytree(files, target, symlinks=True, dirs_exist_ok=True)
+    # Shares the content where the file system can (btrfs, XFS), and copies it elsewhere.
+    run(["cp", "--archive", "--reflink=auto", "--no-target-directory", bootstrapped, target])
+    times = bootstrapped.stat()
+    with open_tree(target) as tree:
+        identity.clean(tree)
+        configure(config.system, tree, int(times.st_mtime))
+        desktop.configure(config.desktop, tree)
+        if udev_rules is not None:
+            tree.write_file(f"{UDEV_RULES_FOLDER}/{udev_rules.name}", udev_rules.read_bytes())
+        if files is not None:
+            overlay.apply(files, tree)
+    # An image's time is that of its bootstrap, however often the rest is done again.
+    os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def clean(root: Path) -> None:
-    """Remove what belongs to the build host from a root file system."""
-    for pattern in LEFTOVERS:
-        for path in root.glob(pattern):
-            if not path.is_dir() or path.is_symlink():
-                path.unlink()
-    # An empty file, and not a missing one: systemd then makes an identity on each boot.
-    (root / "etc/machine-id").write_bytes(b"")
+def configure(system: System, tree: RootTree, epoch: int) -> None:
+    """Write the host name, and the password of root if there is one.
 
-
-def configure(system: System, root: Path) -> None:
-    """Write the host name, and the password of root if there is one."""
-    (root / "etc/hostname").write_text(f"{system.hostname}\n")
-    (root / "etc/hosts").write_text(f"127.0.0.1\tlocalhost\n127.0.1.1\t{system.hostname}\n")
+    Args:
+        system: Which.
+        tree: Root tree.
+        epoch: When the password was changed, in seconds since 1970.
+    """
+    tree.write_file("etc/hostname", f"{system.hostname}\n".encode())
+    hosts = f"127.0.0.1\tlocalhost\n127.0.1.1\t{system.hostname}\n"
+    tree.write_file("etc/hosts", hosts.encode())
     if system.root_password:
-        run(["chroot", root, "chpasswd"], stdin=f"root:{system.root_password}\n".encode())
+        set_root_password(tree, system.root_password, epoch)
+
+
+def set_root_password(tree: RootTree, password: str, epoch: int) -> None:
+    """Set the password of root in etc/shadow, without running a program of the tree.
+
+    The salt comes from the password, so that the same configuration gives the same bytes.
+
+    Raises:
+        InputError: The tree has no entry for root.
+        UnsupportedError: This machine has no libcrypt.
+    """
+    lines = tree.read_file("etc/shadow").split(b"\n") if tree.is_file("etc/shadow") else []
+    for number, line in enumerate(lines):
+        fields = line.split(b":")
+        if fields[0] == b"root" and len(fields) == 9:
+            fields[1] = hashed(password)
+            fields[2] = str(epoch // DAY_SECONDS).encode()
+            lines[number] = b":".join(fields)
+            tree.rewrite_file("etc/shadow", b"\n".join(lines))
+            return
+    raise tree.error("etc/shadow", "no entry for root, whose password system.root_password sets")
+
+
+def hashed(password: str) -> bytes:
+    """Return the SHA-512 hash of a password as crypt(5) describes it."""
+    try:
+        library = ctypes.CDLL("libcrypt.so.1")
+    except OSError:
+        raise UnsupportedError(
+            "system.root_password needs libcrypt", hint="apt-get install libcrypt1"
+        ) from None
+    library.crypt.restype = ctypes.c_char_p
+    salt = hashlib.sha256(b"bootprof\0" + password.encode()).hexdigest()[:16]
+    result = library.crypt(password.encode(), f"$6${salt}$".encode())
+    if not result or not bytes(result).startswith(b"$6$"):
+        raise UnsupportedError("libcrypt cannot hash a password with SHA-512")
+    return bytes(result)
 
 
 def find_kernel(root: Path) -> Kernel:
-    """Find the kernel of a root file system: the newest one that has an initrd.
+    """Find the kernel of a root tree: the newest one that has an initrd.
 
     Raises:
         InputError: There is none.
     """
     found = []
-    for image in root.glob("boot/vmlinuz-*"):
-        release = image.name.removeprefix("vmlinuz-")
-        initrd = root / "boot" / f"initrd.img-{release}"
-        if initrd.is_file():
-            found.append(Kernel(release, image, initrd))
+    with open_tree(root) as tree:
+        for image in tree.glob("boot/vmlinuz-*"):
+            release = image.removeprefix("boot/vmlinuz-")
+            initrd, options = f"boot/initrd.img-{release}", f"boot/config-{release}"
+            if RELEASE.fullmatch(release) and tree.is_file(image) and tree.is_file(initrd):
+                text = tree.read_file(options) if tree.is_file(options) else b""
+                kernel = Kernel(
+                    release, tree.locate(image), tree.locate(initrd), text.decode(errors="replace")
+                )
+                found.append(kernel)
     if not found:
         raise InputError(
             f"{root}: no kernel with an initrd in /boot",
@@ -128,16 +154,45 @@ def find_kernel(root: Path) -> Kernel:
     return max(found, key=lambda kernel: version_key(kernel.release))
 
 
+def packages(root: Path) -> dict[str, str]:
+    """Return the version of each package that is installed in a root tree, by its name.
+
+    Format: deb822(5), dpkg's status file; a package of another architecture has its own name.
+    """
+    found = {}
+    with open_tree(root) as tree:
+        status = tree.read_file(DPKG_STATUS) if tree.is_file(DPKG_STATUS) else b""
+    for paragraph in status.decode(errors="replace").split("\n\n"):
+        # A line that goes on begins with a space.
+        lines = (line.partition(": ") for line in paragraph.splitlines() if line[:1] != " ")
+        fields = {name: value for name, _, value in lines}
+        if fields.get("Status", "").endswith(" installed") and "Package" in fields:
+            found[f"{fields['Package']}:{fields.get('Architecture', '')}"] = fields.get(
+                "Version", ""
+            )
+    return dict(sorted(found.items()))
+
+
 def version_key(release: str) -> list[tuple[int, str]]:
     """Return a key that sorts kernel releases by version: 6.1.0-10 after 6.1.0-9."""
     words = release.replace("-", ".").replace("+", ".").split(".")
-    return [(int(word), "") if word.isdigit() else (-1, word) for word in words]
+    return [(int(word), "") if word.isdecimal() else (-1, word) for word in words]
 
 
 def source_date_epoch(root: Path) -> int:
     """Return the time (seconds since 1970) that everything in an image carries at the latest.
 
     SOURCE_DATE_EPOCH of the reproducible-builds specification, or else the time at which the
-    root file system was made, so that a second build from the same root gives the same bytes.
+    root tree was bootstrapped, so that a second build from the same tree gives the same bytes.
+
+    Raises:
+        InputError: SOURCE_DATE_EPOCH is not a number of seconds.
     """
-    return int(os.environ.get("SOURCE_DATE_EPOCH") or root.stat().st_mtime)
+    configured = os.environ.get("SOURCE_DATE_EPOCH")
+    if not configured:
+        return int(root.stat().st_mtime)
+    if not (configured.isascii() and configured.isdigit() and len(configured) <= 10):
+        raise InputError(
+            f"SOURCE_DATE_EPOCH is {configured!r:.60}", hint="give seconds since 1970, as digits"
+        )
+    return int(configured)

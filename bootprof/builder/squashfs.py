@@ -1,14 +1,14 @@
-"""Packing a root file system with mksquashfs."""
+"""Packing a root tree with mksquashfs."""
 
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from bootprof.builder.config import Squashfs
 from bootprof.errors import ToolError
+from bootprof.files import scratch_folder
 from bootprof.process import run
 from optimizer.formats.sortfile import fragment_action, paths_of_sort_file
 
@@ -29,7 +29,7 @@ def mksquashfs_version() -> tuple[int, int, int]:
         rb"mksquashfs version (\d+)\.(\d+)(?:\.(\d+))?", run(["mksquashfs", "-version"])
     )
     if found is None:
-        raise ToolError("mksquashfs -version: prints no version that can be understood")
+        raise ToolError("mksquashfs -version: prints no known version number")
     version = (int(found[1]), int(found[2]), int(found[3] or 0))
     if (4, 7, 0) <= version < (4, 7, 5):
         raise ToolError(
@@ -49,21 +49,21 @@ def make_squashfs(
     log_file: Path,
     progress: Callable[[str], None],
 ) -> list[str]:
-    """Pack a root file system.
+    """Pack a root tree.
 
     Args:
         options: Compressor, block size and the rest.
-        root: Root file system.
+        root: Root tree.
         target: Image to write.
         sort: Sort file (path and priority a line, paths relative to the root), or None.
         epoch: Newest time stamp in the image (seconds since 1970).
-        log_file: Where the words of mksquashfs go.
-        progress: Called with the last of these words.
+        log_file: Where the output of mksquashfs goes.
+        progress: Called with the last line of that output.
 
     Returns:
         The complaints of mksquashfs about entries of the sort file, which it leaves out.
     """
-    words: list[str | Path] = [
+    arguments: list[str | Path] = [
         "mksquashfs",
         root,
         target,
@@ -75,17 +75,17 @@ def make_squashfs(
         str(options.block_size),
         *options.options,
     ]
-    with tempfile.NamedTemporaryFile(prefix="bootprof-", suffix=".action") as action:
+    with scratch_folder() as folder:
         if sort is not None:
-            words += ["-sort", sort]
+            arguments += ["-sort", sort]
             if options.separate_fragments:
-                action.write(fragment_action(paths_of_sort_file(sort.read_bytes())))
-                action.flush()
-                words += ["-action-file", action.name]
+                actions = folder / "actions"
+                actions.write_bytes(fragment_action(paths_of_sort_file(sort.read_bytes())))
+                arguments += ["-action-file", actions]
         if options.exclude:
-            words += ["-wildcards", "-e", *options.exclude]
+            arguments += ["-wildcards", "-e", *options.exclude]
         run(
-            words,
+            arguments,
             env={"SOURCE_DATE_EPOCH": str(epoch)},
             log_file=log_file,
             progress=progress,

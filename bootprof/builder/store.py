@@ -1,19 +1,22 @@
-"""Built things on disk, found again by the digest of what they were built from.
+"""Built files and folders, found again by the digest of what they were built from.
 
-A thing is made under a temporary name and renamed when it is whole, so what carries its final
-name is never half-written, whatever interrupted the run that made it.
+Each is made under a temporary name and renamed when it is complete, so that nothing under a final
+name is ever half-written, whatever interrupted the run that made it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
+import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bootprof import progress
-from bootprof.files import remove_leftovers, replacing
+from bootprof.files import held_by_children, remove, remove_leftovers, replacing
 
 
 def digest_of(*parts: object) -> str:
@@ -33,10 +36,10 @@ def digest_of(*parts: object) -> str:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process, so that two builds do not meet in it.
+    """Lock a folder for this process and its children, so that one build at a time works in it.
 
-    Waits for another process that holds it, and says so. Things that an interrupted run left
-    half-made are removed.
+    Waits for another process that holds it, and says so. What an interrupted run left unfinished
+    is removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
@@ -46,13 +49,20 @@ def locked(folder: Path) -> Iterator[None]:
             with progress.step(f"waiting for another bootprof that is at work in {folder}"):
                 fcntl.flock(lock, fcntl.LOCK_EX)
         remove_leftovers(folder)
-        yield
+        with held_by_children(lock.fileno()):
+            yield
 
 
 def obtain(
-    folder: Path, name: str, digest: str, make: Callable[[Path], None], suffix: str = ""
+    folder: Path,
+    name: str,
+    digest: str,
+    make: Callable[[Path], None],
+    suffix: str = "",
+    *,
+    again: bool = False,
 ) -> tuple[Path, bool]:
-    """Return the thing of this name and digest, made now if it is not there yet.
+    """Return the thing of this name and digest, made now if it does not exist.
 
     Args:
         folder: Where things are kept.
@@ -60,13 +70,33 @@ def obtain(
         digest: Of everything that it is made from.
         make: Makes the thing (a file or a folder) at the path that it is given.
         suffix: File name suffix with its dot.
+        again: Make it even if it exists.
 
     Returns:
-        Its path, and whether it was there already.
+        Its path, and whether it existed.
     """
     final = folder / f"{name}-{digest}{suffix}"
-    if final.exists():
+    if final.exists() and not again:
+        # The time of the last use; that of the last change is the time of an image.
+        with contextlib.suppress(PermissionError):
+            os.utime(final, ns=(time.time_ns(), final.stat().st_mtime_ns))
         return final, True
     with replacing(final) as temporary:
         make(temporary)
+        if temporary.is_dir():
+            # A folder is not replaced as a file is; between the two there is none.
+            remove(final)
     return final, False
+
+
+def prune(folder: Path, name: str, keep: int) -> None:
+    """Remove all things of a name but those that were used last.
+
+    Args:
+        folder: Where things are kept.
+        name: As for :func:`obtain`.
+        keep: How many stay.
+    """
+    found = [path for path in folder.glob(f"{name}-*") if not path.is_symlink()]
+    for path in sorted(found, key=lambda path: path.stat().st_atime_ns, reverse=True)[keep:]:
+        remove(path)

@@ -6,13 +6,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bootprof.commands.inputs import add_config, add_path, choose_drives
+
 if TYPE_CHECKING:
     from bootprof.builder.config import Readahead
     from bootprof.builder.initrd.readahead import ReadaheadRequest
 
 EPILOG = """\
 The sort file that the configuration names (squashfs.sort, by default distrib.sort beside the
-configuration) is used if it is there.
+configuration) is used if it exists.
 
 examples:
   bootprof build                          config/live.cfg to out/<name>.iso
@@ -22,9 +24,9 @@ examples:
                                           read ahead, while it boots, what that boot has read
   bootprof build --define system.arch=i386 --define 'system.packages=["live-boot"]'
 
-What has not changed since an earlier run (the bootstrapped root, the kernel module, the
-squashfs) is reused from <output>/cache. An interrupted run leaves nothing there that a later
-one would take for whole. Needs root, for the bootstrap.
+Unchanged parts (the bootstrapped system, the root tree, the kernel module, the squashfs) are
+reused from <output>/cache. What an interrupted run leaves there is never used, and removed by the
+next run. Needs root, to bootstrap.
 """
 
 
@@ -37,57 +39,46 @@ def add_parser(subparsers: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "-c",
-        "--config",
-        type=Path,
-        default=Path("config/live.cfg"),
-        metavar="FILE",
-        help="configuration (default: %(default)s)",
-    )
-    parser.add_argument(
-        "-D",
-        "--define",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a setting, for example system.arch=i386 (can be repeated)",
-    )
-    parser.add_argument(
+    add_config(parser)
+    add_path(
+        parser,
         "-o",
         "--output",
-        type=Path,
+        folder=True,
         default=Path("out"),
         metavar="DIR",
-        help="folder for everything that is made (default: %(default)s)",
+        help="folder for everything that is built (default: %(default)s)",
     )
-    parser.add_argument(
+    add_path(
+        parser,
         "-i",
         "--image",
-        type=Path,
         metavar="FILE",
         help="ISO image to write (default: <output>/<name>.iso)",
     )
     parser.add_argument(
-        "-p", "--profiling", action="store_true", help="make a profiling image: add the profiler"
+        "-p", "--profiling", action="store_true", help="add the profiler to the image"
     )
-    parser.add_argument(
-        "--no-sort", action="store_true", help="leave the sort file alone, even if it is there"
-    )
-    parser.add_argument(
+    parser.add_argument("--no-sort", action="store_true", help="ignore the sort file")
+    add_path(
+        parser,
         "-r",
         "--readahead",
-        type=Path,
         metavar="BOOTLOG",
-        help="read ahead what this boot has touched (default: readahead.bootlog, if it is set)",
+        help="read ahead what this boot read (default: readahead.bootlog, if set)",
     )
     parser.add_argument(
-        "--no-readahead", action="store_true", help="read nothing ahead, whatever is configured"
+        "--no-readahead", action="store_true", help="read nothing ahead, even if configured"
     )
     parser.add_argument(
         "--readahead-drive",
         metavar="DRIVE",
         help="drive to weigh gaps for, see bootprof readahead (default: readahead.drive)",
+    )
+    parser.add_argument(
+        "--refresh",
+        action="store_true",
+        help="bootstrap again, for a new state of the archive (the cache does not notice one)",
     )
     parser.set_defaults(run=run)
 
@@ -95,7 +86,7 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Build, and print the path of the image."""
     from bootprof.builder.build import BuildRequest, build
-    from bootprof.builder.config import load_config
+    from bootprof.builder.layers import load_config
 
     config = load_config(options.config, options.define)
     result = build(
@@ -107,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
             profiling=options.profiling,
             sort=not options.no_sort,
             readahead=readahead_request(options, config.readahead),
+            refresh=options.refresh,
         )
     )
     print(result.image)
@@ -116,9 +108,8 @@ def run(options: argparse.Namespace) -> int:
 def readahead_request(
     options: argparse.Namespace, configured: Readahead
 ) -> ReadaheadRequest | None:
-    """Return what the image shall read ahead: by the options, else by the configuration."""
+    """Return what the image reads ahead: by the options, else by the configuration."""
     from bootprof.builder.initrd.readahead import ReadaheadRequest
-    from bootprof.commands.inputs import choose_drives
     from optimizer.demand import touched_by
     from optimizer.readahead import with_kernel_readahead
 

@@ -51,6 +51,26 @@ def add_output(parser: argparse._ActionsContainer, what: str = "file to write") 
     )
 
 
+def add_config(parser: argparse._ActionsContainer) -> None:
+    """Declare the options that choose the configuration of an image."""
+    add_path(
+        parser,
+        "-c",
+        "--config",
+        default=Path("config/live.cfg"),
+        metavar="FILE",
+        help="configuration (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-D",
+        "--define",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a setting, for example system.arch=i386 (can be repeated)",
+    )
+
+
 def add_drive(parser: argparse._ActionsContainer, what: str) -> None:
     """Declare ``--drive`` of a command that models one drive."""
     parser.add_argument(

@@ -113,10 +113,10 @@ def find_image(build: Build) -> Image:
     digest = trace.image_sha256
     described = read_description(folder)
     if described:
-        image = described.get("image")
-        if not isinstance(image, str) or "\0" in image:
+        name = described.get("image")
+        if not isinstance(name, str) or "\0" in name:
             raise FormatError(f"{folder / DESCRIPTION_NAME}: names no image")
-        named = Path(image)
+        named = Path(name)
         digest = digest or str(described.get("image_sha256") or "")
         places = [named, folder.parent / named, folder.parent / named.name, *places]
     present = next((place for place in places if place.is_file()), None)

@@ -1,8 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from bootprof.builder.build import warn_if_stale
+from bootprof.builder.build import BuildRequest, find_files, warn_if_stale
+from bootprof.builder.config import LiveConfig, System
+from bootprof.errors import InputError
 
 
 @pytest.fixture
@@ -32,4 +35,28 @@ def test_below_the_threshold_nothing_is_said(
     sort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     warn_if_stale(sort, tmp_path / "root", 10.0)
+    assert capsys.readouterr().err == ""
+
+
+def request(folder: Path, system: System) -> BuildRequest:
+    return BuildRequest(LiveConfig(name="x", system=system), folder, folder / "out")
+
+
+def test_files_that_hold_the_output_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds the output folder"):
+        find_files(request(tmp_path, System(files=".")))
+    assert find_files(request(tmp_path, System())) is None
+
+
+@pytest.mark.root
+def test_files_that_belong_to_a_user_are_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/motd").touch()
+    os.chown(tmp_path / "files/motd", 1000, 1000)
+    assert find_files(request(tmp_path, System(files="files")))
+    assert "1 of 1 entries" in (said := capsys.readouterr().err)
+    assert 'set system.files_owner to "root"' in said
+    find_files(request(tmp_path, System(files="files", files_owner="root")))
     assert capsys.readouterr().err == ""

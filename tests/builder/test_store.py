@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 import time
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -90,3 +91,30 @@ def test_remove_follows_no_symbolic_link(tmp_path: Path) -> None:
     files.remove(link)
     assert kept.is_dir()
     assert not link.is_symlink()
+
+
+def test_what_was_used_last_stays_in_the_cache(tmp_path: Path) -> None:
+    def make(target: Path) -> None:
+        target.mkdir()
+
+    for digest in "abcd":
+        store.obtain(tmp_path, "root", digest, make)
+        os.utime(tmp_path / f"root-{digest}", ns=(10**9, 10**9))
+    (tmp_path / "rooted-x").mkdir()
+    used, _ = store.obtain(tmp_path, "root", "b", make)
+    assert used.stat().st_mtime_ns == 10**9
+    os.utime(tmp_path / "root-d", ns=(10**10, 10**9))
+    store.prune(tmp_path, "root", 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["root-b", "root-d", "rooted-x"]
+
+
+def test_a_thing_that_is_made_again_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    for number in range(2):
+
+        def make(target: Path, number: int = number) -> None:
+            target.mkdir()
+            (target / str(number)).touch()
+
+        folder, reused = store.obtain(tmp_path, "thing", "0", make, again=True)
+        assert not reused
+    assert [path.name for path in folder.iterdir()] == ["1"]

@@ -18,8 +18,8 @@ import pytest
 
 from bootprof.backends import Recording
 from bootprof.backends.block import locate_files
-from bootprof.builder.config import load_config
 from bootprof.builder.initrd.readahead import make_list
+from bootprof.builder.layers import load_config
 from bootprof.cli import build_parser, main
 from bootprof.commands.build import readahead_request
 from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace, write_block_trace

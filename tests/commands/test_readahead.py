@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.builder.config import load_config
+from bootprof.builder.layers import load_config
 from bootprof.cli import build_parser, main
 from bootprof.commands.build import readahead_request
 from optimizer.formats.readahead_list import ReadaheadList, parse_list

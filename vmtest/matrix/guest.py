@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootprof.backends import Recording
-from bootprof.boot.guest import parse_harvest
+from bootprof.boot.harvest import Harvest
 from bootprof.boot.nbd import served
 from bootprof.boot.qemu import ACCELERATORS
 from bootprof.builder.kernelmodule import ModuleBuild
@@ -43,6 +43,7 @@ send() {
 }
 mkdir -p /ready /out /medium /lower /cow /root /truth
 mount -t tmpfs none /truth
+echo ready > $OUT
 """
 
 # The middle of every run. Both parts of the workload append to one list. The early one comes right
@@ -249,26 +250,26 @@ def run_workload(
         scratch = Path(name)
         initramfs = write_initramfs(scratch, kernel, files, MODULES, script)
         output, log_file = scratch / "output", scratch / "nbdkit.log"
-        with served(live.image, log_file) as socket:
+        with served(live.image, log_file) as server:
             power_on_epoch_ns = time.time_ns()
-            console = boot(kernel, initramfs, socket, output, timeout_seconds)
+            console = boot(kernel, initramfs, server.socket_path, output, timeout_seconds)
         assert exit_status(console) == 0, console
         assert complaints(console) == [], console
         with log_file.open("rb") as stream:
             reads = parse_nbdkit_log(stream, power_on_epoch_ns)
-        sent = parse_harvest(bytearray(output.read_bytes()))
-    assert sent is not None, console
-    truth = sent.pop("truth")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in sent.items():
-        (folder / name).write_bytes(content)
+        folder.mkdir(parents=True, exist_ok=True)
+        sent = Harvest((*names, "truth"), lambda name: (folder / name).open("wb"))
+        sent.feed(output.read_bytes())
+    assert sent.finished, console
+    truth = (folder / "truth").read_bytes()
+    (folder / "truth").unlink()
     trace = BlockTrace(
         reads=reads,
         image=live.image.name,
         image_bytes=live.image.stat().st_size,
         target_ns=int(reads["time_ns"][-1]) if len(reads) else 0,
     )
-    recording = Recording({name: folder / name for name in sent}, live.image, trace)
+    recording = Recording({name: folder / name for name in names}, live.image, trace)
     return Run(kernel.release, truth, recording)
 
 

@@ -49,6 +49,7 @@ static char component[251];
 static const char * const order_names[] = {
 	"m", "c", "z", "a", "q", "k", "x", "b", "t", "e", "p", "d",
 };
+
 static const char * const odd_names[] = {
 	"with space", "new\nline", "back\\slash", "tab\there", "return\rhere", "unit\\x2d.service",
 	"escaped\\012", "trailing ", "\xff\xfe", "#comment", "gone (deleted)", component,

@@ -3,13 +3,43 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bootprof.process import run
 
 GUEST = Path(__file__).parents[2] / "guest"
 
+# What the C programs of the guest share: headers, sources, rules of make.
+COMMON = (*sorted((GUEST / "common").iterdir()), GUEST / "program.mk")
+
 STATIC = ("-static", "-Os", "-s", "-Wall", "-Werror")
+
+
+@contextmanager
+def staged(target: Path, epoch: int) -> Iterator[Path]:
+    """Give an empty folder whose content becomes an initrd archive if the block ends well.
+
+    Args:
+        target: Archive to write (cpio, newc).
+        epoch: Time stamp of everything in it (seconds since 1970).
+    """
+    staging = target.parent / f"{target.name}.staging"
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        archive(staging, target, epoch)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def add(source: Path, staging: Path, folder: str) -> None:
+    """Copy a file into a folder of a staged archive; of its mode, only "executable" counts."""
+    (staging / folder).mkdir(parents=True, exist_ok=True)
+    copied = Path(shutil.copyfile(source, staging / folder / source.name))
+    copied.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
 
 
 def archive(staging: Path, target: Path, epoch: int) -> None:
@@ -27,13 +57,13 @@ def archive(staging: Path, target: Path, epoch: int) -> None:
 
 
 def compile_static(source: Path, target: Path, arch: str) -> None:
-    """Compile a C program that needs nothing of the system that it runs on."""
+    """Compile a C program that runs without any library of the system."""
     machine = ["-m32"] if arch == "i386" else []
     run(["gcc", *machine, *STATIC, "-o", target, source])
 
 
 def compile_small(source: Path, target: Path, arch: str) -> None:
-    """Compile a C program for each initrd: with musl 40 KB, and not the 800 KB of glibc."""
+    """Compile a small C program for an initrd: 40 KB with musl, where glibc takes 800 KB."""
     if arch == "i386":
         compile_static(source, target, arch)
     else:

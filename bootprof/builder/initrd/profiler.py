@@ -2,29 +2,27 @@
 
 The kernel unpacks several archives one over the other, so the profiler is added to an image
 without a change to its root file system or to its initrd: a profiling image and a release image
-hold the same squashfs, to the byte. See ``bootprof/guest/agent.c`` for what happens at boot.
+hold the same squashfs, to the byte. See ``bootprof/guest/agent/agent.c`` for what happens at boot.
 """
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootprof.builder.initrd.archive import GUEST, archive, compile_static
+from bootprof.builder.initrd.archive import GUEST, add, staged
 from bootprof.errors import InputError
-from bootprof.process import run
+from bootprof.process import ISOLATED, run
 
-AGENT_SOURCE = GUEST / "agent.c"
-
-# First program of the boot, and the backend that it starts unless the host says otherwise.
+# First program of the boot.
 BOOT_OPTIONS = "rdinit=/bootprof/agent"
 
 
 @dataclass(frozen=True)
 class Recorder:
-    """A program for the profiler archive, static, compiled by its own Makefile.
+    """A program of the profiler archive, static, compiled by its own Makefile.
 
     Attributes:
         name: The program.
@@ -37,7 +35,9 @@ class Recorder:
     arches: tuple[str, ...] = ("amd64", "i386")
 
 
+# The agent, which starts the others.
 RECORDERS = (
+    Recorder("agent", GUEST / "agent"),
     Recorder("bootprof-trace", Path(__file__).parents[3] / "ebpf", ("amd64",)),
     Recorder("bootprof-watch", GUEST / "watch"),
 )
@@ -85,10 +85,10 @@ def check_module(module: Path, kernel_release: str) -> None:
     Raises:
         InputError: It was built for another kernel.
     """
-    magic = module_version_magic(module)
-    if magic.split()[0] != kernel_release:
+    built_for = module_version_magic(module).partition(" ")[0]
+    if built_for != kernel_release:
         raise InputError(
-            f"{module}: built for kernel {magic.split()[0]}, and the image has {kernel_release}",
+            f"{module}: built for kernel {built_for}, and the image has {kernel_release}",
             hint="build it against the headers of the image's kernel",
         )
 
@@ -106,28 +106,21 @@ def make_profiler(
 
     Args:
         modules: Kernel modules in the order in which the agent loads them.
-        recorders: Programs that record, for the agent to start.
+        recorders: The agent, and the programs that it starts.
         kernel_release: Release of the image's kernel.
         arch: Debian architecture of the image.
         target: Archive to write (cpio, newc).
         epoch: Time stamp of everything in it (seconds since 1970).
     """
-    staging = target.parent / f"{target.name}.staging"
-    try:
+    for module in modules:
+        check_module(module.path, kernel_release)
+    with staged(target, epoch) as staging:
         folder = staging / "bootprof"
-        folder.mkdir(parents=True)
-        compile_static(AGENT_SOURCE, folder / "agent", arch)
-        for recorder in recorders:
-            shutil.copy(recorder, folder)
-        lines = []
-        for module in modules:
-            check_module(module.path, kernel_release)
-            shutil.copyfile(module.path, folder / module.path.name)
-            lines.append(f"{module.path.name} {module.parameters}".rstrip() + "\n")
+        folder.mkdir()
+        for source in (*recorders, *(module.path for module in modules)):
+            add(source, staging, "bootprof")
+        lines = [f"{module.path.name} {module.parameters}".rstrip() + "\n" for module in modules]
         (folder / "modules").write_text("".join(lines))
-        archive(staging, target, epoch)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def make_recorder(recorder: Recorder, arch: str, target: Path, log_file: Path) -> None:
@@ -137,11 +130,13 @@ def make_recorder(recorder: Recorder, arch: str, target: Path, log_file: Path) -
         recorder: Which one.
         arch: Debian architecture that it shall run on.
         target: Folder to make, for the program.
-        log_file: Where the words of the compilers go.
+        log_file: Where the output of the compilers goes.
     """
     log_file.unlink(missing_ok=True)
     machine = ["M32=-m32"] if arch == "i386" else []
+    # make's own children would survive it.
+    isolated = ISOLATED if os.geteuid() == 0 else ()
     run(
-        ["make", "-C", recorder.sources, f"BUILD={target.resolve()}", *machine],
+        [*isolated, "make", "-C", recorder.sources, f"BUILD={target.resolve()}", *machine],
         log_file=log_file,
     )

@@ -6,12 +6,11 @@ all of it goes into an initrd archive: the squashfs is the same to the byte with
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootprof.builder.initrd.archive import GUEST, archive, compile_small
+from bootprof.builder.initrd.archive import GUEST, add, compile_small, staged
 from bootprof.errors import InputError
 from optimizer.demand import Ranges, demand_of
 from optimizer.drives.models import Drive
@@ -76,13 +75,8 @@ def make_archive(content: bytes, arch: str, target: Path, *, epoch: int) -> None
         target: Archive to write (cpio, newc).
         epoch: Time stamp of everything in it (seconds since 1970).
     """
-    staging = target.parent / f"{target.name}.staging"
-    try:
+    with staged(target, epoch) as staging:
         for source, folder in FILES.items():
-            (staging / folder).mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, staging / folder)
+            add(source, staging, folder)
         (staging / FOLDER / "readahead.list").write_bytes(content)
         compile_small(PROGRAM, staging / FOLDER / PROGRAM.stem, arch)
-        archive(staging, target, epoch)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""Pack an initrd again: smaller for the boot loader to read, and faster for the kernel to unpack.
+"""Recompress an initrd: smaller for the boot loader to read, faster for the kernel to unpack.
 
-The initrd is the largest thing that a live system reads (42 of the 75 MB of the demonstration
-image, which brings the drivers of all that there is), and a boot loader reads all of it before
-the kernel runs, so nothing but its size counts.
+The initrd is the largest file that a live system reads (42 of the 75 MB that the demonstration
+image reads; it holds every driver), and a boot loader reads all of it before the kernel runs, so
+only its size counts.
 
 Format: the kernel's Documentation/driver-api/early-userspace/buffer-format.rst: archives in cpio's
 "newc" format one after the other, each plain or compressed, with zeros between them.
@@ -22,7 +22,7 @@ from bootprof.errors import FormatError
 NEWC_MAGICS = (b"070701", b"070702")
 HEADER_BYTES = 110
 TRAILER = b"TRAILER!!!"
-# A balance for what is done once: 17 % smaller than level 3, and less than a minute.
+# 17 % smaller than level 3, in less than a minute.
 ZSTD_LEVEL = 19
 # Files of kernel modules, by their path below the folder "kernel" of their release.
 MODULE = re.compile(rb"(?:usr/)?lib/modules/[^/]+/(kernel/.+\.ko(?:\.[a-z0-9]+)?)")
@@ -84,8 +84,7 @@ def unpack_bzip2(data: bytes) -> bytes:
         raise ValueError(str(error)) from None
 
 
-# First bytes of each format that initramfs-tools and dracut write, but for LZ4's and LZO's, which
-# nobody takes for their size.
+# First bytes of each format that initramfs-tools and dracut write, except LZ4 and LZO.
 UNPACKERS: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x28\xb5\x2f\xfd": unpack_zstd,
     b"\x1f\x8b": unpack_gzip,
@@ -98,21 +97,21 @@ UNPACKERS: dict[bytes, Callable[[bytes], bytes]] = {
 def repack(
     initrd: bytes, name: str, leave_out: Sequence[str] = (), keep: Sequence[str] = ()
 ) -> bytes:
-    """Compress an initrd well, without the drivers that the way to the root does not need.
+    """Recompress an initrd, without the drivers that finding the root does not need.
 
     Args:
         initrd: The initrd.
         name: Its name, for errors.
         leave_out: Folders below the modules' ``kernel``, as ``drivers/net``, or modules, as
-            ``drivers/block/rbd``: they are left out, but for those that another module needs. They
-            are still in the root file system, and loaded from there.
-        keep: Folders or modules of these that stay all the same, as ``drivers/scsi/sd_mod``.
+            ``drivers/block/rbd``: left out unless another module needs them. They are still in the
+            root tree, and loaded from there.
+        keep: Folders or modules of these that stay, as ``drivers/scsi/sd_mod``.
 
     Returns:
-        The new initrd; archives that were not compressed (processor microcode) stay as they are.
+        The new initrd; archives that were not compressed (processor microcode) are unchanged.
 
     Raises:
-        FormatError: It is no initrd, or is compressed in a way that is not known.
+        FormatError: It is no initrd, or its compression is not supported.
     """
     import zstandard
 

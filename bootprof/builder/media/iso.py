@@ -1,18 +1,20 @@
 """The ISO image: kernel, initrd and squashfs behind GRUB, for BIOS and for UEFI.
 
 One image serves as a CD (El Torito) and as a USB stick (a partition table in the system area).
-GRUB's images are made from its modules by name rather than by grub-mkrescue, which writes the
-time of day and random identifiers into what it makes.
+GRUB's images are linked from its modules by name: grub-mkrescue would write the time of day and
+random identifiers into them.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from bootprof.builder import bootmenu
 from bootprof.builder.config import Media
 from bootprof.process import run
 
@@ -59,30 +61,14 @@ class BootFiles:
     boot_options: str
 
 
-def grub_configuration(media: Media, boot: BootFiles) -> str:
-    """Return grub.cfg: the one entry, on the screen and on the first serial port."""
-    title = media.title.replace("\\", "\\\\").replace('"', '\\"')
-    initrds = " ".join(f"/live/{path.name}" for path in boot.initrds)
-    return (
-        "serial --unit=0 --speed=115200\n"
-        "terminal_input console serial\n"
-        "terminal_output console serial\n"
-        f"set timeout={media.timeout}\n"
-        f'menuentry "{title}" {{\n'
-        f"    linux /live/vmlinuz {boot.boot_options}\n"
-        f"    initrd {initrds}\n"
-        "}\n"
-    )
-
-
 def make_iso(media: Media, boot: BootFiles, squashfs: Path, target: Path, *, epoch: int) -> None:
     """Write a hybrid ISO image.
 
     Args:
         media: Titles and labels.
         boot: Kernel, initrds and command line.
-        squashfs: Root file system; it is ``/live/filesystem.squashfs`` on the medium, where
-            live-boot looks for it.
+        squashfs: Root image; it is ``/live/filesystem.squashfs`` on the medium, where live-boot
+            looks for it.
         target: Image to write.
         epoch: Time stamp of everything in it (seconds since 1970).
     """
@@ -92,11 +78,13 @@ def make_iso(media: Media, boot: BootFiles, squashfs: Path, target: Path, *, epo
         (tree / "live").mkdir(parents=True)
         (tree / "boot/grub").mkdir(parents=True)
         (tree / "EFI/BOOT").mkdir(parents=True)
-        os.link(squashfs, tree / "live/filesystem.squashfs")
+        link_or_copy(squashfs, tree / "live/filesystem.squashfs")
         shutil.copyfile(boot.kernel, tree / "live/vmlinuz")
         for initrd in boot.initrds:
             shutil.copyfile(initrd, tree / "live" / initrd.name)
-        (tree / "boot/grub/grub.cfg").write_text(grub_configuration(media, boot))
+        initrds = [f"/live/{path.name}" for path in boot.initrds]
+        menu = bootmenu.configuration(media.title, boot.boot_options, initrds, media.timeout)
+        (tree / "boot/grub/grub.cfg").write_text(menu)
         make_bios_image(media, staging, tree / "boot/grub/bios.img")
         make_efi_image(media, staging, tree, epoch)
         for path in (tree, *tree.rglob("*")):
@@ -108,14 +96,20 @@ def make_iso(media: Media, boot: BootFiles, squashfs: Path, target: Path, *, epo
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make a hard link, or a copy where the two are on different file systems."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copyfile(source, target)
+
+
 def make_grub_image(media: Media, staging: Path, kind: str, target: Path, extra: list[str]) -> None:
-    """Link a GRUB core image that finds this medium by its label."""
+    """Link a GRUB core image that finds the medium by its label."""
     embedded = staging / f"embedded-{kind}.cfg"
-    embedded.write_text(
-        f"search --no-floppy --set=root --label {media.label}\n"
-        "set prefix=($root)/boot/grub\n"
-        "configfile /boot/grub/grub.cfg\n"
-    )
+    embedded.write_text(bootmenu.embedded_configuration(media.label))
     run(
         [
             "grub-mkimage",
@@ -153,10 +147,10 @@ def make_efi_image(media: Media, staging: Path, tree: Path, epoch: int) -> None:
 def reading_order(media: Media, boot: BootFiles) -> list[str]:
     """Return the files in the order in which they are to lie on the medium.
 
-    That is the order in which a boot reads them, so that it sweeps over the medium once. A disc
-    turns at constant speed, though, and passes more data under the head the further out it is
-    (optimizer/drives/models.py): with ``media.outer_edge``, the boot loader seeks across the
-    squashfs to kernel and initrd, and the head comes back for the superblock of the squashfs.
+    That is the order in which a boot reads them, so that one pass over the medium is enough. A
+    disc turns at constant speed, though, and is read faster near its outer edge
+    (optimizer/drives/models.py): with ``media.outer_edge``, kernel and initrd lie there, and the
+    head returns once to the superblock of the squashfs at the front.
     """
     loaded = ["/live/vmlinuz", *(f"/live/{path.name}" for path in boot.initrds)]
     return ["/boot", "/EFI", *([SQUASHFS, *loaded] if media.outer_edge else [*loaded, SQUASHFS])]
@@ -185,8 +179,8 @@ def run_xorriso(media: Media, boot: BootFiles, tree: Path, target: Path, epoch: 
 def add_efi_partition(image: Path) -> None:
     """Enter the EFI image into the partition table, for UEFI booting from a USB stick.
 
-    The partition lies inside of the ISO file system. xorriso would rather append a copy behind
-    it, and each probe of the medium's partitions would then jump from one end to the other.
+    The partition lies inside of the ISO file system. xorriso would append a copy behind it, and
+    each probe of the medium's partitions would then seek from one end to the other.
     Format: the classic partition table of a master boot record, entry 2 of 4, with the cylinder,
     head and sector fields at their limit, which means that only the sector numbers count.
     """

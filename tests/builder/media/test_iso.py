@@ -70,12 +70,6 @@ def test_the_same_inputs_give_the_same_bytes(
     assert file_digest(one) == file_digest(two)
 
 
-def test_initrds_are_loaded_in_their_order(parts: tuple[iso.BootFiles, Path]) -> None:
-    text = iso.grub_configuration(Media(title='A "title"'), parts[0])
-    assert "initrd /live/one.img /live/two.cpio\n" in text
-    assert 'menuentry "A \\"title\\""' in text
-
-
 def test_a_failed_build_leaves_no_staging_folder(
     parts: tuple[iso.BootFiles, Path], tmp_path: Path
 ) -> None:

@@ -1,0 +1,180 @@
+"""The user's files (``system.files``) that are copied over a root tree.
+
+The folder is looked through before anything is bootstrapped, so that what cannot be copied is
+refused at once, and a change of anything that comes out in the image counts: content, type, mode,
+owner, target of a link, extended attributes, time of the last change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from bootprof.builder.roottree import Attributes, RootTree
+from bootprof.errors import InputError
+
+PART_BYTES = 1 << 20
+# The labels of the build host's security policy mean nothing in the image.
+HOST_XATTRS = ("security.selinux", "security.ima", "security.evm")
+NODES = (stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the folder.
+
+    Attributes:
+        path: Its path relative to the folder.
+        type: Its type, as S_IFMT of its mode.
+        attributes: Mode, owner, time and extended attributes.
+        size_bytes: Size of a file.
+        target: Target of a link.
+        device: Number of a device node.
+        hard_link: Path of the entry before it that it is another name of, or empty.
+    """
+
+    path: str
+    type: int
+    attributes: Attributes
+    size_bytes: int = 0
+    target: str = ""
+    device: int = 0
+    hard_link: str = ""
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A folder that is copied over a root tree.
+
+    Attributes:
+        folder: The folder.
+        entries: What is in it, each folder before what it holds.
+    """
+
+    folder: Path
+    entries: tuple[Entry, ...]
+
+    def digest(self) -> str:
+        """Return a digest of all that comes out in an image, in hexadecimal."""
+        state = hashlib.sha256()
+        for entry in self.entries:
+            state.update(repr(entry).encode())
+            if entry.type == stat.S_IFREG and not entry.hard_link:
+                for part in content(self.folder, entry):
+                    state.update(part)
+        return state.hexdigest()
+
+
+def scan(folder: Path, owners: Literal["source", "root"] = "source") -> Overlay:
+    """Look through a folder that is to be copied over a root tree.
+
+    Args:
+        folder: The folder; its own mode and owner do not count.
+        owners: Whether the copies belong to whom the sources belong to, or all to root.
+
+    Raises:
+        InputError: It is no folder, or holds what cannot be copied.
+        OSError: A part of it cannot be read.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder", hint="system.files names it")
+    names: dict[tuple[int, int], str] = {}
+    entries = []
+    pending = [""]
+    while pending:
+        above = pending.pop()
+        for source in sorted((folder / above).iterdir()):
+            path = str(source.relative_to(folder))
+            entry, identity = examine(folder, path)
+            if owners == "root":
+                entry = replace(entry, attributes=replace(entry.attributes, owner=(0, 0)))
+            if entry.type == stat.S_IFDIR:
+                pending.append(path)
+            elif identity in names:
+                entry = replace(entry, hard_link=names[identity])
+            else:
+                names[identity] = path
+            entries.append(entry)
+    return Overlay(folder, tuple(entries))
+
+
+def examine(folder: Path, path: str) -> tuple[Entry, tuple[int, int]]:
+    """Return an entry of a folder, and the device and inode that tell hard links."""
+    source = folder / path
+    status = source.lstat()
+    kind = stat.S_IFMT(status.st_mode)
+    if kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, *NODES):
+        raise InputError(
+            f"{source}: a socket cannot be copied into an image", hint="remove it from system.files"
+        )
+    if kind in (stat.S_IFCHR, stat.S_IFBLK) and os.geteuid() != 0:
+        raise InputError(f"{source}: only root can copy a device node")
+    xattrs = tuple(
+        (name, os.getxattr(source, name, follow_symlinks=False))
+        for name in sorted(os.listxattr(source, follow_symlinks=False))
+        if name not in HOST_XATTRS
+    )
+    mode = 0 if kind == stat.S_IFLNK else stat.S_IMODE(status.st_mode)
+    # The time of a folder changes with every editor that saves a file in it.
+    mtime_ns = None if kind == stat.S_IFDIR else status.st_mtime_ns
+    entry = Entry(
+        path,
+        kind,
+        Attributes(mode, (status.st_uid, status.st_gid), mtime_ns, xattrs),
+        size_bytes=status.st_size if kind == stat.S_IFREG else 0,
+        target=str(source.readlink()) if kind == stat.S_IFLNK else "",
+        device=status.st_rdev if kind in NODES else 0,
+    )
+    return entry, (status.st_dev, status.st_ino)
+
+
+def content(folder: Path, entry: Entry) -> Iterator[bytes]:
+    """Read a file of the folder in parts, no more of it than there was when it was looked at.
+
+    Raises:
+        InputError: It is no regular file any more.
+    """
+    source = folder / entry.path
+    # Not blocking: a FIFO in its place would wait for a writer without limit.
+    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InputError(f"{source}: changed while it was copied")
+        left = entry.size_bytes
+        while left and (part := stream.read(min(left, PART_BYTES))):
+            left -= len(part)
+            yield part
+
+
+def apply(overlay: Overlay, tree: RootTree) -> None:
+    """Copy a folder over a root tree.
+
+    A folder over a folder, or over a link to one, adds to it; any other entry replaces what is
+    there.
+
+    Raises:
+        InputError: An entry that is no folder meets a folder with content.
+        OSError: The root's file system lacks something, as extended attributes.
+    """
+    for entry in overlay.entries:
+        if entry.hard_link:
+            tree.make_hard_link(entry.path, entry.hard_link)
+        elif entry.type == stat.S_IFDIR:
+            tree.make_folder(entry.path)
+        elif entry.type == stat.S_IFREG:
+            tree.write_file(entry.path, content(overlay.folder, entry))
+        elif entry.type == stat.S_IFLNK:
+            tree.make_link(entry.path, entry.target)
+        else:
+            tree.make_node(entry.path, entry.type, entry.device)
+        if not entry.hard_link and entry.type != stat.S_IFDIR:
+            tree.set_attributes(entry.path, entry.attributes)
+    # Folders last, the inner ones first: a copy changes a folder's time, and may need its mode.
+    for entry in reversed(overlay.entries):
+        if entry.type == stat.S_IFDIR:
+            tree.set_attributes(entry.path, entry.attributes)

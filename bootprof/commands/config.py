@@ -1,0 +1,124 @@
+"""``bootprof config``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from bootprof.commands.inputs import add_config
+
+if TYPE_CHECKING:
+    from bootprof.builder.layers import Key, Loaded
+
+EPILOG = """\
+What is printed is a complete configuration in TOML: what live.cfg, settings.cfg beside it and
+--define give together, with every default. A comment says where each value comes from.
+
+examples:
+  bootprof config                         the merged configuration of config/live.cfg
+  bootprof config -D system.suite=trixie  the same with an override
+  bootprof config --keys                  every key with its type, default and meaning
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the options of ``bootprof config``."""
+    parser = subparsers.add_parser(
+        "config",
+        help="print the merged configuration of an image",
+        description="Check a configuration, and print it merged, with where each value comes from.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "-j", "--json", action="store_true", help="print JSON: value and origin by key"
+    )
+    form.add_argument(
+        "-k", "--keys", action="store_true", help="print a table of all keys, in Markdown"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the configuration, or the keys."""
+    from bootprof.builder.layers import keys, load
+
+    if options.keys:
+        print("\n".join(table(keys().values())))
+        return 0
+    loaded = load(options.config, options.define)
+    if options.json:
+        found = {name: {"value": v, "origin": o} for name, v, o in settings(loaded)}
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(merged(loaded)))
+    return 0
+
+
+def settings(loaded: Loaded) -> list[tuple[str, Any, str]]:
+    """Return name, value and origin of each key."""
+    from bootprof.builder.layers import keys
+
+    found = []
+    for name in keys():
+        value: Any = loaded.config
+        for part in name.split("."):
+            value = getattr(value, part)
+        found.append((name, value, loaded.place(name)))
+    return found
+
+
+def merged(loaded: Loaded) -> list[str]:
+    """Return the lines of the merged configuration."""
+    from optimizer.formats.text import printable
+
+    lines: list[str] = []
+    section = ""
+    for name, value, origin in settings(loaded):
+        before, _, last = name.rpartition(".")
+        if before != section:
+            section = before
+            lines += ["", f"[{section}]"]
+        lines.append(f"{last} = {toml(value)}  # {printable(origin)}")
+    return lines
+
+
+def table(keys: Any) -> list[str]:
+    """Return the lines of a Markdown table of keys."""
+    return [
+        "| key | type | default | meaning |",
+        "| --- | --- | --- | --- |",
+        *(f"| `{key.name}` | {kind(key)} | {default(key)} | {key.meaning} |" for key in keys),
+    ]
+
+
+def kind(key: Key) -> str:
+    """Return the type of a key for the table."""
+    from bootprof.builder.values import wanted_name
+
+    name = wanted_name(key.type).replace('"', "`")
+    return name.removeprefix("a ").removeprefix("an ").replace("true or false", "`true` or `false`")
+
+
+def default(key: Key) -> str:
+    """Return the default of a key for the table."""
+    if key.default is None:
+        return "required"
+    empty = key.default in ("", (), {})
+    return "none" if empty else f"`{toml(key.default)}`"
+
+
+def toml(value: Any) -> str:
+    """Write the value of a key as TOML."""
+    if isinstance(value, str):
+        # JSON's strings are TOML's, but for this one character.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(toml, value))}]"
+    if isinstance(value, dict):
+        inner = ", ".join(f"{toml(name)} = {toml(text)}" for name, text in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+    return str(value).lower()

@@ -1,0 +1,111 @@
+"""Small images that are booted: what is configured reaches the kernel with its meaning."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bootprof.boot.qemu import UEFI_FIRMWARE
+from bootprof.builder import bootmenu, store
+from bootprof.builder.config import Media
+from bootprof.builder.media import iso
+from bootprof.process import program, run
+from vmtest.kernels import fetch_kernel
+
+pytestmark = [pytest.mark.vm, pytest.mark.root]
+EPOCH = 1_700_000_000
+BOOT_SECONDS = 120
+
+INIT = """\
+#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+echo "kernel: $(/bin/busybox base64 -w 0 /proc/cmdline)"
+/bin/busybox poweroff -f
+"""
+# The three things that a person writes freely. Every printable ASCII character is in the first.
+CASES = {
+    "punctuation": (
+        "quiet a=b;c d=$HOME e=$(reboot) f=`reboot` {g} #h i|j&k <l> *m ?n ~o !p %q [r] s,t:u@v^w "
+        'x="y z" "A B=C; D" E-F_G/.+= } ) ( $',
+        'it\'s "$HOME" \\ ; } # $(reboot) `reboot` {',
+        "A 'B' \"C\" $D;\\#}",
+    ),
+    "options of GRUB's commands": ("--help -h ---", "--help", "--set=x"),
+    "letters of the world": ("a", "Système à démarrer: 起動 ✓", "X"),
+    "full length": ("a=" + "b" * (bootmenu.MOST_OPTION_BYTES - 5), "T" * 200, "L" * 16),
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the images are made from, and a folder for them."""
+
+    kernel: Path
+    initrd: Path
+    squashfs: Path
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def parts(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    folder = tmp_path_factory.mktemp("boot")
+    with store.locked(output / "cache"):
+        kernel = fetch_kernel("bookworm", output / "cache")
+    tree = folder / "tree"
+    for name in ("bin", "proc", "dev"):
+        (tree / name).mkdir(parents=True)
+    shutil.copy(kernel.busybox, tree / "bin/busybox")
+    (tree / "init").write_text(INIT)
+    (tree / "init").chmod(0o755)
+    names = "".join(f"{path.relative_to(tree)}\n" for path in sorted(tree.rglob("*")))
+    archive = ["cpio", "--create", "--format=newc", "--quiet", "--owner=+0:+0"]
+    (folder / "initrd.img").write_bytes(run(archive, cwd=tree, stdin=names.encode()))
+    (folder / "squashfs").write_bytes(b"nothing is mounted here")
+    return Parts(kernel.image, folder / "initrd.img", folder / "squashfs", folder)
+
+
+def booted(image: Path, *firmware: str) -> str:
+    """Boot an image as a CD; return the command line that its kernel got."""
+    command = [
+        program("qemu-system-x86_64"),
+        *("-accel", "tcg,thread=multi,tb-size=64", "-cpu", "max,-erms,-fsrm", "-m", "512"),
+        *("-nodefaults", "-vga", "std", "-display", "none", "-no-reboot", "-serial", "stdio"),
+        *("-drive", f"file={image},media=cdrom,format=raw,readonly=on", *firmware),
+    ]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, timeout=BOOT_SECONDS, check=False
+    )
+    console = done.stdout.decode(errors="replace")
+    for line in console.splitlines():
+        if line.strip().startswith("kernel: "):
+            import base64
+
+            return base64.b64decode(line.partition("kernel: ")[2].strip()).decode()
+    raise AssertionError(f"no command line on the console: {console[-3000:]}")
+
+
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_kernel_gets_the_options_that_are_configured(
+    case: str, firmware: str, parts: Parts
+) -> None:
+    options, title, label = CASES[case]
+    bootmenu.check_boot_options(options)
+    bootmenu.check_title(title)
+    bootmenu.check_label(label)
+    image = parts.folder / "live.iso"
+    options += " console=ttyS0"
+    iso.make_iso(
+        Media(title=title, label=label),
+        iso.BootFiles(parts.kernel, (parts.initrd,), options),
+        parts.squashfs,
+        image,
+        epoch=EPOCH,
+    )
+    # UEFI starts GRUB from another partition: it must find the medium by its label.
+    got = booted(image, *(("-bios", str(UEFI_FIRMWARE)) if firmware == "uefi" else ()))
+    name, _, rest = got.partition(" ")
+    assert name == "BOOT_IMAGE=/live/vmlinuz"
+    assert rest == options + "\n"
