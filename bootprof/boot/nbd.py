@@ -23,11 +23,11 @@ from bootprof.boot import child
 from bootprof.errors import BootprofError, InputError, ToolError
 from bootprof.files import scratch_folder
 from bootprof.process import last_line, run, stop, wait_for
+from bootprof.sources import DRIVE_PLUGIN
 
 if TYPE_CHECKING:
     from optimizer.drives.models import Drive
 
-SOURCE = Path(__file__).parent / "drive.c"
 # Fields of a drive that name it. The others are numbers, which the plugin takes.
 NAMES = ("name", "title", "source")
 START_SECONDS = 10.0
@@ -139,7 +139,7 @@ def plugin_arguments(
             hint="choose a larger drive",
         )
     plugin = folder / "drive.so"
-    run(["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", plugin, SOURCE, "-lm"])
+    run(["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", plugin, DRIVE_PLUGIN, "-lm"])
     plugin.chmod(0o755)
     numbers = {key: value for key, value in asdict(drive).items() if key not in NAMES}
     return [

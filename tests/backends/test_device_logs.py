@@ -227,7 +227,7 @@ def test_an_image_without_a_partition_table_has_no_partitions(
     assert partition_offsets(disk) == {}
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(content=st.binary(max_size=4096), tail=st.binary(max_size=50))
 def test_a_hostile_partition_table_never_fails(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, tail: bytes
@@ -243,7 +243,6 @@ def test_a_hostile_partition_table_never_fails(
 COMMANDS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=15)
 
 
-@settings(deadline=None)
 @given(
     command=COMMANDS,
     pid=st.integers(1, 4_194_304),

@@ -146,7 +146,7 @@ def test_in_a_large_tree_few_table_blocks_are_needed(
 READS = st.lists(st.tuples(st.integers(0, 900_000), st.integers(1, 300_000)), min_size=1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(READS)
 def test_the_parts_add_up_to_the_whole(
     layout: SquashfsLayout, pairs: list[tuple[int, int]]
@@ -164,7 +164,7 @@ def test_the_parts_add_up_to_the_whole(
     assert seconds == pytest.approx(modelled_seconds(reads, CD))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(READS)
 def test_no_order_of_reads_beats_the_limit(
     layout: SquashfsLayout, pairs: list[tuple[int, int]]

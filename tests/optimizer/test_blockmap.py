@@ -255,7 +255,7 @@ def test_files_of_the_iso_are_put_below_the_medium() -> None:
     assert 0 < part.findings["confidence"][0] < DEFAULT_THRESHOLD
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_covered_bytes_are_those_of_pieces_that_came_whole(
     layout: SquashfsLayout, files: FileMap, data: st.DataObject

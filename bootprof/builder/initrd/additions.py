@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bootprof.builder.initrd.archive import GUEST, add, compile_small, staged
+from bootprof.builder.initrd.archive import add, compile_small, staged
+from bootprof.sources import GUEST
 
 # Rules of the root tree, which use what those of the initrd have found out. Both files have one
 # name: in an initrd that has copied the root's rules, the archive's take their place.

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bootprof.process import run
-
-GUEST = Path(__file__).parents[2] / "guest"
+from bootprof.sources import GUEST
 
 # What the C programs of the guest share: headers, sources, rules of make.
 COMMON = (*sorted((GUEST / "common").iterdir()), GUEST / "program.mk")

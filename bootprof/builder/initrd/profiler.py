@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootprof.builder.initrd.archive import GUEST, add, staged
+from bootprof.builder.initrd.archive import add, staged
 from bootprof.errors import InputError
 from bootprof.process import ISOLATED, run
+from bootprof.sources import GUEST, TRACER
 
 # First program of the boot.
 BOOT_OPTIONS = "rdinit=/bootprof/agent"
@@ -38,7 +39,7 @@ class Recorder:
 # The agent, which starts the others.
 RECORDERS = (
     Recorder("agent", GUEST / "agent"),
-    Recorder("bootprof-trace", Path(__file__).parents[3] / "ebpf", ("amd64",)),
+    Recorder("bootprof-trace", TRACER, ("amd64",)),
     Recorder("bootprof-watch", GUEST / "watch"),
 )
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootprof.builder.initrd.archive import GUEST, add, compile_small, staged
+from bootprof.builder.initrd.archive import add, compile_small, staged
 from bootprof.errors import InputError
+from bootprof.sources import GUEST
 from optimizer.demand import Ranges, demand_of
 from optimizer.drives.models import Drive
 from optimizer.formats.readahead_list import ReadaheadList, format_list

@@ -116,7 +116,7 @@ def joliet_iso(make_iso: MakeIso) -> bytes:
     return make_iso("-R", "-J").read_bytes()
 
 
-@settings(max_examples=80, deadline=5000)
+@settings(max_examples=80)
 @given(changes=st.lists(st.tuples(st.integers(32768, 75_000), st.integers(0, 255)), max_size=8))
 def test_random_corruption_of_an_iso_gives_a_format_error_or_a_layout(
     joliet_iso: bytes, tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]]

@@ -8,7 +8,6 @@ import struct
 import tracemalloc
 import zlib
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -253,7 +252,7 @@ def test_block_behind_the_end_is_named_with_inode_and_block(
     assert "ends past bytes_used" in message
 
 
-@settings(max_examples=400, deadline=timedelta(seconds=5))
+@settings(max_examples=400)
 @given(data=st.data())
 def test_random_corruption_gives_a_format_error_or_a_layout(
     images: list[bytes], data: st.DataObject
@@ -275,7 +274,7 @@ def test_random_corruption_gives_a_format_error_or_a_layout(
     use_all_of(layout)
 
 
-@settings(max_examples=100, deadline=timedelta(seconds=5))
+@settings(max_examples=100)
 @given(content=st.binary(max_size=600))
 def test_random_bytes_behind_a_superblock_give_a_format_error(
     plain_image: bytes, content: bytes

@@ -391,7 +391,6 @@ def write_tree(place: bytes, tree: Any) -> None:
 
 @settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(tree=st.dictionaries(file_names, trees, max_size=6))
