@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizer.drives.models import Drive
-from optimizer.drives.seek import Figures, figures, modelled_seconds
+from optimizer.drives.seek import Totals, modelled_seconds, totals_of
 from optimizer.errors import InputError
 from optimizer.formats.blocktrace import READ_DTYPE, Reads
 from optimizer.formats.events import ASKED_FOR, SERVED, Bootlog
@@ -85,13 +85,13 @@ class Cost:
     """What an order costs on a drive.
 
     Attributes:
-        figures: Seek distance and reads of the simulated boot, from the superblock on.
+        totals: Seek distance and reads of the simulated boot, from the superblock on.
         seconds: Its modelled time.
         bound_seconds: Modelled time of one ascending pass over the same bytes, at the places that
             this order gives them.
     """
 
-    figures: Figures
+    totals: Totals
     seconds: float
     bound_seconds: float
 
@@ -309,10 +309,10 @@ def cost_of(workload: Workload, order: Order, place: Place, drive: Drive) -> Cos
     superblock["offset_bytes"] = workload.offset_bytes // PAGE_BYTES * PAGE_BYTES
     superblock["length_bytes"] = PAGE_BYTES
     trace = np.concatenate((superblock, reads))
-    found = figures(trace)
+    found = totals_of(trace)
     # The way to the superblock is the boot loader's.
     way = int(trace["offset_bytes"][0])
-    found = Figures(
+    found = Totals(
         found.reads,
         found.bytes,
         found.unique_bytes,
