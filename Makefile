@@ -55,7 +55,7 @@ lock: packages ## Write the newest versions that pyproject.toml allows to requir
 
 lint: lint-python lint-c lint-shell ## Check style, types, unused code and licences
 
-lint-python: venv
+lint-python: venv ## Check the Python sources, and all licences
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
