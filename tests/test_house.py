@@ -25,7 +25,7 @@ OLD_NAMES = {
     "twin": "duplicate",
     "twins": "duplicates",
 }
-BEING_REPLACED = {"evidence", "rich"}
+BEING_REPLACED = {"rich"}
 OLD_MODULES = (
     *("bootprof.backends.located", "bootprof.backends.imported", "bootprof.backends.rich"),
     *("bootprof.vm", "bootprof.profile", "bootprof.emulator", "bootprof.report.evidence"),
