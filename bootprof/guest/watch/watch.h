@@ -79,7 +79,7 @@ struct watch {
  * @take: write what has been recorded, without waiting
  * @end: write the rest, undo the changes of @start, write header lines
  * @descriptors: set what to wait for (the second is the table of mounts), return the number
- * @rich: writes a bootlog in events format, and not text of the kernel
+ * @writes_events: writes a bootlog in events format, and not text of the kernel
  */
 struct recorder {
 	const char *backend;
@@ -87,7 +87,7 @@ struct recorder {
 	void (*take)(struct watch *watch);
 	void (*end)(struct watch *watch);
 	int (*descriptors)(const struct watch *watch, struct pollfd *list);
-	bool rich;
+	bool writes_events;
 };
 
 extern const struct recorder fanotify_recorder, inotify_recorder, tracepoints_recorder,
