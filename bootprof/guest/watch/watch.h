@@ -48,6 +48,14 @@ struct mounts {
 
 /**
  * struct access - one line of a bootlog in events format, without the time, which is that of writing
+ * @process: process identifier, or 0
+ * @command: name of the process, or ""
+ * @operation: "open" or "exec"
+ * @major: major number of the device
+ * @minor: minor number of the device
+ * @inode: inode number, or 0
+ * @file_system: type of the file system
+ * @path: absolute path in the booted system
  */
 struct access {
 	unsigned int process;
@@ -75,6 +83,7 @@ struct watch {
 
 /**
  * struct recorder - one backend
+ * @backend: its name
  * @start: start recording, or fail() with one line
  * @take: write what has been recorded, without waiting
  * @end: write the rest, undo the changes of @start, write header lines
