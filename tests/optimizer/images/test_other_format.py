@@ -212,7 +212,7 @@ def test_a_boot_is_simulated(layout: OtherLayout) -> None:
     assert sorted(chosen.paths) == sorted(paths)
     assert chosen.found is not None
     # Superblock, metadata, one cluster of /long, and the packed one.
-    assert chosen.found.cost.figures.unique_bytes == (4 + 4 + 4 + 8 + 4) * KIB
+    assert chosen.found.cost.totals.unique_bytes == (4 + 4 + 4 + 8 + 4) * KIB
 
 
 def test_files_and_places_are_described_in_the_words_of_the_format(layout: OtherLayout) -> None:
