@@ -56,7 +56,7 @@ lock: packages ## Write the newest versions that pyproject.toml allows to requir
 
 lint: lint-python lint-c lint-shell ## Check style, types, unused code and licences
 
-lint-python: venv ## Check the Python sources
+lint-python: venv ## Check the Python sources, and all licences
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -94,7 +94,7 @@ lint-shell: packages ## Check the shell scripts
 	  | xargs shellcheck
 
 test: venv ## Run all tests, JOBS at a time; those that boot use the kernels of two suites
-	BOOTPROF_SUITES="$${BOOTPROF_SUITES:-bookworm bullseye}" $(BIN)/pytest -n $(JOBS)
+	$(BIN)/pytest -n $(JOBS)
 
 test-quick: venv ## Run the tests that boot nothing and install nothing (some two minutes)
 	$(BIN)/pytest -n $(JOBS) -m "not vm and not install"
@@ -106,7 +106,8 @@ test-kernels: venv ## Run the tests that boot on the kernels of every suite, sid
 CYCLES ?= 1000
 
 soak: venv ## Load the module, record under load and unload it, CYCLES times on each kernel (hours)
-	BOOTPROF_SOAK_CYCLES=$(CYCLES) $(BIN)/pytest tests/kmod -k again_and_again
+	BOOTPROF_SUITES="bookworm bullseye trixie sid" BOOTPROF_SOAK_CYCLES=$(CYCLES) \
+	  $(BIN)/pytest tests/kmod -k again_and_again
 
 FUZZ_SECONDS ?= 60
 

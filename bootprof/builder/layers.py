@@ -285,7 +285,7 @@ def line_of(text: str, path: Sequence[str]) -> int | None:
             return None
 
     without, having = 0, len(lines)
-    while True:
+    while having - without > 1:
         middle = (without + having) // 2
         # Inside of a value of several lines, the nearest that parses.
         for count in chain(range(middle, having), range(middle - 1, without, -1)):
