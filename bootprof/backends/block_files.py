@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from optimizer.blockmap import FileMap, FoundFiles
+    from optimizer.formats.blocktrace import Reads
     from optimizer.formats.events import Bootlog
-    from optimizer.images.image import Image, Place
+    from optimizer.images.image import FileSystem, Image
 
 MEDIUM: Final = b"/run/live/medium"
 """Where the ISO itself is mounted in a Debian live system: paths of its files begin with this, so
@@ -46,7 +47,7 @@ class MappedImage:
         return self.image.size_bytes
 
     @property
-    def places(self) -> tuple[Place, ...]:
+    def places(self) -> tuple[FileSystem, ...]:
         """The file systems in the image; none in an ISO that holds plain files."""
         return self.image.places
 
@@ -177,7 +178,7 @@ def needed_image(path: Path | None, name: str) -> MappedImage:
 
 
 def locate(
-    image: MappedImage, reads: NDArray[np.void], header: Mapping[str, str], *, exact: bool = False
+    image: MappedImage, reads: Reads, header: Mapping[str, str], *, exact: bool = False
 ) -> Located:
     """Find the files of reads that have no process.
 

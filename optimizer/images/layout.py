@@ -73,7 +73,7 @@ FILE_EXTENT = np.dtype(
     [
         ("inode", "<i8"),  # in Layout.inodes
         ("extent", "<i8"),  # in Layout.extent_map.extents; -1 for a hole
-        ("role", "u1"),  # Role.DATA or Role.PACKED, also of a hole
+        ("role", "u1"),  # of the extent; of a hole: DATA
         ("kind", "u1"),  # in Layout.kinds
         ("index", "<i8"),  # which one of its kind, as the format counts
         ("offset_bytes", "<i8"),  # on the image; of a hole: 0
@@ -84,7 +84,8 @@ FILE_EXTENT = np.dtype(
         ("inner_offset_bytes", "<i8"),  # where they begin in the decompressed extent
     ]
 )
-"""One piece of one file: a run of its bytes that comes from one extent of the image."""
+"""One piece of one file: a run of its bytes that comes from one extent of the image. The extent is
+content (Role.DATA, Role.PACKED), or metadata where a format stores short contents there."""
 
 
 @dataclass(frozen=True)
@@ -192,18 +193,19 @@ class Layout(ABC):
 
     @property
     def tables_offset_bytes(self) -> int:
-        """Where on the image the tables begin that lie behind the data, or the end of it all."""
+        """Where on the image the metadata begins that lies behind all content; else its end."""
         extents = self.extent_map.extents
-        tables = ~np.isin(extents["role"], (*CONTENT, Role.MOUNT))
-        offsets = extents["offset_bytes"][tables]
-        return int(offsets.min()) if offsets.size else self.offset_bytes + self.size_bytes
+        ends = extents["offset_bytes"] + extents["length_bytes"]
+        behind = int(ends[self.is_content].max(initial=self.offset_bytes))
+        is_table = ~self.is_content & (extents["role"] != Role.MOUNT)
+        offsets = extents["offset_bytes"][is_table & (extents["offset_bytes"] >= behind)]
+        return int(offsets.min(initial=self.offset_bytes + self.size_bytes))
 
     @property
     def content_offset_bytes(self) -> int:
-        """Where on the image the first content can lie: behind what is read at mount."""
-        extents = self.extent_map.extents
-        mount = extents[extents["role"] == Role.MOUNT]
-        return int((mount["offset_bytes"] + mount["length_bytes"]).max(initial=self.offset_bytes))
+        """Where on the image the content begins; the end of the metadata if there is none."""
+        offsets = self.extent_map.extents["offset_bytes"][self.is_content]
+        return int(offsets.min(initial=self.tables_offset_bytes))
 
     @cached_property
     def is_content(self) -> NDArray[np.bool_]:

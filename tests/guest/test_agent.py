@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from bootprof import backends
 from tests.guest.programs import AGENT, CHECKS, GUEST, build, run_checked
 
 pytestmark = pytest.mark.root
@@ -37,21 +36,6 @@ def table() -> list[Row]:
         Row(name, int(turn), program, arguments, tuple(files.split()))
         for name, turn, program, arguments, files in ROW.findall(text)
     ]
-
-
-def test_the_agent_knows_the_backends_that_record_in_a_guest_and_tries_them_in_that_order() -> None:
-    in_guest = [
-        name for name in backends.RECORDERS if backends.load(name).agent != backends.NOTHING
-    ]
-    rows = table()
-    assert [row.name for row in rows] == in_guest
-    turns = [row.automatic for row in rows if row.automatic]
-    assert turns == list(range(1, len(turns) + 1))
-
-
-def test_each_file_of_a_harvest_has_one_sender() -> None:
-    files = [name for row in table() for name in row.files]
-    assert len(files) == len(set(files))
 
 
 @pytest.fixture(scope="module")

@@ -395,10 +395,10 @@ static int continue_in_background(void)
 {
 	struct pollfd state = { .events = POLLIN };
 	int ends[2];
-	pid_t child;
+	pid_t child = pipe(ends) ? -1 : fork();
 
-	if (pipe(ends) || (child = fork()) < 0) {
-		say("fork: %s", strerror(errno));
+	if (child < 0) {
+		say("cannot continue in the background: %s", strerror(errno));
 		_exit(1);
 	}
 	if (child == 0) {

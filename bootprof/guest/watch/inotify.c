@@ -339,5 +339,5 @@ const struct recorder inotify_recorder = {
 	.take = take,
 	.end = end,
 	.descriptors = descriptors,
-	.rich = true,
+	.writes_events = true,
 };

@@ -139,7 +139,7 @@ static void parse_options(int argc, char **argv, struct options *options)
 	}
 	if (!options->recorder)
 		fail(2, "bootprof-watch --help lists the backends", "--backend is missing");
-	if (optind < argc && !options->recorder->rich)
+	if (optind < argc && !options->recorder->writes_events)
 		fail(2, "omit the PATHs", "%s records devices and cannot be limited to PATHs",
 		     options->recorder->backend);
 }
@@ -222,7 +222,7 @@ int main(int argc, char **argv)
 	if (watch.proc < 0)
 		fail(1, geteuid() ? "run it as root" : "", "procfs: %s", strerror(errno));
 	output_open(options.output, (size_t)options.memory_mib * MIB, (uint64_t)options.limit);
-	if (options.recorder->rich) {
+	if (options.recorder->writes_events) {
 		mounts_open(&watch.mounts, watch.proc, options.initramfs_root);
 		write_header(&watch);
 	}
