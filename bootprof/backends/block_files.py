@@ -136,7 +136,7 @@ class Located:
     def write_confidence(self, stream: BinaryIO) -> None:
         """Write the table of all files that were touched, in the order of first access.
 
-        A header line, then four fields separated by tabs: path (escaped as in a rich bootlog),
+        A header line, then four fields separated by tabs: path (escaped as in bootlog.events),
         confidence from 0 to 1, bytes of the file that were read, bytes that it has.
         """
         from optimizer.formats.text import escape
