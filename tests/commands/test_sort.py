@@ -105,7 +105,7 @@ def test_lists_of_other_systems_are_read_without_their_carriage_returns() -> Non
     done = sort(stdin=b"/b\r\n/a\r\n")
     assert done.stdout == b"b 32767\na 32766\n"
     assert "CR LF" in said(done)
-    log = rich((b"/b", b"overlay"), (b"/a", b"overlay"))
+    log = events_file((b"/b", b"overlay"), (b"/a", b"overlay"))
     assert sort("-q", stdin=log.replace(b"\n", b"\r\n")).stdout == b"b 32767\na 32766\n"
     assert sort("-q", stdin=b"/b\r\n/a\n").stdout == b"b\\\r 32767\na 32766\n"
 
