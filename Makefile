@@ -16,11 +16,12 @@ JOBS ?= $(shell nproc)
 
 # What the host needs, by the name of its Debian package.
 APT_PACKAGES := arch-test blktrace bpftool busybox-static ca-certificates clang cpio dosfstools \
-	fdisk file fuse3 gcc gcc-multilib git grub-common grub-efi-amd64-bin grub-pc-bin kmod libbpf-dev \
-	libc6-dev libelf-dev liblzo2-dev libnbd-bin linux-headers-amd64 linux-perf linux-source-6.1 llvm make \
-	man-db mmdebstrap mtools musl-tools nbdkit nbdkit-plugin-dev ovmf perl procps python3 \
-	python3-bpfcc python3-dev python3-venv qemu-system-x86 shellcheck sparse squashfs-tools \
-	squashfs-tools-ng strace xorriso xz-utils zlib1g-dev zstd
+	fatrace fdisk file fuse3 gcc gcc-multilib git grub-common grub-efi-amd64-bin grub-pc-bin \
+	inotify-tools kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev libnbd-bin linux-headers-amd64 \
+	linux-perf linux-source-6.1 llvm make man-db mmdebstrap mtools musl-tools nbdkit \
+	nbdkit-plugin-dev ovmf perl procps python3 python3-bpfcc python3-dev python3-venv \
+	qemu-system-x86 shellcheck sparse squashfs-tools squashfs-tools-ng strace xorriso xz-utils \
+	zlib1g-dev zstd
 
 .DEFAULT_GOAL := help
 
@@ -110,6 +111,11 @@ soak: venv ## Load the module, record under load and unload it, CYCLES times on 
 	BOOTPROF_SUITES="bookworm bullseye trixie sid" BOOTPROF_SOAK_CYCLES=$(CYCLES) \
 	  $(BIN)/pytest tests/kmod -k again_and_again
 
+FUZZ_SECONDS ?= 60
+
+fuzz: venv ## Fuzz everything that reads what others wrote, FUZZ_SECONDS (60) for each target
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
 matrix: venv ## Boot every recorder on every kernel and write docs/matrix.md (some ten minutes)
 	$(BIN)/python -m bench.matrix --write
 
@@ -154,6 +160,6 @@ clean: ## Remove what was built in OUT and BUILD; OUT/cache (downloads, bootstra
 distclean: clean ## Remove OUT/cache and the virtual environment, too
 	rm -rf "$(OUT)" $(VENV)
 
-.PHONY: help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak matrix bench-boot \
+.PHONY: help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak fuzz matrix bench-boot \
 	demo docs docs-pictures \
 	docs-tables clean distclean

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * drive.c - nbdkit plugin that serves an image as slowly as a drive would
  *

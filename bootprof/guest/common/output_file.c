@@ -50,13 +50,12 @@ int output_file_open(struct output_file *output, const char *name)
 		output->name = "standard output";
 		return 0;
 	}
-	if (stat(name, &status))
-		status.st_mode = S_IFREG;
-	if (S_ISBLK(status.st_mode)) {
+	error = stat(name, &status);
+	if (!error && S_ISBLK(status.st_mode)) {
 		complain("name a file", "%s: a block device is not overwritten", name);
 		return -EINVAL;
 	}
-	if (S_ISREG(status.st_mode)) {
+	if (error || S_ISREG(status.st_mode)) {
 		error = open_regular(output);
 	} else {
 		output->file = open(name, O_WRONLY | O_CLOEXEC);
