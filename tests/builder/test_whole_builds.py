@@ -92,7 +92,7 @@ def test_a_killed_build_leaves_nothing_and_the_next_one_is_right(
     mounts = Path("/proc/self/mountinfo").read_bytes()
     child = small.start(folder, *(["--refresh"] if bootstraps else []))
     try:
-        child.wait(1.5 + (20 if bootstraps else place.seconds) * share)
+        child.wait(1.5 + (8 if bootstraps else place.seconds) * share)
     except subprocess.TimeoutExpired:
         child.send_signal(number)
     child.communicate()
