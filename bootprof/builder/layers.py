@@ -150,6 +150,10 @@ def check_together(loaded: Loaded) -> None:
         raise InputError(
             f'{loaded.place("initrd.leave_out")}: initrd.leave_out needs initrd.compressor = "zstd"'
         )
+    if config.system.source and config.system.packages:
+        raise InputError(
+            f"{loaded.place('system.packages')}: system.packages cannot be added to system.source"
+        )
     if config.media.outer_edge and not config.media.reading_order:
         raise InputError(
             f"{loaded.place('media.outer_edge')}: media.outer_edge needs media.reading_order = true"

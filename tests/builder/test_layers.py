@@ -121,6 +121,10 @@ def test_keys_that_exclude_each_other_are_told_where_they_stand(live_cfg: Path) 
     live_cfg.write_text('name = "x"\n[initrd]\ncompressor = "keep"\nleave_out = ["net"]\n')
     with pytest.raises(InputError, match=r"line 4: initrd\.leave_out needs initrd\.compressor"):
         load_config(live_cfg)
+    with pytest.raises(InputError, match=r"^--define system\.packages: system\.packages cannot"):
+        load_config(
+            live_cfg, ["initrd.leave_out=[]", 'system.packages=["a"]', "system.source=root.tar"]
+        )
     with pytest.raises(InputError, match=r"^--define media\.outer_edge: media\.outer_edge needs"):
         load_config(
             live_cfg,

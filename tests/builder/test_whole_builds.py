@@ -148,3 +148,29 @@ def test_files_laid_over_the_links_of_a_debian_root_stay_in_the_image(
     for name in ("run/lock/planted", "run/planted", "usr/bin/tool"):
         assert found[name][6:] == wanted[6:], name
     assert found["etc/machine-id"][6] != wanted[6]
+
+
+def test_a_root_tree_from_a_folder_or_an_archive_gives_the_same_system(
+    small_build: Path, tmp_path: Path
+) -> None:
+    first = small.build(small_build)
+    (bootstrapped,) = (small_build / "out/cache").glob("bootstrap-*")
+    archive = tmp_path / "root.tar.gz"
+    options = ["--xattrs", "--xattrs-include=*", "--format=pax", "--auto-compress"]
+    subprocess.run(["tar", *options, "-C", bootstrapped, "-cf", archive, "."], check=True)
+    folders = [tmp_path / name for name in ("first", "folder", "archive")]
+    manifests = [
+        first,
+        *(
+            small.build(small_build, "-D", "system.packages=[]", "-D", f"system.source={source}")
+            for source in (bootstrapped, archive)
+        ),
+    ]
+    trees = [
+        # All but the times: those of folders are limited by the newest file.
+        {name: fact[:3] + fact[4:] for name, fact in unpacked(image, folder).items()}
+        for manifest, folder in zip(manifests, folders, strict=True)
+        for image in [small_build / "out" / manifest["squashfs"]]
+    ]
+    assert trees[0] == trees[1] == trees[2]
+    assert len(trees[0]) > 3000
