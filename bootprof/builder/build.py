@@ -26,7 +26,7 @@ from bootprof.builder.media import iso
 from bootprof.builder.overlay import Overlay
 from bootprof.builder.root import Kernel, find_kernel, source_date_epoch
 from bootprof.builder.roottree import open_tree
-from bootprof.builder.sources import debian, directory, tarball
+from bootprof.builder.sources import debian, directory, oci, tarball
 from bootprof.builder.squashfs import make_squashfs, mksquashfs_version
 from bootprof.errors import InputError, UnsupportedError
 from bootprof.files import file_digest, replace_link, replacing, scratch_folder, write_output
@@ -242,21 +242,29 @@ def obtain_bootstrapped(request: BuildRequest, cache: Path) -> Path:
 
 def obtain_unpacked(request: BuildRequest, cache: Path) -> Path:
     """Unpack or copy the configured root tree, or find the one made before from the same."""
-    source = request.base / request.config.system.source
-    folder = overlay.scan(source, key="system.source") if source.is_dir() else None
-    if folder is None and not source.is_file():
+    system = request.config.system
+    source = request.base / system.source
+    if not source.is_dir() and not source.is_file():
         raise InputError(f"{source}: no such folder or archive", hint="system.source names it")
+    image = oci.is_image(source)
+    folder = overlay.scan(source, key="system.source") if source.is_dir() else None
 
     def make(target: Path) -> None:
         target.mkdir()
         with open_tree(target) as tree:
-            newest = directory.copy(folder, tree) if folder else tarball.unpack(source, tree)
+            if image:
+                newest = oci.unpack(source, system.arch, tree)
+            elif folder is not None:
+                newest = directory.copy(folder, tree)
+            else:
+                newest = tarball.unpack(source, tree)
         os.utime(target, (newest, newest))
 
     with progress.step(f"root tree of {source}") as update:
-        digest = store.digest_of(folder.digest() if folder else file_digest(source))
+        content = folder.digest() if folder is not None else file_digest(source)
+        digest = store.digest_of(content, system.arch)
         tree, reused = store.obtain(cache, "source", digest, make, again=request.refresh)
-        update("unchanged, reused" if reused else "copied" if folder else "unpacked")
+        update("unchanged, reused" if reused else "unpacked")
     return tree
 
 

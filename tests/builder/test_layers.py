@@ -66,7 +66,7 @@ def test_variables_of_several_layers_are_joined(live_cfg: Path) -> None:
         ('"system.suite" = "x"\n', 1, "system.suite: no such key"),
         ('name = "a/b"\n', 1, "name: expected a file name"),
         (
-            'name = "x"\nmedia.label = "a label of 17 ch"\nmedia.outer_edge = 1\n',
+            'name = "x"\nmedia.label = "a label with 31 characters, yes"\nmedia.outer_edge = 1\n',
             3,
             "media.outer_edge",
         ),

@@ -26,6 +26,7 @@ from bootprof.errors import FormatError, InputError
 
 PART_BYTES = 1 << 20
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 XATTR = "SCHILY.xattr."
 HeaderError, EOFHeaderError = tarfile.HeaderError, tarfile.EOFHeaderError  # type: ignore[attr-defined]
 # What owners, times and device numbers can be at most.
@@ -55,12 +56,14 @@ class Member(tarfile.TarInfo):
             raise ValueError(str(error)) from None
 
 
-def unpack(archive: Path, tree: RootTree) -> int:
+def unpack(archive: Path, tree: RootTree, *, whiteouts: bool = False) -> int:
     """Unpack an archive into a root tree.
 
     Args:
         archive: The archive: plain, or compressed by gzip, bzip2, xz or zstd.
         tree: Root tree; what an entry meets there is replaced, but folders are kept.
+        whiteouts: Whether names with ``.wh.`` in front remove entries of earlier archives, as in
+            the layers of a container image.
 
     Returns:
         The time of the newest entry, in seconds since 1970.
@@ -69,11 +72,15 @@ def unpack(archive: Path, tree: RootTree) -> int:
         FormatError: It is no tar archive, or damaged.
         InputError: It holds an entry that cannot be made.
     """
+    if whiteouts:
+        remove_whiteouts(archive, tree)
     newest = 0
     folders: dict[str, Attributes] = {}
     with opened(archive) as members:
         for member in members:
             path = path_of(member, archive)
+            if whiteouts and name_of(path).startswith(WHITEOUT):
+                continue
             attributes = attributes_of(member, archive)
             newest = max(newest, int(member.mtime))
             if member.isdir():
@@ -90,6 +97,37 @@ def unpack(archive: Path, tree: RootTree) -> int:
     for path in sorted(folders, reverse=True):
         tree.set_attributes(path, folders[path])
     return newest
+
+
+def remove_whiteouts(archive: Path, tree: RootTree) -> None:
+    """Remove from a tree what a layer says that earlier ones shall not leave.
+
+    Format: opencontainers/image-spec, layer.md: ``.wh..wh..opq`` empties its folder, ``.wh.NAME``
+    removes NAME. Both come before the layer's own entries, wherever they are in it.
+
+    Raises:
+        InputError: A name is no name.
+    """
+    with opened(archive) as members:
+        paths = [path_of(member, archive) for member in members]
+    marks = [path for path in paths if name_of(path).startswith(WHITEOUT)]
+    for path in marks:
+        if name_of(path) == OPAQUE:
+            folder = path.rpartition("/")[0]
+            for name in tree.listing(folder):
+                tree.remove(f"{folder}/{name}")
+    for path in marks:
+        name = name_of(path).removeprefix(WHITEOUT)
+        if name in ("", ".", ".."):
+            raise InputError(f"{archive}: refused, because an entry is called {path!r:.80}")
+        # Two of these in front are notes of the tool that made the layer.
+        if not name.startswith(WHITEOUT):
+            tree.remove(f"{path.rpartition('/')[0]}/{name}")
+
+
+def name_of(path: str) -> str:
+    """Return the last part of a path."""
+    return path.rpartition("/")[2]
 
 
 def make(member: tarfile.TarInfo, path: str, members: tarfile.TarFile, tree: RootTree) -> None:

@@ -35,7 +35,7 @@ CASES = {
     ),
     "options of GRUB's commands": ("--help -h ---", "--help", "--set=x"),
     "letters of the world": ("a", "Système à démarrer: 起動 ✓", "X"),
-    "full length": ("a=" + "b" * (bootmenu.MOST_OPTION_BYTES - 5), "T" * 200, "L" * 16),
+    "full length": ("a=" + "b" * (bootmenu.MOST_OPTION_BYTES - 5), "T" * 200, "L" * 32),
 }
 
 
