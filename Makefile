@@ -7,13 +7,20 @@ SHELL := /bin/bash
 PYTHON ?= /usr/bin/python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Where images, profiles and the cache of downloads and bootstrapped systems go.
+OUT ?= out
+# Where man pages and completion go.
+BUILD ?= build
+# How many tests run at a time.
+JOBS ?= $(shell nproc)
 
 # What the host needs, by the name of its Debian package.
-APT_PACKAGES := blktrace bpftool busybox-static ca-certificates clang cpio dosfstools fdisk file gcc git grub-common \
-	grub-efi-amd64-bin grub-pc-bin kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev llvm make mmdebstrap \
-	mtools musl-tools nbdkit nbdkit-plugin-dev ovmf perl procps python3 python3-dev python3-venv \
-	qemu-system-x86 sparse \
-	squashfs-tools squashfs-tools-ng strace xorriso xz-utils zlib1g-dev zstd
+APT_PACKAGES := arch-test blktrace bpftool busybox-static ca-certificates clang cpio dosfstools \
+	fdisk file fuse3 gcc gcc-multilib git grub-common grub-efi-amd64-bin grub-pc-bin kmod libbpf-dev \
+	libc6-dev libelf-dev liblzo2-dev libnbd-bin linux-headers-amd64 linux-perf linux-source-6.1 llvm make \
+	man-db mmdebstrap mtools musl-tools nbdkit nbdkit-plugin-dev ovmf perl procps python3 \
+	python3-bpfcc python3-dev python3-venv qemu-system-x86 shellcheck sparse squashfs-tools \
+	squashfs-tools-ng strace xorriso xz-utils zlib1g-dev zstd
 
 .DEFAULT_GOAL := help
 
@@ -29,54 +36,121 @@ packages: ## Install the Debian packages that are missing (needs root)
 	  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
 	fi
 
-$(BIN)/.installed: pyproject.toml | packages
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+$(BIN)/.installed: pyproject.toml requirements/dev.txt | packages
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(PIP) --require-hashes -r requirements/dev.txt
+	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@
 
-venv: $(BIN)/.installed ## Make the virtual environment
+venv: $(BIN)/.installed ## Make the virtual environment, of the versions in requirements/dev.txt
 
-lint: venv ## Check style and types
+lock: packages ## Write the newest versions that pyproject.toml allows to requirements/dev.txt
+	$(PYTHON) -m venv $(BUILD)/lock
+	$(BUILD)/lock/bin/pip install --quiet --disable-pip-version-check uv
+	$(BUILD)/lock/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --upgrade --quiet \
+	  --custom-compile-command "make lock" --output-file requirements/dev.txt
+
+lint: lint-python lint-c lint-shell ## Check style, types, unused code and licences
+
+lint-python: venv ## Check the Python sources
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/vulture
+	$(BIN)/reuse lint --quiet || $(BIN)/reuse lint
 
-test: venv ## Run the tests, one real boot in QEMU among them
-	BOOTPROF_SUITES="$${BOOTPROF_SUITES:-bookworm bullseye}" $(BIN)/pytest
+# checkpatch.pl and kernel-doc: Debian packs the former with the source of the kernel only.
+KERNEL_SOURCE := linux-source-6.1
+KERNEL_SCRIPTS := $(BUILD)/kernel-scripts
+C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 
-test-kernels: venv ## The tests of the tracers on the kernels of every suite, sid's newest too
-	BOOTPROF_SUITES="bookworm bullseye trixie sid" $(BIN)/pytest tests/kmod tests/ebpf \
-	  tests/guest tests/matrix
+# Types of remark that do not apply to programs. They have neither the kernel's macros nor its
+# types; their signal flags, forced reads and BPF constants are volatile, and BPF constants need
+# an initialiser; the C library has names like PRIu64; a usage text spans lines; a check of a
+# pointer that is passed as an int needs its comparison.
+NOT_PROGRAMS := ARRAY_SIZE,BIT_MACRO,CAMELCASE,COMPARISON_TO_NULL,EMBEDDED_FUNCTION_NAME,ENOSYS
+NOT_PROGRAMS := $(NOT_PROGRAMS),GLOBAL_INITIALISERS,PREFER_DEFINED_ATTRIBUTE_MACRO
+NOT_PROGRAMS := $(NOT_PROGRAMS),PREFER_KERNEL_TYPES,SPLIT_STRING,VOLATILE
+
+$(KERNEL_SCRIPTS)/.unpacked: | packages
+	mkdir -p $(@D)
+	tar --extract --file=/usr/src/$(KERNEL_SOURCE).tar.xz --directory=$(@D) \
+	  --strip-components=2 --occurrence=1 $(addprefix $(KERNEL_SOURCE)/scripts/, \
+	  checkpatch.pl const_structs.checkpatch kernel-doc spelling.txt)
+	touch $@
+
+lint-c: $(KERNEL_SCRIPTS)/.unpacked ## Check the C files as the kernel checks its own
+	$(KERNEL_SCRIPTS)/checkpatch.pl --file $(filter kmod/%,$(C_FILES))
+	$(KERNEL_SCRIPTS)/checkpatch.pl --ignore $(NOT_PROGRAMS) --file $(filter-out kmod/%,$(C_FILES))
+	$(KERNEL_SCRIPTS)/kernel-doc -none -Werror $(C_FILES)
+
+# A shell script is a file with a line that starts like "#!/bin/sh".
+lint-shell: packages ## Check the shell scripts
+	git grep --files-with-matches --untracked -E '^#! ?/.*\b(ba|da)?sh\b' -- ':!*.py' ':!Makefile' \
+	  | xargs shellcheck
+
+test: venv ## Run all tests, JOBS at a time; those that boot use the kernels of two suites
+	BOOTPROF_SUITES="$${BOOTPROF_SUITES:-bookworm bullseye}" $(BIN)/pytest -n $(JOBS)
+
+test-quick: venv ## Run the tests that boot nothing and install nothing (some two minutes)
+	$(BIN)/pytest -n $(JOBS) -m "not vm and not install"
+
+test-kernels: venv ## Run the tests that boot on the kernels of every suite, sid's newest too
+	BOOTPROF_SUITES="bookworm bullseye trixie sid" $(BIN)/pytest -n $(JOBS) tests/kmod tests/ebpf \
+	  tests/guest tests/vmtest
+
+CYCLES ?= 1000
+
+soak: venv ## Load the module, record under load and unload it, CYCLES times on each kernel (hours)
+	BOOTPROF_SOAK_CYCLES=$(CYCLES) $(BIN)/pytest tests/kmod -k again_and_again
 
 matrix: venv ## Boot every recorder on every kernel and write docs/matrix.md (some ten minutes)
-	$(BIN)/python bench/matrix.py --write
+	$(BIN)/python -m bench.matrix --write
 
-bench-boot: venv ## Build the image with one lever after the other, boot each on emulated drives, write docs/boot-bench.md
-	$(BIN)/python bench/boot.py --write
+bench-boot: venv ## Boot the image with one optimization after the other, on emulated drives; write docs/boot-bench.md
+	$(BIN)/python -m bench.boot --write
 
-OUT ?= out
-
-demo: venv ## Build, profile, sort, rebuild, boot again and compare: the main job on Debian 12
+demo: venv ## Build, profile, sort, rebuild with readahead, boot again, compare: the main job on Debian 12
 	$(BIN)/bootprof build --profiling --no-sort --output $(OUT) --image $(OUT)/unsorted.iso
 	$(BIN)/bootprof profile $(OUT)/unsorted.iso --backend kmod --output $(OUT)/unsorted
 	$(BIN)/bootprof sort --root $(OUT)/root --image $(OUT)/unsorted.iso --place auto \
 	  $(OUT)/unsorted/bootlog.events > config/distrib.sort \
 	  || { rm -f config/distrib.sort; exit 1; }
-	$(BIN)/bootprof build --profiling --output $(OUT) --image $(OUT)/sorted.iso
-	$(BIN)/bootprof profile $(OUT)/sorted.iso --backend block --output $(OUT)/sorted
+	$(BIN)/bootprof build --profiling --readahead $(OUT)/unsorted/bootlog.events \
+	  --output $(OUT) --image $(OUT)/sorted.iso
+	$(BIN)/bootprof profile $(OUT)/sorted.iso --backend kmod --output $(OUT)/sorted
 	$(BIN)/bootprof compare $(OUT)/unsorted $(OUT)/sorted --output $(OUT)
 
-docs: venv ## Man pages and shell completion from the command line's own options, in build/
-	mkdir -p build/man build/completion
-	PYTHONPATH=. $(BIN)/argparse-manpage --module bootprof.cli --function build_parser \
-	  --project-name bootprof --prog bootprof --manual-title "bootprof manual" \
-	  --output build/man/bootprof.1
+docs-pictures: venv ## Make the pictures of the documents from the demo's output
+	@command -v chromium > /dev/null || { apt-get update -q=2 && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends chromium fonts-dejavu-core; }
+	$(BIN)/python -m bench.pictures $(OUT)
+
+docs: venv ## Write man pages and shell completion from the command line's own options to BUILD
+	$(BIN)/python docs/manual.py $(BUILD)/man
+	mkdir -p $(BUILD)/completion
 	for shell in bash zsh tcsh; do \
 	  $(BIN)/shtab --shell=$$shell --error-unimportable bootprof.cli.build_parser \
-	    > build/completion/bootprof.$$shell || exit 1; \
+	    > $(BUILD)/completion/bootprof.$$shell || exit 1; \
 	done
 
-clean: ## Remove what was built (not the download and bootstrap cache)
-	rm -rf out build
+docs-tables: venv ## Write the tables of options in docs/commands
+	$(BIN)/python docs/manual.py --tables
 
-.PHONY: help packages venv lint test test-kernels matrix bench-boot demo docs clean
+clean: ## Remove what was built in OUT and BUILD; OUT/cache (downloads, bootstrapped systems) stays
+	@if [ -d "$(OUT)" ] && [ ! -e "$(OUT)/cache/.lock" ]; then \
+	  echo "make clean: $(OUT) holds no cache/.lock, so bootprof did not make it; nothing removed" >&2; \
+	  exit 1; \
+	fi
+	if [ -d "$(OUT)" ]; then find "$(OUT)" -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +; fi
+	rm -rf "$(BUILD)"
+
+distclean: clean ## Remove OUT/cache and the virtual environment, too
+	rm -rf "$(OUT)" $(VENV)
+
+.PHONY: help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak matrix bench-boot \
+	demo docs docs-pictures \
+	docs-tables clean distclean

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bootprof.backends import Recording, block_dump, tracepoints
-from optimizer.blockmap import FileMap, Found, find_files, map_files
+from optimizer.blockmap import FileMap, FoundFiles, find_files, map_files
 from optimizer.formats.blocktrace import read_block_trace
 from optimizer.formats.bootlog import read_bootlog
-from optimizer.images.iso9660 import find_squashfs, is_iso, read_iso
-from optimizer.images.squashfs.layout import Layout, read_layout
+from optimizer.images.image import open_image
+from optimizer.images.layout import Layout
 
 THRESHOLDS = (0.001, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.8, 1.0)
 LOGS = {tracepoints.LOG_NAME: tracepoints, block_dump.LOG_NAME: block_dump}
@@ -78,7 +78,7 @@ def seek_distance(
     return float(distances.sum()) / 1e9
 
 
-def print_table(files: FileMap, found: Found, ranks: dict[bytes, int]) -> None:
+def print_table(files: FileMap, found: FoundFiles, ranks: dict[bytes, int]) -> None:
     """Print precision, recall and order for each threshold."""
     in_root = np.array([file.file_system == b"squashfs" for file in files.files])
     rank = np.array([ranks.get(file.path, -1) for file in files.files])
@@ -111,13 +111,13 @@ def print_table(files: FileMap, found: Found, ranks: dict[bytes, int]) -> None:
 
 def judge(image: Path, profile: Path) -> None:
     """Print the tables of one profile."""
-    layout = read_layout(image, find_squashfs(image))
+    opened = open_image(image)
+    layout = opened.layout()
     ranks = true_order(layout, profile / "bootlog.events")
     with (profile / "blocktrace.tsv").open("rb") as stream:
         trace = read_block_trace(stream, str(profile))
-    iso = read_iso(image) if is_iso(image) else None
     started = time.perf_counter()
-    files = map_files([layout], iso)
+    files = map_files([layout], opened.iso)
     found = find_files(files, trace.reads)
     milliseconds = 1000 * (time.perf_counter() - started)
     print(f"{profile}: block trace, {len(trace.reads):,} reads, {milliseconds:.0f} ms")

@@ -24,7 +24,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from bootprof import backends
 from bootprof.boot import qemu
+from bootprof.boot.clock import read_guest_clock
+from bootprof.boot.harvest import allowed_files
+from bootprof.boot.medium import examine
 from bootprof.boot.target import parse_target
 from bootprof.files import replacing
 
@@ -36,38 +40,27 @@ NOTES = {
     "fanotify": "bootprof-watch: opens and executions",
     "inotify": "bootprof-watch: opens",
 }
-# /proc/stat counts in USER_HZ, which is part of the interface.
-TICKS_PER_SECOND = 100
-
-
-def busy_seconds(said: bytes) -> float:
-    """Return how long the guest's processor was busy.
-
-    Args:
-        said: First line of /proc/uptime (seconds since boot, idle seconds) and of /proc/stat
-            ("cpu", then ticks: user, nice, system, idle, waiting for I/O, ...); proc(5).
-    """
-    uptime, stat = said.decode().splitlines()
-    idle, waiting = (int(field) / TICKS_PER_SECOND for field in stat.split()[4:6])
-    return float(uptime.split()[0]) - idle - waiting
 
 
 def boot(image: Path, recorder: str, options: argparse.Namespace) -> float:
     """Boot with a recorder, and return how long the processor was busy in seconds."""
+    request = qemu.Request(
+        medium=examine(image),
+        machine=qemu.Machine(processors=1, accelerator="icount"),
+        target=parse_target(options.until),
+        agent=recorder,
+        allowed=allowed_files(backends.RECORDERS),
+        timeout_seconds=options.timeout,
+    )
     with tempfile.TemporaryDirectory(prefix="boot-overhead-") as folder:
-        result = qemu.boot(
-            image,
-            Path(folder),
-            machine=qemu.Machine(processors=1, accelerator="icount"),
-            target=parse_target(options.until),
-            backend=recorder,
-            timeout_seconds=options.timeout,
-            progress=lambda _: None,
-        )
-    log = result.harvest["agent.log"].decode()
-    if recorder != "nothing" and f"{recorder}\tstarted" not in log:
-        raise SystemExit(f"{recorder} did not start: {log}")
-    return busy_seconds(result.harvest["processor"])
+        result = qemu.boot(request, Path(folder), lambda _: None)
+        log = result.files["agent.log"].read_text(errors="replace")
+        if recorder != "nothing" and f"{recorder}\tstarted" not in log:
+            raise SystemExit(f"{recorder} did not start: {log}")
+        clock = read_guest_clock(result.files["processor"].read_bytes(), processors=1)
+    assert clock is not None
+    assert clock.busy_seconds is not None
+    return clock.busy_seconds
 
 
 def table(found: dict[str, list[float]]) -> str:

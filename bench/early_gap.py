@@ -21,6 +21,7 @@ import numpy as np
 
 from bootprof import backends
 from bootprof.backends import Recording
+from bootprof.boot.folder import GUEST
 from bootprof.errors import InputError
 from bootprof.files import file_digest
 from optimizer.formats.blocktrace import read_block_trace
@@ -78,7 +79,9 @@ def read_profile(name: str, folder: Path) -> Bootlog:
         raise InputError(f"{image}: not the image that was booted", hint="make the profile again")
     with (folder / "blocktrace.tsv").open("rb") as stream:
         trace = read_block_trace(stream, str(folder / "blocktrace.tsv"))
-    files = {path.name: path for path in folder.iterdir()}
+    # Profiles before schema 3 have what the guest sent beside the other files.
+    sent = folder / GUEST if (folder / GUEST).is_dir() else folder
+    files = {path.name: path for path in sent.iterdir()}
     recording = Recording(files=files, image=image, block_trace=trace)
     return backends.load(name).read(recording)
 

@@ -45,6 +45,7 @@ from bootprof.builder import store
 from bootprof.builder.kernelmodule import build_module
 from bootprof.errors import BootprofError
 from bootprof.process import program
+from bootprof.sources import GUEST, TRACER
 from vmtest.guest import exit_status, write_initramfs
 from vmtest.kernels import GuestKernel, fetch_kernel
 
@@ -196,8 +197,8 @@ def tracefs() -> Iterator[None]:
 
 def build_programs(build: Path) -> None:
     """Build the recorders and what is measured."""
-    for folder in ("ebpf", "bootprof/guest/watch"):
-        words: list[str | Path] = ["make", "-C", TOP / folder, f"BUILD={build}"]
+    for folder in (TRACER, GUEST / "watch"):
+        words: list[str | Path] = ["make", "-C", folder, f"BUILD={build}"]
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     source = TOP / "bench/overhead.c"
     subprocess.run(["gcc", "-O2", "-static", "-o", build / "overhead", source], check=True)

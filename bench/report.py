@@ -18,11 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bootprof.commands.compare import DEFAULT_DRIVES
+from bootprof.commands.compare import load
 from bootprof.commands.inputs import choose_drives
-from bootprof.report.comparison import compare, load_build
+from bootprof.report.comparison import compare
 from bootprof.report.details import gather
 from bootprof.report.page import write_report
+from optimizer.drives.names import COMPARED_DRIVES
 from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
 from optimizer.formats.bootlog import write_rich
 from optimizer.formats.events import EVENT_DTYPE, Bootlog, Operation
@@ -56,10 +57,10 @@ def write_profile(folder: Path, count: int, seed: int) -> None:
 def timed(profiles: list[Path], target: Path) -> float:
     """Write the report of two profiles; return the seconds that it took."""
     started = time.perf_counter()
-    drives = choose_drives(DEFAULT_DRIVES)
-    comparison = compare([load_build(profile) for profile in profiles], drives)
-    evidence = [gather(build, drives) for build in comparison.builds]
-    write_report(comparison, evidence, target)
+    drives = choose_drives(COMPARED_DRIVES)
+    comparison = compare([load(profile) for profile in profiles], drives)
+    details = [gather(build, drives) for build in comparison.builds]
+    write_report(comparison, details, target)
     return time.perf_counter() - started
 
 

@@ -17,8 +17,7 @@ from optimizer.drives.models import CD_24X
 from optimizer.drives.seek import figures, modelled_seconds
 from optimizer.formats.blocktrace import read_block_trace
 from optimizer.formats.bootlog import read_bootlog
-from optimizer.images.iso9660 import find_squashfs
-from optimizer.images.squashfs.layout import read_layout
+from optimizer.images.image import open_image
 from optimizer.search import choose_place, search
 from optimizer.simulate import cost_of, first_access_order, make_workload
 
@@ -27,7 +26,7 @@ def main() -> int:
     """Simulate, search, and print."""
     image, profile = Path(sys.argv[1]), Path(sys.argv[2])
     candidates = int(sys.argv[3]) if len(sys.argv) > 3 else 20_000
-    layout = read_layout(image, find_squashfs(image))
+    layout = open_image(image).layout()
     with (profile / "bootlog.events").open("rb") as stream:
         workload = make_workload(layout, read_bootlog(stream, str(profile)))
     with (profile / "blocktrace.tsv").open("rb") as stream:

@@ -52,6 +52,7 @@ PACKAGES = {
     "nbdkit": "nbdkit",
     "qemu-system-i386": "qemu-system-x86",
     "qemu-system-x86_64": "qemu-system-x86",
+    "setpriv": "util-linux",
     "unshare": "util-linux",
     "unsquashfs": "squashfs-tools",
     "xorriso": "xorriso",

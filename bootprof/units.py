@@ -6,6 +6,7 @@ import math
 
 # A change below this is not worth a colour.
 NOTABLE = 0.01
+BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def quantity(value: float, unit: str) -> str:
@@ -17,7 +18,7 @@ def quantity(value: float, unit: str) -> str:
             counted.
     """
     if unit == "bytes":
-        return with_prefix(value, ("B", "kB", "MB", "GB", "TB", "PB"))
+        return with_prefix(value, BYTE_UNITS)
     if unit == "seconds":
         if 0 < value < 1:
             return f"{value * 1e3:.3g} ms"
@@ -36,6 +37,14 @@ def with_prefix(value: float, units: tuple[str, ...]) -> str:
         return f"{value:.0f} {units[0]}"
     decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
     return f"{value:.{decimals}f} {units[number]}"
+
+
+def byte_scale(largest_bytes: float) -> tuple[float, str]:
+    """Return the unit for an axis of bytes: how many bytes it is, and its name; at least kB."""
+    power = 1
+    while largest_bytes >= 1000.0 ** (power + 1) and power < len(BYTE_UNITS) - 1:
+        power += 1
+    return 1000.0**power, BYTE_UNITS[power]
 
 
 def factor(ratio: float) -> str:

@@ -1,17 +1,17 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
- * bootlog.c - writes events as a rich bootlog (docs/architecture.md)
+ * bootlog.c - writes events as a bootlog in events format (docs/bootlog.md)
  *
- * Events come in the order of the buffers of the processors; they leave in the order of time. Pages
- * that a process had read one after another, with nothing in between, become one event.
+ * Events arrive in the order of the processors' buffers and are written in the order of time. Pages
+ * that a process read one after another, with nothing in between, become one event.
  *
- * The page cache knows inodes, not names: an event of it carries one name of the file, within the
- * file system that holds it. If the same device and inode were opened, the name that was used
- * before (or, before the first open, the first that is used after) is written instead.
+ * The page cache knows inodes and no names: its events have one of the file's names within its file
+ * system. If the same device and inode are opened in the same log, the name of the last open before
+ * is written instead or, before the first open, the name of the first one after.
  *
  * "#lost" counts each event that is known to be missing, and each run of a program that the kernel
- * skipped. What the latter would have seen is not known: where there are any, "#skipped" says how
- * many, and "#lost" is the most that can be missing.
+ * skipped. A skipped run may or may not have been an event: "#skipped" is the number of these, and
+ * "#lost" the upper limit of what is missing.
  */
 #define _GNU_SOURCE
 #include "bootlog.h"
@@ -19,6 +19,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "bootlog_text.h"
 
 #define PATH_BUFFER_BYTES	(2 * (BOOTPROF_PATH_LIMIT + 2))
 #define MINOR_BITS		20
@@ -28,13 +30,13 @@ static const char * const operation_names[BOOTPROF_OPERATIONS] = {
 	[BOOTPROF_READ] = "read",   [BOOTPROF_FAULT] = "fault", [BOOTPROF_CACHE] = "cache",
 };
 
-/* What orders an event, and where it is in the store. */
+/* Time of an event, and its offset in the store. */
 struct place {
 	uint64_t time_ns;
 	size_t offset;
 };
 
-/* Name of an inode: the event (offset in the store) that has it, 0 if the entry is free. */
+/* Name of an inode: offset of the event that has it, 0 if the entry is free. */
 struct name {
 	uint64_t inode;
 	uint32_t device;
@@ -80,7 +82,7 @@ static void set_name(struct name *name, const struct bootprof_event *event, size
 	name->offset = offset;
 }
 
-/* Put components, last one first in @text, into order: /a/b/c. Returns the length. */
+/* Reverse the components in @text, which start with the last one: /a/b/c. Returns the length. */
 static size_t compose(const char *text, size_t text_bytes, char *path)
 {
 	size_t length = 0;
@@ -102,7 +104,7 @@ static size_t compose(const char *text, size_t text_bytes, char *path)
 	return length;
 }
 
-/* Take "//", "/./" and "/../" out of an absolute path, in place. Returns the length. */
+/* Remove "//", "/./" and "/../" from an absolute path, in place. Returns the length. */
 static size_t normalize(char *path, size_t length)
 {
 	size_t from = 0, to = 0;
@@ -151,33 +153,23 @@ static size_t path_of(const struct bootprof_event *event, char *path)
 
 static void write_escaped(FILE *stream, const char *text, size_t length)
 {
-	size_t i;
+	char escaped[BOOTLOG_ESCAPE_BYTES * PATH_BUFFER_BYTES];
 
-	for (i = 0; i < length; i++) {
-		char c = text[i];
-
-		if (c == '\t' || c == '\n' || c == '\r' || c == '\\')
-			fprintf(stream, "\\%03o", c);
-		else
-			putc_unlocked(c, stream);
-	}
+	fwrite_unlocked(escaped, 1, bootlog_escape(escaped, text, length), stream);
 }
 
 static void write_event(FILE *stream, const struct bootprof_event *event, uint64_t length_bytes,
 			const struct bootprof_event *named, const char *initramfs_root)
 {
 	const char *file_system = event->file_system;
-	size_t prefix = strlen(initramfs_root);
-	char path[PATH_BUFFER_BYTES];
-	size_t length = path_of(named, path);
-	size_t start = 0;
+	char buffer[PATH_BUFFER_BYTES];
+	size_t length = path_of(named, buffer);
+	const char *path = buffer;
 
-	if (named->flags & BOOTPROF_IN_INITRAMFS && prefix && strcmp(file_system, "rootfs")) {
-		if (length > prefix && path[prefix] == '/' && !memcmp(path, initramfs_root, prefix))
-			start = prefix;
-		else if (event->flags & BOOTPROF_NAME_GIVEN)
-			file_system = "rootfs";
-	}
+	if (named->flags & BOOTPROF_IN_INITRAMFS && strcmp(file_system, "rootfs") &&
+	    !cut_initramfs_root(&path, &length, initramfs_root) &&
+	    event->flags & BOOTPROF_NAME_GIVEN && initramfs_root[0])
+		file_system = "rootfs";
 	fprintf(stream, "%llu\t%u\t", event->time_ns, event->process);
 	write_escaped(stream, event->command, strnlen(event->command, sizeof(event->command)));
 	fprintf(stream, "\t%s\t%llu\t%llu\t%u:%u\t%llu\t", operation_names[event->operation],
@@ -185,11 +177,11 @@ static void write_event(FILE *stream, const struct bootprof_event *event, uint64
 		event->device & ((1 << MINOR_BITS) - 1), event->inode);
 	write_escaped(stream, file_system, strnlen(file_system, sizeof(event->file_system)));
 	putc_unlocked('\t', stream);
-	write_escaped(stream, path + start, length - start);
+	write_escaped(stream, path, length);
 	putc_unlocked('\n', stream);
 }
 
-/* Whether an event of the page cache goes on where another, @length_bytes long, has ended. */
+/* Whether an event of the page cache starts where another, @length_bytes long, ends. */
 static bool continues(const struct bootprof_event *event, uint64_t length_bytes,
 		      const struct bootprof_event *next)
 {
@@ -218,7 +210,7 @@ static void write_events(FILE *stream, const struct store *store, const struct p
 			if (name->offset)
 				named = store_at(store, name->offset);
 			else if (!event->path_bytes)
-				continue;	/* Deleted, so no part of any image. */
+				continue;	/* Deleted, so not part of an image. */
 		}
 		while (i + 1 < count) {
 			const struct bootprof_event *next = store_at(store, places[i + 1].offset);
@@ -234,9 +226,9 @@ static void write_events(FILE *stream, const struct store *store, const struct p
 
 /**
  * write_bootlog() - write all events
- * @stream: where to
+ * @stream: output
  * @store: the events
- * @initramfs_root: where the initramfs mounts the root; cut from paths of early processes
+ * @initramfs_root: folder where the initramfs mounts the root; removed from early paths
  *
  * Return: 0 or a negative error number.
  */
@@ -268,9 +260,8 @@ int write_bootlog(FILE *stream, const struct store *store, const char *initramfs
 			set_name(find_name(&table, event->device, event->inode), event,
 				 places[i].offset);
 	}
-	fprintf(stream, "#bootprof-bootlog 1\n#backend: %s\n#kernel: %s\n#lost: %llu\n",
-		store->header->backend, store->header->kernel,
-		(unsigned long long)store_lost(store));
+	fprintf(stream, BOOTLOG_HEADER BOOTLOG_LOST, store->header->backend,
+		store->header->kernel, (unsigned long long)store_lost(store));
 	if (store->header->skipped_runs)
 		fprintf(stream, "#skipped: %llu\n",
 			(unsigned long long)store->header->skipped_runs);

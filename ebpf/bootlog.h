@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* bootlog.h - writes events as a rich bootlog (docs/architecture.md) */
 #ifndef BOOTPROF_BOOTLOG_H
 #define BOOTPROF_BOOTLOG_H

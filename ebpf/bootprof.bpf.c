@@ -1,41 +1,35 @@
-// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * bootprof.bpf.c - see which files are opened, executed and mapped, and what the disk served
+ * bootprof.bpf.c - the BPF programs: which files are opened, executed, mapped, and read from disk
  *
- * Tracepoints, which every kernel with BTF allows, and two kernel functions in place of the first
- * one where the kernel allows that, which costs a recorded open less than half as much:
+ * They are attached to tracepoints, which every kernel with BTF allows, and, where the kernel allows
+ * it, to two kernel functions in place of sys_exit, at less than half the cost of a recorded open:
  *
  *   sys_exit                       a successful open or mmap: the descriptor leads to the struct
  *                                  file, so links, directory handles and the like are resolved
- *   fd_install(), vm_mmap_pgoff()  the same, io_uring's opens among them; no other system call
- *                                  has to take the way through sys_exit for it
- *   sched_process_exec             an execve(2) that succeeded: the script by the name that was
- *                                  given, the program, and its ELF interpreter out of the new
- *                                  memory map, since the kernel opens that itself
- *   mm_filemap_add_to_page_cache   pages that were not in memory: what was read of the medium,
- *                                  readahead included
- *   mm_filemap_get_pages, _fault,  use of pages, in memory or not (6.12 and newer; not asked
- *   _map_pages                     for unless the loader is told)
+ *   fd_install(), vm_mmap_pgoff()  the same, including opens by io_uring; other system calls do
+ *                                  not pass through a program
+ *   sched_process_exec             a successful execve(2): the script by its given name, the
+ *                                  program, and the ELF interpreter from the new memory map, since
+ *                                  the kernel opens the latter itself
+ *   mm_filemap_add_to_page_cache   pages that were not in memory: what was read from the medium,
+ *                                  including readahead
+ *   mm_filemap_get_pages, _fault,  use of pages, whether they were in memory or not (6.12 and
+ *   _map_pages                     newer, and only on request)
  *
- * A program fills a per-CPU scratch area of its own with one event and hands over as many bytes
- * as the path takes. Paths are walked here, by the same rules as d_path(), because bpf_d_path()
- * is not allowed at these tracepoints. Components go from the last to the first; the loader turns
- * them round.
+ * event.bpf.h has the event and its buffers, walk.bpf.h the paths, core_fixes.bpf.h what differs
+ * from kernel to kernel.
  */
 #include "kernel_types.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include "bootprof_event.h"
+#include "core_fixes.bpf.h"
+#include "event.bpf.h"
+#include "walk.bpf.h"
 
-#define PAGE_BYTES		4096
 #define PAGE_SHIFT		12
-/* Mounts crossed count too. A path of 4095 bytes has 2047 components at most; nobody's has. */
-#define WALK_STEPS		8
-#define WALK_PARTS		64
-/* Of the quick way, after which the general one goes on. */
-#define QUICK_DEPTH_LIMIT	8
-#define VMA_LIMIT		32
 
 #define S_IFMT			00170000
 #define S_IFREG			0100000
@@ -46,14 +40,6 @@
 #define PF_IO_WORKER		0x10
 #define GFP_IO			0x40
 #define X32_SYSCALL		0x40000000
-#define RAMFS_MAGIC		0x858458f6
-#define TMPFS_MAGIC		0x01021994
-
-/* Set by the loader before the kernel sees the programs. */
-const volatile __u32 own_process = 0;	/* whose accesses are left out */
-const volatile __u32 operations = 0;	/* bits of enum bootprof_operation to record */
-const volatile bool use_perf_buffer = false;
-const volatile __u64 wakeup_bytes = 0;	/* fill of the ring buffer that wakes the loader early */
 
 /* /sys/kernel/tracing/events/raw_syscalls/sys_exit/format */
 struct sys_exit_fields {
@@ -61,279 +47,6 @@ struct sys_exit_fields {
 	long number;
 	long result;
 };
-
-struct scratch {
-	struct bootprof_event event;
-	/* A name may start at any offset up to the limit, and end a name later. */
-	char text[BOOTPROF_PATH_LIMIT + 1 + BOOTPROF_PATH_LIMIT + 1];
-	u32 used_bytes;
-	/* Where walk() is, and where it ends. */
-	u64 dentry;
-	u64 mnt;
-	u64 root_dentry;
-	u64 root_mnt;
-};
-
-/* One for each program that could be interrupted by another on kernels that preempt them. */
-enum scratch_key {
-	SCRATCH_SYSCALL,
-	SCRATCH_EXEC,
-	SCRATCH_EXEC_CLASSIC,
-	SCRATCH_CACHE,
-	SCRATCH_READ,
-	SCRATCH_FAULT,
-	SCRATCH_MAP_PAGES,
-	SCRATCHES,
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SCRATCHES);
-	__type(key, u32);
-	__type(value, struct scratch);
-} scratches SEC(".maps");
-
-/*
- * By enum bootprof_loss. Mapped by the loader: a bpf(2) call to read a map would hold off the
- * programs on its processor meanwhile.
- */
-__u64 losses[BOOTPROF_LOSSES];
-
-/* The loader makes one of these two. */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4096);
-} ring SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
-	__uint(key_size, sizeof(u32));
-	__uint(value_size, sizeof(u32));
-} perf_buffer SEC(".maps");
-
-static __always_inline void count_loss(enum bootprof_loss loss)
-{
-	__sync_fetch_and_add(&losses[loss], 1);
-}
-
-static __always_inline bool wanted(u32 operation)
-{
-	return operations & (1 << operation) &&
-	       (u32)(bpf_get_current_pid_tgid() >> 32) != own_process;
-}
-
-static __always_inline bool is_file_system(struct file_system_type *type, const char *name)
-{
-	const char *type_name = BPF_CORE_READ(type, name);
-	u64 begin = 0;
-
-	bpf_probe_read_kernel(&begin, 7, type_name);
-	return begin == *(const u64 *)name;
-}
-
-/* Whether a root directory is that of the initramfs, which has its own file system type. */
-static __always_inline bool is_initramfs(struct vfsmount *mnt)
-{
-	static const char rootfs[8] __attribute__((aligned(8))) = "rootfs";
-	struct super_block *super = BPF_CORE_READ(mnt, mnt_sb);
-	u32 magic = BPF_CORE_READ(super, s_magic);
-
-	if (magic != RAMFS_MAGIC && magic != TMPFS_MAGIC)
-		return false;
-	return is_file_system(BPF_CORE_READ(super, s_type), rootfs);
-}
-
-/* Fill what does not depend on the file. */
-static __always_inline struct scratch *start_event(u32 key, u16 operation)
-{
-	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &key);
-	struct bootprof_event *event;
-
-	if (!scratch)
-		return NULL;
-	event = &scratch->event;
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_ktime_get_boot_ns))
-		event->time_ns = bpf_ktime_get_boot_ns();
-	else
-		event->time_ns = bpf_ktime_get_ns();
-	event->offset_bytes = 0;
-	event->length_bytes = 0;
-	event->process = bpf_get_current_pid_tgid() >> 32;
-	event->operation = operation;
-	event->flags = 0;
-	event->path_bytes = 0;
-	event->name_bytes = 0;
-	bpf_get_current_comm(event->command, sizeof(event->command));
-	return scratch;
-}
-
-static __always_inline void set_inode(struct bootprof_event *event, struct inode *inode)
-{
-	struct super_block *super = BPF_CORE_READ(inode, i_sb);
-
-	event->inode = BPF_CORE_READ(inode, i_ino);
-	event->device = BPF_CORE_READ(super, s_dev);
-	bpf_probe_read_kernel_str(event->file_system, sizeof(event->file_system),
-				  BPF_CORE_READ(super, s_type, name));
-}
-
-struct entry {
-	struct dentry *parent;
-	struct qstr name;
-};
-
-/* In one read where the two stand side by side, as they do on all kernels so far. */
-static __always_inline void read_entry(struct entry *entry, struct dentry *dentry)
-{
-	u32 offset = bpf_core_field_offset(struct dentry, d_parent);
-
-	if (bpf_core_field_offset(struct dentry, d_name) == offset + sizeof(entry->parent)) {
-		bpf_probe_read_kernel(entry, sizeof(*entry), (void *)dentry + offset);
-	} else {
-		entry->parent = BPF_CORE_READ(dentry, d_parent);
-		bpf_core_read(&entry->name, sizeof(entry->name), &dentry->d_name);
-	}
-}
-
-enum walk_failure {
-	WALK_TOO_LONG = -1,	/* or too deep */
-	WALK_NAMELESS = -2,
-	WALK_UNFINISHED = -3,
-};
-
-/* Write a component of a path into the scratch area. */
-static __always_inline bool add_component(struct scratch *scratch, u32 length,
-					  const unsigned char *name)
-{
-	u32 used = scratch->used_bytes;
-
-	if (length > BOOTPROF_NAME_LIMIT || used + length + 1 > BOOTPROF_PATH_LIMIT)
-		return false;
-	bpf_probe_read_kernel(&scratch->text[used & BOOTPROF_PATH_LIMIT],
-			      length & BOOTPROF_NAME_LIMIT, name);
-	used += length & BOOTPROF_NAME_LIMIT;
-	scratch->text[used & BOOTPROF_PATH_LIMIT] = '\0';
-	scratch->used_bytes = used + 1;
-	return true;
-}
-
-/*
- * Go WALK_STEPS on.
- *
- * A global function: the verifier looks at it once in a program, whoever calls it how often, and
- * most of the time that it takes to load this is the verifier's. How much is used is kept in the
- * scratch area, where the verifier does not follow it: or else it would look at every possible
- * sequence of names and mounts.
- *
- * Return: bytes written in all, or one of enum walk_failure.
- */
-__attribute__((noinline)) int walk_part(u32 key)
-{
-	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &key);
-	struct dentry *dentry, *mnt_root = NULL;
-	struct vfsmount *vfsmount;
-	int i;
-
-	if (!scratch)
-		return WALK_TOO_LONG;
-	dentry = (struct dentry *)scratch->dentry;
-	vfsmount = (struct vfsmount *)scratch->mnt;
-	if (vfsmount)
-		mnt_root = BPF_CORE_READ(vfsmount, mnt_root);
-	for (i = 0; i < WALK_STEPS; i++) {
-		struct dentry *parent;
-		struct entry entry;
-
-		if ((u64)dentry == scratch->root_dentry && (u64)vfsmount == scratch->root_mnt)
-			return scratch->used_bytes;
-		if (dentry == mnt_root) {
-			struct mount *mount = (void *)vfsmount -
-					      bpf_core_field_offset(struct mount, mnt);
-			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
-
-			if (above == mount)
-				return scratch->used_bytes;
-			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-			vfsmount = (void *)above + bpf_core_field_offset(struct mount, mnt);
-			mnt_root = BPF_CORE_READ(vfsmount, mnt_root);
-			continue;
-		}
-		read_entry(&entry, dentry);
-		parent = entry.parent;
-		/* The root of a file system; or a file that is in no directory, like a memfd. */
-		if (parent == dentry)
-			return vfsmount ? WALK_NAMELESS : scratch->used_bytes;
-		if (!add_component(scratch, entry.name.hash_len >> 32, entry.name.name))
-			return WALK_TOO_LONG;
-		dentry = parent;
-	}
-	scratch->dentry = (u64)dentry;
-	scratch->mnt = (u64)vfsmount;
-	return WALK_UNFINISHED;
-}
-
-/*
- * Walk from the directory entry of the scratch area up to the root directory, or to the root of
- * everything, and add the components. Without a mount: to the root of the file system.
- *
- * Return: bytes written in all, or one of enum walk_failure.
- */
-static __always_inline int walk(u32 key)
-{
-	int result = WALK_UNFINISHED;
-	int i;
-
-	for (i = 0; i < WALK_PARTS && result == WALK_UNFINISHED; i++)
-		result = walk_part(key);
-	return result;
-}
-
-static __always_inline bool set_path(struct scratch *scratch, u32 key, struct path *path,
-				     struct task_struct *task)
-{
-	struct path root = BPF_CORE_READ(task, fs, root);
-	int length;
-
-	scratch->used_bytes = 0;
-	scratch->dentry = (u64)path->dentry;
-	scratch->mnt = (u64)path->mnt;
-	scratch->root_dentry = (u64)root.dentry;
-	scratch->root_mnt = (u64)root.mnt;
-	length = walk(key);
-	if (length == WALK_NAMELESS)
-		return false;
-	if (length < 0 || length > BOOTPROF_PATH_LIMIT) {
-		count_loss(BOOTPROF_LOST_PATH);
-		return false;
-	}
-	scratch->event.path_bytes = length;
-	if (is_initramfs(root.mnt))
-		scratch->event.flags |= BOOTPROF_IN_INITRAMFS;
-	return true;
-}
-
-/* Hand the event over. */
-static __always_inline void send_event(void *context, struct scratch *scratch)
-{
-	u64 size = sizeof(struct bootprof_event) + scratch->event.path_bytes +
-		   scratch->event.name_bytes;
-	long error;
-
-	if (size > sizeof(*scratch))
-		return;
-	if (use_perf_buffer) {
-		error = bpf_perf_event_output(context, &perf_buffer, BPF_F_CURRENT_CPU, scratch,
-					      size);
-	} else {
-		/* Waking the loader for each event would cost more than the event itself. */
-		u64 flags = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < wakeup_bytes ?
-			    BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP;
-
-		error = bpf_ringbuf_output(&ring, scratch, size, flags);
-	}
-	if (error)
-		count_loss(BOOTPROF_LOST_BUFFER);
-}
 
 /* Record an access to an open file, if it is a regular one. */
 static __always_inline void record_file(void *context, u32 key, u16 operation, struct file *file,
@@ -345,7 +58,7 @@ static __always_inline void record_file(void *context, u32 key, u16 operation, s
 
 	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFREG)
 		return;
-	/* Made without a name. */
+	/* Created without a name. */
 	if (BPF_CORE_READ(file, f_flags) & O_TMPFILE)
 		return;
 	scratch = start_event(key, operation);
@@ -425,7 +138,7 @@ static __always_inline void record_syscall(void *context, u32 number, long resul
 		    offset_bytes, length_bytes);
 }
 
-/* Nearly every system call ends here. */
+/* A quick check: nearly every system call passes here. */
 static __always_inline bool of_interest(u32 number)
 {
 	return number == SYSCALL_MMAP || number == SYSCALL_COMPAT_MMAP2 || opens(number) ||
@@ -443,10 +156,10 @@ int BPF_PROG(saw_sys_exit, struct pt_regs *regs, long result)
 }
 
 /*
- * The same as a classic tracepoint, for kernels that preempt BPF programs at raw tracepoints (7.2
- * does, 6.12 does not). There, all runs of a program on a processor are skipped until the one that
- * was preempted goes on, and under load that was more than half of them. Classic tracepoints run
- * with preemption off.
+ * The same as a classic tracepoint, for kernels that preempt BPF programs at raw tracepoints (since
+ * 7.0: core_fixes.bpf.h). There, the kernel skips every run of a program on a processor until its
+ * preempted run continues; under load, it skipped more than half. Classic tracepoints run with
+ * preemption disabled.
  */
 SEC("tp/raw_syscalls/sys_exit")
 int saw_sys_exit_classic(struct sys_exit_fields *fields)
@@ -463,51 +176,9 @@ int saw_sys_exit_classic(struct sys_exit_fields *fields)
 }
 
 /*
- * The quick way: the kernel hands over pointers whose type it knows, and they are followed by plain
- * loads (which read as 0 where nothing is mapped) instead of a call for each.
+ * The fast variant: the kernel passes typed pointers, so the program follows them with plain loads,
+ * which read as 0 where nothing is mapped, and not with a helper call for each.
  */
-
-/* What can be told of the root directory of a mount without a call. */
-static __always_inline bool may_be_initramfs(struct vfsmount *mnt)
-{
-	unsigned long magic = mnt->mnt_sb->s_magic;
-
-	return magic == RAMFS_MAGIC || magic == TMPFS_MAGIC;
-}
-
-/*
- * Walk up to the root directory, as long as no mount has to be crossed: from a struct vfsmount to
- * the struct mount around it, the verifier allows no plain load. walk() does the rest.
- *
- * Return: bytes written, or one of enum walk_failure.
- */
-static __always_inline int walk_quickly(struct scratch *scratch, u32 key, struct file *file,
-					struct fs_struct *fs)
-{
-	struct dentry *dentry = file->f_path.dentry, *root_dentry = fs->root.dentry;
-	struct vfsmount *mnt = file->f_path.mnt, *root_mnt = fs->root.mnt;
-	struct dentry *end = mnt == root_mnt ? root_dentry : mnt->mnt_root;
-	int i;
-
-	scratch->used_bytes = 0;
-	for (i = 0; i < QUICK_DEPTH_LIMIT && dentry != end; i++) {
-		struct dentry *parent = dentry->d_parent;
-
-		if (parent == dentry)
-			break;
-		if (!add_component(scratch, dentry->d_name.len, dentry->d_name.name))
-			return WALK_TOO_LONG;
-		dentry = parent;
-	}
-	if (dentry == end && mnt == root_mnt)
-		return scratch->used_bytes;
-	scratch->dentry = (u64)dentry;
-	scratch->mnt = (u64)mnt;
-	scratch->root_dentry = (u64)root_dentry;
-	scratch->root_mnt = (u64)root_mnt;
-	return walk(key);
-}
-
 static __always_inline void record_quickly(void *context, u32 key, u16 operation,
 					   struct task_struct *task, struct file *file,
 					   u64 offset_bytes, u64 length_bytes)
@@ -543,9 +214,9 @@ static __always_inline void record_quickly(void *context, u32 key, u16 operation
 }
 
 /*
- * A descriptor gets its file. Duplicates and files that come over sockets do, too, so the system
- * call has to be one that opens; io_uring's worker threads are in none, and io_uring_enter(2) can
- * do whatever a worker can.
+ * A descriptor is assigned its file. That also happens for duplicates and for files received from a
+ * socket, so the system call must be one that opens files. io_uring's worker threads are in none,
+ * and io_uring_enter(2) can do whatever a worker can.
  */
 SEC("fentry/fd_install")
 int BPF_PROG(saw_fd_install, unsigned int descriptor, struct file *file)
@@ -570,7 +241,7 @@ int BPF_PROG(saw_fd_install, unsigned int descriptor, struct file *file)
 	return 0;
 }
 
-/* The program loader maps files, too; those are not mmap(2). */
+/* The program loader also maps files; only mmap(2) counts here. */
 SEC("fexit/vm_mmap_pgoff")
 int BPF_PROG(saw_mmap, struct file *file, unsigned long address, unsigned long length_bytes,
 	     unsigned long protection, unsigned long flags, unsigned long first, long result)
@@ -596,8 +267,8 @@ int BPF_PROG(saw_mmap, struct file *file, unsigned long address, unsigned long l
 }
 
 /*
- * The script of an execve(2). Its struct file is gone by now (the kernel has gone on to the
- * interpreter), so what is left is the name that was given and the working directory.
+ * The script of an execve(2). The kernel has already released its struct file and opened the
+ * interpreter, so only the given name and the working directory are left.
  */
 static __always_inline void record_script(void *context, const char *name)
 {
@@ -638,9 +309,9 @@ static __always_inline void record_exec(void *context, struct linux_binprm *prog
 }
 
 /*
- * The script alone, where the rest is seen by saw_exec_classic: over at once for all that is not a
- * script, because a run that is preempted costs others (see saw_sys_exit_classic). Attached before
- * that one, so that a script comes before its interpreter.
+ * Only the script, where saw_exec_classic records the rest. It returns at once for anything else,
+ * because a preempted run makes the kernel skip others (see saw_sys_exit_classic). It is attached
+ * before that program, so that a script precedes its interpreter.
  */
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(saw_script, struct task_struct *task, pid_t old_pid, struct linux_binprm *program)
@@ -652,62 +323,31 @@ int BPF_PROG(saw_script, struct task_struct *task, pid_t old_pid, struct linux_b
 	return 0;
 }
 
-/* Until 6.0: the interpreter is the first file in the memory map that is not the program. */
+/* For kernels before 5.17: see list_interpreter(). */
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(saw_exec_vma_list, struct task_struct *task, pid_t old_pid,
 	     struct linux_binprm *program)
 {
-	/* What overlayfs maps is another struct file of the same name. */
-	struct dentry *own = program->file->f_path.dentry;
-	struct vm_area_struct *area;
-	int i;
+	struct file *interpreter;
 
 	if (!wanted(BOOTPROF_EXEC))
 		return 0;
 	record_exec(ctx, program);
-	area = BPF_CORE_READ(task, mm, mmap);
-	for (i = 0; i < VMA_LIMIT && area; i++) {
-		struct file *mapped = BPF_CORE_READ(area, vm_file);
-
-		if (mapped && BPF_CORE_READ(mapped, f_path.dentry) != own) {
-			record_file(ctx, SCRATCH_EXEC, BOOTPROF_MAP, mapped, 0, 0);
-			return 0;
-		}
-		area = BPF_CORE_READ(area, vm_next);
-	}
+	interpreter = list_interpreter(task, program->file->f_path.dentry);
+	if (interpreter)
+		record_file(ctx, SCRATCH_EXEC, BOOTPROF_MAP, interpreter, 0, 0);
 	return 0;
 }
 
-struct found_area {
-	struct file *file;
-};
-
-static long found_area(struct task_struct *task, struct vm_area_struct *area,
-		       struct found_area *found)
+static __always_inline void record_interpreter(void *context, u32 key, struct file *program)
 {
-	found->file = BPF_CORE_READ(area, vm_file);
-	return 0;
-}
+	struct file *interpreter;
 
-/*
- * Since 5.17 (7c7e3d31e785): the interpreter is where the process is going to start. What overlayfs
- * maps is another struct file of the same name.
- */
-static __always_inline void record_elf_interpreter(void *context, u32 key,
-						    struct file *program)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	struct found_area found = {};
-	struct file *mapped;
-
-	if (bpf_find_vma(task, BPF_CORE_READ(regs, ip), found_area, &found, 0)) {
+	if (find_interpreter(bpf_get_current_task_btf(), BPF_CORE_READ(program, f_path.dentry),
+			     &interpreter))
 		count_loss(BOOTPROF_LOST_FILE);
-		return;
-	}
-	mapped = found.file;
-	if (mapped && BPF_CORE_READ(mapped, f_path.dentry) != BPF_CORE_READ(program, f_path.dentry))
-		record_file(context, key, BOOTPROF_MAP, mapped, 0, 0);
+	else if (interpreter)
+		record_file(context, key, BOOTPROF_MAP, interpreter, 0, 0);
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -717,11 +357,11 @@ int BPF_PROG(saw_exec_find_vma, struct task_struct *task, pid_t old_pid,
 	if (!wanted(BOOTPROF_EXEC))
 		return 0;
 	record_exec(ctx, program);
-	record_elf_interpreter(ctx, SCRATCH_EXEC, program->file);
+	record_interpreter(ctx, SCRATCH_EXEC, program->file);
 	return 0;
 }
 
-/* With preemption off; its arguments do not lead to the program, but the process does. */
+/* With preemption disabled. Its arguments do not lead to the program; the process does. */
 SEC("tp/sched/sched_process_exec")
 int saw_exec_classic(void *fields)
 {
@@ -731,35 +371,8 @@ int saw_exec_classic(void *fields)
 	if (!wanted(BOOTPROF_EXEC))
 		return 0;
 	record_file(fields, SCRATCH_EXEC_CLASSIC, BOOTPROF_EXEC, program, 0, 0);
-	record_elf_interpreter(fields, SCRATCH_EXEC_CLASSIC, program);
+	record_interpreter(fields, SCRATCH_EXEC_CLASSIC, program);
 	return 0;
-}
-
-/* A name of a file in its file system; there may be others, which the loader sorts out. */
-static __always_inline bool set_alias(struct scratch *scratch, u32 key, struct inode *inode)
-{
-	struct hlist_node *node = BPF_CORE_READ(inode, i_dentry.first);
-	u64 dentry;
-	int length;
-
-	if (!node)
-		return true;
-	if (bpf_core_field_exists(struct dentry, d_u))
-		dentry = (u64)node - bpf_core_field_offset(struct dentry, d_u.d_alias);
-	else
-		dentry = (u64)node - bpf_core_field_offset(struct dentry___unnamed, d_alias);
-	scratch->used_bytes = 0;
-	scratch->dentry = dentry;
-	scratch->mnt = 0;
-	scratch->root_dentry = 0;
-	scratch->root_mnt = 1;
-	length = walk(key);
-	if (length < 0 || length > BOOTPROF_PATH_LIMIT) {
-		count_loss(BOOTPROF_LOST_PATH);
-		return false;
-	}
-	scratch->event.path_bytes = length;
-	return true;
 }
 
 /* Record an access to pages of a file. */
@@ -772,12 +385,12 @@ static __always_inline void record_pages(void *context, u32 key, u16 operation,
 	struct scratch *scratch;
 	u64 size_bytes;
 
-	/* Neither block devices (the tables of a squashfs, say) nor directories. */
+	/* Neither block devices (such as the tables of a squashfs) nor directories. */
 	if (!inode || (BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFREG)
 		return;
 	/*
-	 * A file behind a loop device: loop_configure() forbids I/O in allocations for its pages,
-	 * and nothing else does. What is read through the device is recorded already.
+	 * The file behind a loop device: only loop_configure() forbids I/O in allocations for the
+	 * pages of a file. Reads through the device are recorded by the files on it.
 	 */
 	if (!(BPF_CORE_READ(mapping, gfp_mask) & GFP_IO))
 		return;
@@ -798,42 +411,15 @@ static __always_inline void record_pages(void *context, u32 key, u16 operation,
 		send_event(context, scratch);
 }
 
-static __always_inline u64 folio_pages(struct folio *folio)
-{
-	unsigned long flags;
-
-	if (bpf_core_field_exists(((struct folio___wrapped *)0)->flags.f))
-		flags = BPF_CORE_READ((struct folio___wrapped *)folio, flags.f);
-	else
-		flags = BPF_CORE_READ(folio, flags);
-	if (!(flags >> bpf_core_enum_value(enum pageflags, PG_head) & 1))
-		return 1;
-	if (bpf_core_field_exists(folio->_folio_order))
-		return 1ULL << (BPF_CORE_READ(folio, _folio_order) & 0x1f);
-	return 1ULL << (BPF_CORE_READ(folio, _flags_1) & 0x1f);
-}
-
 SEC("tp_btf/mm_filemap_add_to_page_cache")
 int saw_cache(u64 *ctx)
 {
-	u64 first, pages = 1;
-	struct address_space *mapping;
+	struct cached_pages pages;
 
 	if (!wanted(BOOTPROF_CACHE))
 		return 0;
-	if (bpf_core_type_exists(struct folio)) {
-		struct folio *folio = (struct folio *)ctx[0];
-
-		mapping = BPF_CORE_READ(folio, mapping);
-		first = BPF_CORE_READ(folio, index);
-		pages = folio_pages(folio);
-	} else {
-		struct page *page = (struct page *)ctx[0];
-
-		mapping = BPF_CORE_READ(page, mapping);
-		first = BPF_CORE_READ(page, index);
-	}
-	record_pages(ctx, SCRATCH_CACHE, BOOTPROF_CACHE, mapping, first, pages);
+	pages = cached_pages((void *)ctx[0]);
+	record_pages(ctx, SCRATCH_CACHE, BOOTPROF_CACHE, pages.mapping, pages.first, pages.count);
 	return 0;
 }
 
@@ -845,7 +431,7 @@ int BPF_PROG(saw_read, struct address_space *mapping, unsigned long first, unsig
 	return 0;
 }
 
-/* A page fault that found no page in memory. */
+/* A page fault on a page that was not in memory. */
 SEC("tp_btf/mm_filemap_fault")
 int BPF_PROG(saw_fault, struct address_space *mapping, unsigned long first)
 {
@@ -854,7 +440,7 @@ int BPF_PROG(saw_fault, struct address_space *mapping, unsigned long first)
 	return 0;
 }
 
-/* A page fault that found its page there, and maps its neighbours with it. */
+/* A page fault on a page that was in memory; the kernel maps its neighbours with it. */
 SEC("tp_btf/mm_filemap_map_pages")
 int BPF_PROG(saw_map_pages, struct address_space *mapping, unsigned long first,
 	     unsigned long last)

@@ -1,18 +1,17 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
- * bootprof_trace.c - records file accesses with BPF and writes them as a rich bootlog
+ * bootprof_trace.c - records file accesses with BPF and writes them as a bootlog
  *
- * A static program with its BPF object inside, for an initramfs that holds nothing else. Once it
- * says that it is ready it opens no file but its output, so it lives on when switch_root empties
- * the initramfs. Whoever starts it there should call it "@bootprof-trace" (argv[0]): systemd ends
- * what it finds running otherwise.
+ * A static program that contains its BPF object, for an initramfs that holds nothing else. After it
+ * has reported that it is ready, it opens no file but its output, so it keeps running when
+ * switch_root empties the initramfs. Start it there under the name "@bootprof-trace" (argv[0]):
+ * systemd kills other processes of the initramfs.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,44 +22,48 @@
 
 #include "bootlog.h"
 #include "event_store.h"
+#include "messages.h"
+#include "output_file.h"
 #include "tracer.h"
 
 #define VERSION		"0.1.0"
-/* The buffer is looked at so often, unless it is half full before. */
+/* How often the buffer is drained, unless it is half full before. */
 #define DRAIN_MS	50
 #define MIB		(1024UL * 1024)
 #define LARGEST_MIB	65536
 
+const char program_name[] = "bootprof-trace";
+
 static const char usage[] =
 "usage: bootprof-trace [OPTION]... [-- COMMAND [ARGUMENT]...]\n"
 "\n"
-"Record which files are opened, executed, mapped and read from their medium, by all processes,\n"
-"and write a rich bootlog at the end: after COMMAND, after --seconds, or at SIGTERM or SIGINT.\n"
+"Record which files all processes open, execute, map and read from the medium, and write a\n"
+"bootlog in events format at the end: after COMMAND, after --seconds, or at SIGTERM or SIGINT.\n"
 "\n"
-"  -o, --output FILE         where to write; - (default) is standard output\n"
+"  -o, --output FILE         bootlog to write; - (default) is standard output\n"
 "  -s, --seconds N           stop after N seconds\n"
 "  -p, --operations LIST     of open,exec,map,cache,read,fault; default open,exec,map,cache\n"
 "                            (read and fault: every use of a page; Linux 6.12 and newer)\n"
-"  -r, --initramfs-root DIR  where the initramfs mounts the root, cut from the paths of early\n"
-"                            processes; default /root\n"
-"  -m, --memory MIB          keep so much; what comes then is counted as lost; default 64\n"
-"  -b, --buffer-size KIB     buffer between kernel and program, all processors; default 8192\n"
-"  -k, --perf-buffer         use the perf buffer even where there is a ring buffer\n"
-"      --spool FILE          keep the events in FILE instead of memory, so that they outlive\n"
-"                            this program even if it is killed\n"
-"      --recover FILE        write the bootlog of the spool FILE; trace nothing\n"
-"      --ready-fd N          write \"ready\\n\" to descriptor N once all is traced, and close it\n"
-"      --daemon              return once all is traced, go on in the background\n"
+"  -r, --initramfs-root DIR  folder where the initramfs mounts the root; removed from the paths\n"
+"                            of early processes; default /root\n"
+"  -m, --memory MIB          memory for events; later events are counted as lost; default 64\n"
+"  -b, --buffer-size KIB     buffer between kernel and program, for all processors; default 8192\n"
+"  -k, --perf-buffer         use the perf buffer even if the kernel has the ring buffer\n"
+"      --spool FILE          keep the events in FILE and not in memory, so that they survive if\n"
+"                            this program is killed\n"
+"      --recover FILE        write the bootlog of the spool FILE; record nothing\n"
+"      --ready-fd N          write \"ready\\n\" to descriptor N when recording starts, and close it\n"
+"      --daemon              return when recording starts, and continue in the background\n"
 "      --pidfile FILE        write the process identifier to FILE\n"
-"  -v, --verbose             print what libbpf and the kernel's verifier say\n"
-"  -h, --help                print this\n"
+"  -v, --verbose             print the output of libbpf and of the kernel's verifier\n"
+"  -h, --help                print this help\n"
 "      --version             print the version\n"
 "\n"
-"SIGUSR1 writes the bootlog as it is by then to the FILE of --output, and goes on.\n"
+"SIGUSR1 writes the bootlog recorded so far to the FILE of --output and continues.\n"
 "\n"
-"Exit status: 0 done, 1 failed, 2 wrong usage or input.\n"
+"Exit status: 0 success, 1 failure, 2 wrong usage or input.\n"
 "\n"
-"  bootprof-trace -o /tmp/events -- ls -l      what ls touches, and all others meanwhile\n"
+"  bootprof-trace -o /tmp/events -- ls -l      while ls runs\n"
 "  bootprof-trace --daemon --pidfile /run/trace.pid -o /run/bootlog.events\n";
 
 struct options {
@@ -89,38 +92,6 @@ static void on_signal(int number)
 		stop_asked = 1;
 }
 
-static void print_error(const char *hint, const char *format, va_list arguments)
-{
-	fputs("bootprof-trace: error: ", stderr);
-	vfprintf(stderr, format, arguments);
-	fputc('\n', stderr);
-	if (hint && hint[0])
-		fprintf(stderr, "bootprof-trace: hint: %s\n", hint);
-}
-
-__attribute__((noreturn, format(printf, 3, 4)))
-static void fail(int status, const char *hint, const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	print_error(hint, format, arguments);
-	va_end(arguments);
-	exit(status);
-}
-
-static long parse_number(const char *option, const char *text, long smallest, long largest)
-{
-	char *end;
-	long number;
-
-	errno = 0;
-	number = strtol(text, &end, 10);
-	if (errno || end == text || *end || number < smallest || number > largest)
-		fail(2, "", "%s %s: not a number from %ld to %ld", option, text, smallest, largest);
-	return number;
-}
-
 static unsigned int parse_operations(char *text)
 {
 	static const char * const names[BOOTPROF_OPERATIONS] = {
@@ -136,12 +107,13 @@ static unsigned int parse_operations(char *text)
 		while (i < BOOTPROF_OPERATIONS && strcmp(word, names[i]))
 			i++;
 		if (i == BOOTPROF_OPERATIONS)
-			fail(2, "one or more of open,exec,map,cache,read,fault",
-			     "--operations: no operation is called %s", word);
+			fail(2, "give one or more of open,exec,map,cache,read,fault",
+			     "--operations: unknown operation: %s", word);
 		operations |= 1U << i;
 	}
 	if (!operations)
-		fail(2, "one or more of open,exec,map,cache,read,fault", "--operations: none given");
+		fail(2, "give one or more of open,exec,map,cache,read,fault",
+		     "--operations: the list is empty");
 	return operations;
 }
 
@@ -225,40 +197,25 @@ static void parse_options(int argc, char **argv, struct options *options)
 	if (optind < argc)
 		options->command = argv + optind;
 	if (options->daemon && (options->command || !strcmp(options->output, "-")))
-		fail(2, "give --output FILE and no COMMAND", "--daemon has nowhere to write to");
+		fail(2, "give --output FILE and no COMMAND",
+		     "--daemon needs an output file, and takes no command");
 }
 
-/* Write to a name beside the target, then rename. What fits on a full disk stays there. */
 static int write_output(const struct options *options, const struct store *store)
 {
-	char partial[4096];
+	struct output_file output;
+	int error = output_file_open(&output, options->output);
 	FILE *stream;
-	int error;
 
-	if (!strcmp(options->output, "-")) {
-		error = write_bootlog(stdout, store, options->initramfs_root);
-		if (error)
-			fprintf(stderr, "bootprof-trace: error: standard output: %s\n",
-				strerror(-error));
+	if (error)
 		return error;
-	}
-	snprintf(partial, sizeof(partial), "%s.partial", options->output);
-	stream = fopen(partial, "we");
-	if (!stream) {
-		error = -errno;
-		fprintf(stderr, "bootprof-trace: error: %s: %s\n", partial, strerror(errno));
-		return error;
-	}
+	stream = fdopen(dup(output.file), "w");
+	if (!stream)
+		return output_file_finish(&output, -errno);
 	error = write_bootlog(stream, store, options->initramfs_root);
 	if (fclose(stream) && !error)
 		error = -errno;
-	if (!error && rename(partial, options->output))
-		error = -errno;
-	if (error)
-		fprintf(stderr, "bootprof-trace: error: %s: %s\n"
-			"bootprof-trace: hint: as much as could be written is in %s\n",
-			options->output, strerror(-error), partial);
-	return error;
+	return output_file_finish(&output, error);
 }
 
 static void catch_signals(void)
@@ -272,8 +229,8 @@ static void catch_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-/* Start the command, held until all is traced. Returns its process identifier. */
-static pid_t start_command(char **command, int *release)
+/* Start the command, which waits until recording starts. Returns its process identifier. */
+static pid_t start_command(char **command, int *held)
 {
 	int ends[2];
 	pid_t child;
@@ -289,15 +246,15 @@ static pid_t start_command(char **command, int *release)
 		if (read(ends[0], &byte, 1) != 1)
 			_exit(1);
 		execvp(command[0], command);
-		fprintf(stderr, "bootprof-trace: error: %s: %s\n", command[0], strerror(errno));
+		complain("", "%s: %s", command[0], strerror(errno));
 		_exit(127);
 	}
 	close(ends[0]);
-	*release = ends[1];
+	*held = ends[1];
 	return child;
 }
 
-/* Go on in a child; the parent ends when the child says that all is traced, or fails with it. */
+/* Continue in a child; the parent exits when the child records, or with status 1 if it fails. */
 static int become_daemon(void)
 {
 	int ends[2];
@@ -318,11 +275,11 @@ static int become_daemon(void)
 	}
 }
 
-static void tell(int descriptor, const char *text)
+/* Write one byte to whoever waits at the other end of a pipe. */
+static void release(int descriptor)
 {
-	if (write(descriptor, text, strlen(text)) < 0)
-		fprintf(stderr, "bootprof-trace: warning: nobody waits for \"ready\": %s\n",
-			strerror(errno));
+	if (write(descriptor, "g", 1) < 0)
+		warn("the process that waits for the tracer is gone: %s", strerror(errno));
 	close(descriptor);
 }
 
@@ -337,16 +294,14 @@ static void write_pidfile(const char *name)
 static void warn_of_losses(const struct store_header *header)
 {
 	if (header->no_room)
-		fprintf(stderr, "bootprof-trace: warning: no memory for %llu events; "
-			"try a larger --memory\n", (unsigned long long)header->no_room);
+		warn("no memory was left for %llu events; try a larger --memory",
+		     (unsigned long long)header->no_room);
 	if (header->lost_in_kernel)
-		fprintf(stderr, "bootprof-trace: warning: %llu events are missing; "
-			"try a larger --buffer-size\n",
-			(unsigned long long)header->lost_in_kernel);
+		warn("%llu events are missing; try a larger --buffer-size",
+		     (unsigned long long)header->lost_in_kernel);
 	if (header->skipped_runs)
-		fprintf(stderr, "bootprof-trace: warning: the kernel skipped %llu runs of a "
-			"program, each of which may have been an event\n",
-			(unsigned long long)header->skipped_runs);
+		warn("the kernel skipped %llu runs of a program, each of which may have been an event",
+		     (unsigned long long)header->skipped_runs);
 }
 
 static int64_t now_ms(void)
@@ -363,7 +318,7 @@ static int recover(const struct options *options)
 	int error = store_open(&store, options->recover);
 
 	if (error == -EINVAL)
-		fail(2, "give the FILE of an earlier --spool", "%s: not a spool of bootprof-trace",
+		fail(2, "give the FILE of an earlier --spool", "%s: not a spool file of bootprof-trace",
 		     options->recover);
 	if (error)
 		fail(2, "", "%s: %s", options->recover, strerror(-error));
@@ -372,7 +327,7 @@ static int recover(const struct options *options)
 
 static int record(const struct options *options)
 {
-	int release = -1, daemon_ready = -1;
+	int held = -1, parent = -1;
 	struct tracer_error problem;
 	struct tracer *tracer;
 	struct store store;
@@ -381,13 +336,13 @@ static int record(const struct options *options)
 	int error;
 
 	if (options->daemon)
-		daemon_ready = become_daemon();
+		parent = become_daemon();
 	catch_signals();
 	if (options->command)
-		child = start_command(options->command, &release);
+		child = start_command(options->command, &held);
 	error = store_create(&store, (size_t)options->memory_mib * MIB, options->spool);
 	if (error)
-		fail(1, "make it smaller with --memory", "%s: %ld MiB: %s",
+		fail(1, "give a smaller --memory", "%s: %ld MiB: %s",
 		     options->spool ? options->spool : "memory", options->memory_mib,
 		     strerror(-error));
 	tracer = tracer_start(&options->tracer, &store, &problem);
@@ -396,25 +351,25 @@ static int record(const struct options *options)
 			unlink(options->spool);
 		fail(1, problem.hint, "%s", problem.message);
 	}
-	/* Ahead of what it records, or the buffer overflows on a busy machine. */
+	/* Before the processes that it records; otherwise the buffer overflows on a busy machine. */
 	setpriority(PRIO_PROCESS, 0, -20);
 	if (options->pidfile)
 		write_pidfile(options->pidfile);
 	if (options->ready_descriptor >= 0)
-		tell(options->ready_descriptor, "ready\n");
-	if (daemon_ready >= 0) {
+		report_ready(options->ready_descriptor);
+	if (parent >= 0) {
 		int null = open("/dev/null", O_RDWR);
 
-		/* Nobody's terminal any more. */
+		/* Detach from the terminal. */
 		if (null >= 0) {
 			dup2(null, STDIN_FILENO);
 			dup2(null, STDOUT_FILENO);
 			dup2(null, STDERR_FILENO);
 		}
-		tell(daemon_ready, "r");
+		release(parent);
 	}
-	if (release >= 0)
-		tell(release, "g");
+	if (held >= 0)
+		release(held);
 	deadline = options->seconds ? now_ms() + options->seconds * 1000 : INT64_MAX;
 	while (!stop_asked) {
 		tracer_drain(tracer, DRAIN_MS);
@@ -433,7 +388,7 @@ static int record(const struct options *options)
 	warn_of_losses(store.header);
 	if (options->pidfile)
 		unlink(options->pidfile);
-	/* The bootlog has it all. */
+	/* The bootlog contains all of it. */
 	if (options->spool && !error)
 		unlink(options->spool);
 	return error ? 1 : 0;

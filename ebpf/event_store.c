@@ -1,11 +1,10 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
- * event_store.c - the events that were gathered so far, in bounded memory or in a file
+ * event_store.c - the recorded events, in memory of limited size or in a file
  *
- * One mapping of fixed size, events one after another. Of memory, only what is used is taken. A
- * spool file is mapped in the same way, so that what was gathered outlives the process, however
- * it ends; its space is reserved first, so that a full disk is an error at the start and not a
- * signal in the middle.
+ * One mapping of fixed size with one event after another. Memory is allocated as it is used. A spool
+ * file is mapped in the same way, so that the events survive the process, however it ends. Its space
+ * is reserved first, so that a full disk is an error at the start and not a signal later.
  */
 #define _GNU_SOURCE
 #include "event_store.h"
@@ -78,7 +77,7 @@ int store_open(struct store *store, const char *spool)
 		error = -EINVAL;
 	if (!error) {
 		store->size_bytes = (size_t)status.st_size;
-		/* Private and writable, so that the texts of the header can be ended below. */
+		/* Private and writable, to terminate the texts of the header below. */
 		store->header = mmap(NULL, store->size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE,
 				     file, 0);
 		if (store->header == MAP_FAILED)
@@ -88,7 +87,8 @@ int store_open(struct store *store, const char *spool)
 	if (error)
 		return error;
 	if (memcmp(store->header->magic, STORE_MAGIC, sizeof(STORE_MAGIC)) ||
-	    store->header->used_bytes > store->size_bytes) {
+	    store->header->used_bytes > store->size_bytes ||
+	    store->header->events > store->size_bytes / sizeof(struct bootprof_event)) {
 		store_close(store);
 		return -EINVAL;
 	}
@@ -109,7 +109,7 @@ void store_append(struct store *store, const void *data, size_t size_bytes)
 	const struct bootprof_event *event = data;
 	size_t length;
 
-	/* A record of the perf buffer is longer than what was put into it. */
+	/* A record of the perf buffer may be longer than its event. */
 	if (size_bytes < sizeof(*event) || event_bytes(event) > size_bytes)
 		return;
 	length = aligned(event_bytes(event));
@@ -118,7 +118,7 @@ void store_append(struct store *store, const void *data, size_t size_bytes)
 		return;
 	}
 	memcpy((char *)header + header->used_bytes, event, event_bytes(event));
-	/* Whoever finds the spool of a killed process sees whole events only. */
+	/* The spool of a killed process has whole events only. */
 	__atomic_store_n(&header->used_bytes, header->used_bytes + length, __ATOMIC_RELEASE);
 	header->events++;
 }
@@ -137,9 +137,11 @@ const struct bootprof_event *store_at(const struct store *store, size_t offset)
 	if (offset > store->header->used_bytes)
 		return NULL;
 	left = store->header->used_bytes - offset;
-	/* A spool file may hold anything. */
+	/* A spool file may contain anything. The limits are those that bootlog.c relies on. */
 	if (left < sizeof(*event) || left < event_bytes(event) ||
-	    event->operation >= BOOTPROF_OPERATIONS)
+	    event->operation >= BOOTPROF_OPERATIONS ||
+	    event->path_bytes > BOOTPROF_PATH_LIMIT ||
+	    event->name_bytes > BOOTPROF_PATH_LIMIT + 1)
 		return NULL;
 	return event;
 }

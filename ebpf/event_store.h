@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: GPL-2.0 */
-/* event_store.h - the events that were gathered so far, in bounded memory or in a file */
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* event_store.h - the recorded events, in memory of limited size or in a file */
 #ifndef BOOTPROF_EVENT_STORE_H
 #define BOOTPROF_EVENT_STORE_H
 
@@ -13,12 +13,12 @@
 /**
  * struct store_header - start of the memory, and so of a spool file
  * @magic: STORE_MAGIC
- * @used_bytes: how much of the memory is in use, this header included
- * @events: how many events that is
- * @no_room: events that the memory had no room for
- * @lost_in_kernel: events that did not get as far as here
+ * @used_bytes: used part of the memory, including this header
+ * @events: number of events in it
+ * @no_room: events for which no memory was left
+ * @lost_in_kernel: events that did not reach this program
  * @skipped_runs: runs of BPF programs that the kernel skipped; each may have been an event
- * @backend: what recorded them, for the header of the bootlog
+ * @backend: backend, for the header of the bootlog
  * @kernel: release of the kernel
  */
 struct store_header {

@@ -1,13 +1,11 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * kernel_types.h - the part of the kernel's types that bootprof.bpf.c reads
  *
- * libbpf moves every access to where the running kernel has the field (BPF CO-RE), so only names
- * and types count here, neither order nor size. Written by hand instead of generated from one
- * machine's BTF: the object is the same wherever it is built, also where there is no BTF, and
- * what differs from kernel to kernel stands side by side.
- *
- * A name with ___ is another form of the type before it; libbpf ignores what follows the ___.
+ * libbpf adjusts every access to the running kernel's offset of the field (BPF CO-RE), so only names
+ * and types matter here, and neither order nor size. Written by hand, not generated from one
+ * machine's BTF: the object is identical wherever it is built, even where there is no BTF. Other
+ * forms that a type has or had: core_fixes.bpf.h.
  */
 #ifndef BOOTPROF_KERNEL_TYPES_H
 #define BOOTPROF_KERNEL_TYPES_H
@@ -33,7 +31,7 @@ typedef int pid_t;
 #define false 0
 #define NULL ((void *)0)
 
-/* linux/bpf.h, which pulls in user-space headers that a BPF target need not have. */
+/* linux/bpf.h, which includes user-space headers that a BPF target may lack. */
 enum bpf_map_type {
 	BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
@@ -77,12 +75,7 @@ struct dentry {
 	struct qstr d_name;
 	struct {
 		struct hlist_node d_alias;
-	} d_u;
-};
-
-/* Since 7.2 (or before, but after 6.18) the union d_u has no name. */
-struct dentry___unnamed {
-	struct hlist_node d_alias;
+	} d_u;	/* until 7.0 */
 };
 
 struct file_system_type {
@@ -174,26 +167,18 @@ struct address_space {
 	unsigned int gfp_mask;
 };
 
-/* Until 5.15 the page cache is made of these. */
+/* The page cache consists of pages until 5.15 ... */
 struct page {
 	struct address_space *mapping;
 	unsigned long index;
 };
 
-/* Since 5.16 of these. */
+/* ... and of folios since 5.16. */
 struct folio {
 	unsigned long flags;
 	struct address_space *mapping;
 	unsigned long index;
-	unsigned long _flags_1;		/* since 6.6 (ebc1baf5c9b4) the order is in the low byte */
-	unsigned char _folio_order;	/* until 6.5 */
-};
-
-/* Since 6.18 the flags are wrapped in a type of their own. */
-struct folio___wrapped {
-	struct {
-		unsigned long f;
-	} flags;
+	unsigned long _flags_1;
 };
 
 enum pageflags {

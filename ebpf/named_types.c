@@ -1,11 +1,11 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
- * named_types.c - those of the kernel's types that the BPF programs name
+ * named_types.c - the subset of the kernel's types that the BPF programs name
  *
- * For each type that a program takes a field of, libbpf looks through all of the kernel's types
- * (over 100,000) for those of the same name. That is most of what it takes to load the programs. So
- * the kernel's types are looked through once, here, and libbpf gets those that it will look for,
- * with all that they contain; where they point to is of no concern to it.
+ * For each type that a program reads a field of, libbpf searches all of the kernel's types (over
+ * 100,000) for those of the same name, which takes most of the load time. So the kernel's types are
+ * searched once, here, and libbpf gets the ones that it will search for, with everything that they
+ * contain. What they point to does not matter to libbpf.
  *
  * Documentation/bpf/btf.rst; what is compared: "Field-based CO-RE relocations" in
  * Documentation/bpf/llvm_reloc.rst.
@@ -17,17 +17,18 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "files.h"
 
 /* A power of two, and several times what the programs name. */
 #define NAME_SLOTS 1024
 
 /**
- * struct selection - types on their way from one description to another
+ * struct selection - types being copied from one description to another
  * @from: all types of the kernel
  * @to: those that were taken
- * @taken: by number in @from, the number in @to, or 0
- * @left: stack of numbers in @from: taken, and what they contain not looked at yet
+ * @taken: for each number in @from, the number in @to, or 0
+ * @left: stack of numbers in @from that were taken and whose contents were not yet
  * @left_count: its height
  */
 struct selection {
@@ -38,7 +39,7 @@ struct selection {
 	size_t left_count;
 };
 
-/* A name, without what sets apart another form of the type: see kernel_types.h. */
+/* A name without the suffix that marks another form of the type: see core_fixes.bpf.h. */
 struct name {
 	const char *start;
 	size_t length;
@@ -54,7 +55,7 @@ static struct name name_of(const struct btf *btf, const struct btf_type *type)
 	return (struct name){ start, form ? (size_t)(form - start) : strlen(start) };
 }
 
-/* The slot that has a name, or the free one that it belongs in (FNV-1a, linear probing). */
+/* The slot with a name, or the free slot for it (FNV-1a, linear probing). */
 static struct name *slot_of(struct name *slots, struct name name)
 {
 	uint32_t hash = 2166136261u;
@@ -110,14 +111,14 @@ static int take(struct selection *selection, uint32_t id)
 	return taken;
 }
 
-/* A type that was taken. It may be changed, and lies elsewhere when others were added. */
+/* A taken type, for changing it. The pointer is valid until another type is added. */
 static struct btf_type *taken_type(struct selection *selection, uint32_t id)
 {
-	/* The library has const for all types, also for those that one has added. */
+	/* libbpf returns const even for types that the caller has added. */
 	return (struct btf_type *)btf__type_by_id(selection->to, selection->taken[id]);
 }
 
-/* Take all that a taken type contains, and let it refer to what was taken. */
+/* Take everything that a taken type contains, and let it refer to the copies. */
 static int take_contents(struct selection *selection, uint32_t id)
 {
 	struct btf_type *type = taken_type(selection, id);
@@ -159,7 +160,7 @@ static int take_contents(struct selection *selection, uint32_t id)
 		type->type = 0;
 		return 0;
 	case BTF_KIND_FUNC_PROTO:
-		/* Nothing that is looked for contains one; its parameters would be contents, too. */
+		/* No type that is searched for contains one. */
 		return -ENOTSUP;
 	default:
 		return 0;
@@ -189,28 +190,13 @@ static int select_types(struct selection *selection, struct name *slots)
 	return 0;
 }
 
-static int write_whole(int file, const char *data, size_t size_bytes)
-{
-	while (size_bytes) {
-		ssize_t written = write(file, data, size_bytes);
-
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written <= 0)
-			return -errno;
-		data += written;
-		size_bytes -= (size_t)written;
-	}
-	return 0;
-}
-
 /**
- * named_types_write() - write the types that programs name as a description of its own
+ * named_types_write() - write the types that programs name as a separate description
  * @file: empty file, open for writing
  * @kernel: all types of the kernel
  * @programs: types of the BPF object
  *
- * Return: 0, or a negative error number; then nothing of use is in the file.
+ * Return: 0, or a negative error number; then the file is unusable.
  */
 int named_types_write(int file, const struct btf *kernel, const struct btf *programs)
 {

@@ -1,10 +1,10 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * tracer.c - loads the BPF programs, drains their buffer
  *
- * What the kernel offers is read from its BTF, and programs that it has no tracepoint or helper
- * for are not loaded. All that is needed of sysfs is read at the start: in an initramfs, sysfs is
- * mounted for that moment only.
+ * What the kernel offers is read from its BTF; programs that it has no tracepoint or helper for are
+ * not loaded. Everything needed from sysfs is read at the start: in an initramfs, sysfs is mounted
+ * for that moment only.
  */
 #define _GNU_SOURCE
 #include "tracer.h"
@@ -13,7 +13,6 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <linux/capability.h>
 #include <linux/membarrier.h>
 #include <linux/perf_event.h>
 #include <stdarg.h>
@@ -24,18 +23,15 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "bootprof.skel.h"
+#include "kernel_support.h"
 #include "named_types.h"
 
 #define KERNEL_BTF	"/sys/kernel/btf/vmlinux"
 #define OPEN_FILES	"/proc/self/fd"
-#define TRACEFS		"/sys/kernel/tracing"
-#define TRACEFS_IN_DEBUGFS "/sys/kernel/debug/tracing"
-#define LOCKDOWN	"/sys/kernel/security/lockdown"
-#define WITHOUT_BPF	"use another backend (kmod, fanotify, block); they need no BPF"
+#define WITHOUT_BPF	"use another backend that needs no BPF: kmod, fanotify or block"
 
 struct tracer {
 	struct bootprof_bpf *programs;
@@ -48,7 +44,7 @@ struct tracer {
 /* All types of the kernel, while libbpf may ask for them. */
 static struct btf *kernel_types;
 
-/* The last complaints of libbpf, for the error message. */
+/* The first warning of libbpf, for the error message. */
 static char complaint[256];
 static bool verbose;
 
@@ -57,7 +53,7 @@ static int hear_libbpf(enum libbpf_print_level level, const char *format, va_lis
 	va_list copy;
 
 	va_copy(copy, arguments);
-	/* The first warning tells the cause, those after it the consequences. */
+	/* The first warning states the cause; later ones state consequences. */
 	if (level == LIBBPF_WARN && !complaint[0]) {
 		vsnprintf(complaint, sizeof(complaint), format, copy);
 		complaint[strcspn(complaint, "\n")] = '\0';
@@ -81,8 +77,9 @@ struct btf *__real_btf__load_vmlinux_btf(void);
 struct btf *__wrap_btf__load_vmlinux_btf(void);
 
 /*
- * libbpf reads all types of the kernel, too, to find what to attach to. The linker leads its call
- * here (--wrap), so that they are read once: they are megabytes. It frees what it gets.
+ * libbpf also reads all types of the kernel, to find what to attach to. The linker redirects that
+ * call here (--wrap, see the Makefile), so that these megabytes are parsed once. libbpf frees what
+ * it gets.
  */
 struct btf *__wrap_btf__load_vmlinux_btf(void)
 {
@@ -92,101 +89,14 @@ struct btf *__wrap_btf__load_vmlinux_btf(void)
 	return types ? types : __real_btf__load_vmlinux_btf();
 }
 
-static bool may_use_bpf(void)
-{
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[2] = {};
-	uint64_t effective;
-
-	if (syscall(SYS_capget, &header, data))
-		return geteuid() == 0;
-	effective = (uint64_t)data[1].effective << 32 | data[0].effective;
-	return effective >> CAP_SYS_ADMIN & 1 ||
-	       (effective >> CAP_BPF & 1 && effective >> CAP_PERFMON & 1);
-}
-
-/* "confidentiality" forbids programs to read the kernel's memory. */
-static bool locked_down(void)
-{
-	FILE *stream = fopen(LOCKDOWN, "re");
-	char line[128] = "";
-
-	if (!stream)
-		return false;
-	if (!fgets(line, sizeof(line), stream))
-		line[0] = '\0';
-	fclose(stream);
-	return strstr(line, "[confidentiality]");
-}
-
-static bool has_tracepoint(const struct btf *btf, const char *name)
-{
-	char type[64];
-
-	snprintf(type, sizeof(type), "btf_trace_%s", name);
-	return btf__find_by_name_kind(btf, type, BTF_KIND_TYPEDEF) > 0;
-}
-
-static bool has_helper(const struct btf *btf, const char *name)
-{
-	int id = btf__find_by_name_kind(btf, "bpf_func_id", BTF_KIND_ENUM);
-	const struct btf_type *type = id > 0 ? btf__type_by_id(btf, id) : NULL;
-	int i;
-
-	for (i = 0; type && i < btf_vlen(type); i++)
-		if (!strcmp(btf__name_by_offset(btf, btf_enum(type)[i].name_off), name))
-			return true;
-	return false;
-}
-
-/*
- * Whether the kernel may preempt a BPF program at a function (see saw_sys_exit_classic). Where
- * CONFIG_PREEMPT_DYNAMIC leaves it to the command line, the choice was "voluntary" or "none" in
- * Debian's kernels, until the lazy kind took over (6.13 has it, 7c70cb94d29c).
- */
-static bool preempts(void)
-{
-	unsigned int major = 0, minor = 0;
-	char line[4096] = "";
-	struct utsname name;
-	FILE *stream;
-
-	if (uname(&name) || sscanf(name.release, "%u.%u", &major, &minor) != 2)
-		return true;
-	if (major > 6 || (major == 6 && minor >= 13) || strstr(name.version, " PREEMPT ") ||
-	    strstr(name.version, " PREEMPT_RT "))
-		return true;
-	stream = fopen("/proc/cmdline", "re");
-	if (!stream)
-		return false;
-	if (!fgets(line, sizeof(line), stream))
-		line[0] = '\0';
-	fclose(stream);
-	return strstr(line, "preempt=full");
-}
-
-/*
- * Whether the kernel lets programs follow pointers from a function to the current task's registers.
- * The helper: since 5.15 (dd6e10fbd9fb).
- */
-static bool allows_quick(const struct btf *btf)
-{
-	return !preempts() && has_helper(btf, "BPF_FUNC_task_pt_regs");
-}
-
-static bool has_tracefs(void)
-{
-	return !access(TRACEFS "/events", F_OK) || !access(TRACEFS_IN_DEBUGFS "/events", F_OK);
-}
-
 static bool wants(const struct tracer_options *options, enum bootprof_operation operation)
 {
 	return options->operations >> operation & 1;
 }
 
 /*
- * Load what was asked for and what the kernel has; say what it has not. @quick: see the quick way
- * in bootprof.bpf.c.
+ * Select the programs for the requested operations, or name what the kernel lacks. @quick: use the
+ * fast variant in bootprof.bpf.c.
  */
 static int choose_programs(struct tracer *tracer, const struct btf *btf, bool quick,
 			   const struct tracer_options *options, struct tracer_error *error)
@@ -194,9 +104,9 @@ static int choose_programs(struct tracer *tracer, const struct btf *btf, bool qu
 	bool opens = wants(options, BOOTPROF_OPEN), maps = wants(options, BOOTPROF_MAP);
 	bool syscalls = (opens || maps) && !quick;
 	bool execs = wants(options, BOOTPROF_EXEC);
-	bool find_vma = has_helper(btf, "BPF_FUNC_find_vma");
-	/* See saw_sys_exit_classic. The helper: since 5.15 (dd6e10fbd9fb). */
-	bool classic = has_helper(btf, "BPF_FUNC_task_pt_regs") && has_tracefs();
+	bool find_vma = kernel_has_helper(btf, "BPF_FUNC_find_vma");
+	/* See saw_sys_exit_classic. */
+	bool classic = kernel_has_helper(btf, "BPF_FUNC_task_pt_regs") && kernel_has_tracefs();
 	struct {
 		struct bpf_program *program;
 		const char *tracepoint;
@@ -226,8 +136,8 @@ static int choose_programs(struct tracer *tracer, const struct btf *btf, bool qu
 	bpf_program__set_autoload(tracer->programs->progs.saw_fd_install, quick && opens);
 	bpf_program__set_autoload(tracer->programs->progs.saw_mmap, quick && maps);
 	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-		if (all[i].wanted && !has_tracepoint(btf, all[i].tracepoint)) {
-			explain(error, "leave the operation out of --operations",
+		if (all[i].wanted && !kernel_has_tracepoint(btf, all[i].tracepoint)) {
+			explain(error, "remove the operation from --operations",
 				"this kernel has no tracepoint %s", all[i].tracepoint);
 			return -ENOENT;
 		}
@@ -236,8 +146,8 @@ static int choose_programs(struct tracer *tracer, const struct btf *btf, bool qu
 	return 0;
 }
 
-/* How the programs see open files, for the bootlog. */
-static const char *way_in(const struct bootprof_bpf *programs)
+/* How the programs are attached, for the bootlog. */
+static const char *attachment(const struct bootprof_bpf *programs)
 {
 	if (bpf_program__autoload(programs->progs.saw_fd_install) ||
 	    bpf_program__autoload(programs->progs.saw_mmap))
@@ -248,7 +158,7 @@ static const char *way_in(const struct bootprof_bpf *programs)
 	return "tp_btf";
 }
 
-/* The ring buffer wants a power of two of pages; so does each processor's perf buffer. */
+/* Ring buffer and perf buffers need a size of a power of two of pages. */
 static size_t power_of_two(size_t size_bytes)
 {
 	size_t power = 4096;
@@ -277,7 +187,7 @@ static enum bpf_perf_event_ret take_from_perf(void *context, int processor,
 	} *sample = (const void *)header;
 
 	(void)processor;
-	/* PERF_RECORD_LOST needs no look: the programs count what they cannot put in. */
+	/* PERF_RECORD_LOST is ignored: the programs count the events that do not fit. */
 	if (header->type == PERF_RECORD_SAMPLE)
 		store_append(tracer->store, sample->data, sample->size_bytes);
 	return LIBBPF_PERF_EVENT_CONT;
@@ -308,8 +218,8 @@ static int open_buffer(struct tracer *tracer, const struct tracer_options *optio
 }
 
 /*
- * Open the BPF object. With @types, a file that is empty yet, libbpf is to find the kernel's types
- * there, which is a short way: see named_types.c. It takes its name, though. Without, all types.
+ * Open the BPF object. @types is an empty file for the few kernel types that the object names (see
+ * named_types.c), which libbpf opens by name. Without it, libbpf searches all types.
  */
 static struct bootprof_bpf *open_object(const struct btf *btf, int types)
 {
@@ -346,7 +256,6 @@ static int load_with(int types, struct tracer *tracer, const struct btf *btf, bo
 	status = choose_programs(tracer, btf, quick, options, error);
 	if (status)
 		return status;
-	/* Ring buffer: since 5.8. */
 	if (libbpf_probe_bpf_map_type(BPF_MAP_TYPE_RINGBUF, NULL) != 1)
 		chosen.perf_buffer = true;
 	programs->rodata->own_process = (uint32_t)getpid();
@@ -365,7 +274,7 @@ static int load_with(int types, struct tracer *tracer, const struct btf *btf, bo
 	}
 	status = open_buffer(tracer, &chosen);
 	if (status) {
-		explain(error, "make it smaller with --buffer-size", "buffer of %zu bytes: %s",
+		explain(error, "give a smaller --buffer-size", "buffer of %zu bytes: %s",
 			options->buffer_bytes, strerror(-status));
 		return status;
 	}
@@ -376,12 +285,12 @@ static int load_with(int types, struct tracer *tracer, const struct btf *btf, bo
 		return status;
 	}
 	snprintf(tracer->store->header->backend, sizeof(tracer->store->header->backend),
-		 "ebpf (%s, %s)", way_in(programs),
+		 "ebpf (%s, %s)", attachment(programs),
 		 chosen.perf_buffer ? "perf buffer" : "ring buffer");
 	return 0;
 }
 
-/* Read the kernel's types, and load and attach the programs in one of two ways. */
+/* Read the kernel's types; load and attach the programs, with or without the fast variant. */
 static int load(struct tracer *tracer, bool may_be_quick, bool *quick,
 		const struct tracer_options *options, struct tracer_error *error)
 {
@@ -393,7 +302,7 @@ static int load(struct tracer *tracer, bool may_be_quick, bool *quick,
 			"types (CONFIG_DEBUG_INFO_BTF)", strerror(errno));
 		return -ENOENT;
 	}
-	*quick = may_be_quick && allows_quick(kernel_types);
+	*quick = may_be_quick && kernel_allows_fentry(kernel_types);
 	types = memfd_create("kernel types", MFD_CLOEXEC);
 	status = load_with(types, tracer, kernel_types, *quick, options, error);
 	if (types >= 0)
@@ -413,19 +322,19 @@ static void unload(struct tracer *tracer)
 	tracer->programs = NULL;
 }
 
-/* Start, with sysfs in its place. */
+/* Start, while sysfs is mounted. */
 static int start(struct tracer *tracer, const struct tracer_options *options,
 		 struct tracer_error *error)
 {
 	bool quick = false;
 	int status;
 
-	if (!may_use_bpf()) {
+	if (!kernel_allows_bpf()) {
 		explain(error, "run it as root, or give it CAP_BPF and CAP_PERFMON",
 			"no privilege to load BPF programs");
 		return -EPERM;
 	}
-	if (locked_down()) {
+	if (kernel_hides_memory()) {
 		explain(error, WITHOUT_BPF, LOCKDOWN ": the kernel is locked down "
 			"(confidentiality): BPF programs may not read its memory");
 		return -EPERM;
@@ -434,7 +343,7 @@ static int start(struct tracer *tracer, const struct tracer_options *options,
 	if (tracer->processors < 1)
 		tracer->processors = 1;
 	status = load(tracer, true, &quick, options, error);
-	/* A kernel may have other functions, or no ftrace to hold on to them. */
+	/* The kernel may lack these functions, or ftrace to attach to them. */
 	if (status && quick) {
 		unload(tracer);
 		status = load(tracer, false, &quick, options, error);
@@ -443,10 +352,10 @@ static int start(struct tracer *tracer, const struct tracer_options *options,
 }
 
 /**
- * tracer_start() - begin to trace
+ * tracer_start() - start tracing
  * @options: what and how
  * @store: where events go
- * @error: why not, if it does not start
+ * @error: set if it does not start
  *
  * Return: the tracer, or NULL.
  */
@@ -464,12 +373,12 @@ struct tracer *tracer_start(const struct tracer_options *options, struct store *
 	tracer->store = store;
 	verbose = options->verbose;
 	libbpf_set_print(hear_libbpf);
-	/* The first process of an initramfs finds nothing mounted. */
+	/* Before the first process of an initramfs, nothing is mounted. */
 	if (access("/sys/kernel", F_OK)) {
 		made = !mkdir("/sys", 0555);
 		mounted = !mount("sysfs", "/sys", "sysfs", 0, NULL);
 	}
-	if (!has_tracefs())
+	if (!kernel_has_tracefs())
 		traced = !mount("tracefs", TRACEFS, "tracefs", 0, NULL);
 	status = start(tracer, options, error);
 	if (traced)
@@ -485,7 +394,7 @@ struct tracer *tracer_start(const struct tracer_options *options, struct store *
 	return NULL;
 }
 
-/* Runs of a program that the kernel skipped, because one on that processor had not ended. */
+/* Runs that the kernel skipped because another run on that processor had not ended. */
 static uint64_t skipped_runs(struct tracer *tracer)
 {
 	struct bpf_program *program;
@@ -514,13 +423,13 @@ static void read_losses(struct tracer *tracer)
 }
 
 /**
- * tracer_drain() - take what has come, and wait for more
+ * tracer_drain() - wait for events and store them
  * @tracer: the tracer
- * @timeout_ms: return after so many milliseconds, or as soon as the buffer is half full
+ * @timeout_ms: return after this many milliseconds, or as soon as the buffer is half full
  */
 void tracer_drain(struct tracer *tracer, int timeout_ms)
 {
-	/* The wait tells of a buffer that fills up; the rest is there without being announced. */
+	/* Polling reports a buffer that is half full; the rest is in there without a wake-up. */
 	if (tracer->ring) {
 		ring_buffer__poll(tracer->ring, timeout_ms);
 		ring_buffer__consume(tracer->ring);
@@ -531,11 +440,11 @@ void tracer_drain(struct tracer *tracer, int timeout_ms)
 	read_losses(tracer);
 }
 
-/* Stop, and take what is still in the buffer. */
+/* Stop, and store what is left in the buffer. */
 void tracer_stop(struct tracer *tracer)
 {
 	bootprof_bpf__detach(tracer->programs);
-	/* Programs that run at this moment: wait until they are through. */
+	/* Wait until programs that are running at this moment have ended. */
 	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
 	tracer_drain(tracer, 0);
 	unload(tracer);

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* tracer.h - loads the BPF programs, drains their buffer */
 #ifndef BOOTPROF_TRACER_H
 #define BOOTPROF_TRACER_H

@@ -21,8 +21,8 @@
 static struct dentry *folder;
 
 static const char * const operation_names[] = {
-	[OPERATION_OPEN] = "open", [OPERATION_EXEC] = "exec", [OPERATION_MAP] = "map",
-	[OPERATION_READ] = "read", [OPERATION_FAULT] = "fault",
+	[BOOTPROF_OPEN] = "open", [BOOTPROF_EXEC] = "exec", [BOOTPROF_MAP] = "map",
+	[BOOTPROF_READ] = "read", [BOOTPROF_FAULT] = "fault",
 };
 
 /**
@@ -42,14 +42,14 @@ static void *log_start(struct seq_file *file, loff_t *position)
 {
 	struct cursor *cursor = file->private;
 
-	mutex_lock(&log_lock);
+	mutex_lock(&bootprof_log_lock);
 	if (*position == 0)
-		log_gather();
+		bootprof_log_gather();
 	if (!cursor->entry || cursor->position != *position ||
-	    cursor->generation != log_generation) {
-		cursor->entry = seq_list_start_head(&log_events, *position);
+	    cursor->generation != bootprof_log_generation) {
+		cursor->entry = seq_list_start_head(&bootprof_log_events, *position);
 		cursor->position = *position;
-		cursor->generation = log_generation;
+		cursor->generation = bootprof_log_generation;
 	}
 	return cursor->entry;
 }
@@ -58,27 +58,28 @@ static void *log_next(struct seq_file *file, void *entry, loff_t *position)
 {
 	struct cursor *cursor = file->private;
 
-	cursor->entry = seq_list_next(entry, &log_events, position);
+	cursor->entry = seq_list_next(entry, &bootprof_log_events, position);
 	cursor->position = *position;
 	return cursor->entry;
 }
 
 static void log_stop(struct seq_file *file, void *entry)
 {
-	mutex_unlock(&log_lock);
+	mutex_unlock(&bootprof_log_lock);
 }
 
 static int events_show(struct seq_file *file, void *entry)
 {
-	const struct event *event;
+	const struct bootprof_event *event;
 
-	if (entry == &log_events) {
-		seq_printf(file, "#bootprof-bootlog 1\n#backend: kmod (%s)\n", mode_name());
+	if (entry == &bootprof_log_events) {
+		seq_printf(file, "#bootprof-bootlog 1\n#backend: kmod (%s)\n",
+			   bootprof_control_mode());
 		seq_printf(file, "#kernel: %s\n", init_utsname()->release);
-		seq_printf(file, "#lost: %lu\n", log_dropped() + watch_missed());
+		seq_printf(file, "#lost: %lu\n", bootprof_log_dropped() + bootprof_watch_missed());
 		return 0;
 	}
-	event = list_entry(entry, struct event, link);
+	event = list_entry(entry, struct bootprof_event, link);
 	seq_printf(file, "%llu\t%d\t", event->time, event->pid);
 	seq_escape(file, event->command, "\t\n\r\\");
 	seq_printf(file, "\t%s\t%llu\t%llu\t%u:%u\t%llu\t", operation_names[event->operation],
@@ -94,12 +95,12 @@ static int events_show(struct seq_file *file, void *entry)
 /* A newline becomes \012, and a backslash \134 where 012 or 134 follows it. */
 static int list_show(struct seq_file *file, void *entry)
 {
-	const struct event *event;
+	const struct bootprof_event *event;
 	const char *c;
 
-	if (entry == &log_events)
+	if (entry == &bootprof_log_events)
 		return 0;
-	event = list_entry(entry, struct event, link);
+	event = list_entry(entry, struct bootprof_event, link);
 	if (!event->first)
 		return 0;
 	for (c = event->path; *c; c++) {
@@ -153,25 +154,29 @@ static int stats_show(struct seq_file *file, void *unused)
 	const char *name;
 	size_t i;
 
-	mutex_lock(&log_lock);
-	log_gather();
-	seq_printf(file, "mode %s\nrunning %d\nevents %lu\ndropped %lu\n", mode_name(),
-		   is_running(), log_event_count, log_dropped() + watch_missed());
-	seq_printf(file, "bytes %ld\nmax_bytes %lu\nhooks", log_used_bytes(), mode_max_bytes());
-	for (i = 0; (name = watch_name(i)); i++)
+	mutex_lock(&bootprof_control_lock);
+	mutex_lock(&bootprof_log_lock);
+	bootprof_log_gather();
+	seq_printf(file, "mode %s\nrunning %d\nevents %lu\ndropped %lu\n",
+		   bootprof_control_mode(), bootprof_control_running(), bootprof_log_event_count,
+		   bootprof_log_dropped() + bootprof_watch_missed());
+	mutex_unlock(&bootprof_log_lock);
+	seq_printf(file, "bytes %ld\nmax_bytes %lu\nhooks", bootprof_log_used_bytes(),
+		   bootprof_log_max_bytes());
+	for (i = 0; (name = bootprof_watch_name(i)); i++)
 		if (*name)
 			seq_printf(file, " %s", name);
-	seq_puts(file, is_running() ? "\n" : " none\n");
-	mutex_unlock(&log_lock);
+	seq_puts(file, bootprof_control_running() ? "\n" : " none\n");
+	mutex_unlock(&bootprof_control_lock);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(stats);
 
 static int control_show(struct seq_file *file, void *unused)
 {
-	mutex_lock(&log_lock);
-	seq_puts(file, is_running() ? "started\n" : "stopped\n");
-	mutex_unlock(&log_lock);
+	mutex_lock(&bootprof_control_lock);
+	seq_puts(file, bootprof_control_running() ? "started\n" : "stopped\n");
+	mutex_unlock(&bootprof_control_lock);
 	return 0;
 }
 
@@ -191,16 +196,16 @@ static ssize_t control_write(struct file *file, const char __user *user, size_t 
 	if (copy_from_user(word, user, length))
 		return -EFAULT;
 	word[length] = '\0';
-	mutex_lock(&log_lock);
+	mutex_lock(&bootprof_control_lock);
 	if (sysfs_streq(word, "start"))
-		err = start_recording();
+		err = bootprof_control_start();
 	else if (sysfs_streq(word, "stop"))
-		stop_recording();
+		bootprof_control_stop();
 	else if (sysfs_streq(word, "clear"))
-		log_clear();
+		bootprof_control_clear();
 	else
 		err = -EINVAL;
-	mutex_unlock(&log_lock);
+	mutex_unlock(&bootprof_control_lock);
 	return err ? err : length;
 }
 
@@ -214,15 +219,15 @@ static const struct file_operations control_fops = {
 };
 
 /**
- * debugfs_start() - make the folder and its files
+ * bootprof_debugfs_start() - create the directory and its files
  *
  * Return: 0 or a negative error.
  */
-int debugfs_start(void)
+int bootprof_debugfs_start(void)
 {
 	folder = debugfs_create_dir("bootprof", NULL);
 	if (IS_ERR(folder)) {
-		pr_err("debugfs is not to be had: error %ld\n", PTR_ERR(folder));
+		pr_err("cannot create the debugfs directory: error %ld\n", PTR_ERR(folder));
 		return PTR_ERR(folder);
 	}
 	debugfs_create_file("bootlog.list", 0400, folder, NULL, &list_fops);
@@ -233,9 +238,9 @@ int debugfs_start(void)
 }
 
 /**
- * debugfs_stop() - remove the folder; waits for who is reading
+ * bootprof_debugfs_stop() - remove the directory; waits for readers
  */
-void debugfs_stop(void)
+void bootprof_debugfs_stop(void)
 {
 	debugfs_remove_recursive(folder);
 }

@@ -14,14 +14,19 @@
 #include <linux/fs_struct.h>
 #include <linux/hashtable.h>
 #include <linux/list_sort.h>
+#include <linux/mount.h>
 #include <linux/percpu.h>
+#include <linux/pid_namespace.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <linux/string.h>
 #include <linux/stringhash.h>
 #include <linux/timekeeping.h>
 
 #define DELETED_SUFFIX	" (deleted)"
+/* What getcwd(2) puts before a path that does not start at the root. */
+#define UNREACHABLE	"(unreachable)"
 #define SEEN_BITS	14
 
 /* Text buffer for d_path(), one a CPU: hooks run with preemption off. */
@@ -34,25 +39,25 @@ static atomic_long_t used_bytes = ATOMIC_LONG_INIT(0);
 static atomic_long_t dropped = ATOMIC_LONG_INIT(0);
 
 /* Protects the gathered events: all below, and @seen and @first of each event. */
-DEFINE_MUTEX(log_lock);
-LIST_HEAD(log_events);
-unsigned long log_event_count;
+DEFINE_MUTEX(bootprof_log_lock);
+LIST_HEAD(bootprof_log_events);
+unsigned long bootprof_log_event_count;
 /* Changes when events are freed, so that readers do not go on from one that is gone. */
-unsigned long log_generation;
+unsigned long bootprof_log_generation;
 /* Numbered after the gathering began, so that one before them may still be missing. */
 static LIST_HEAD(later);
 static DEFINE_HASHTABLE(paths_seen, SEEN_BITS);
 
-/* Set once by log_init(). */
+/* Set once by bootprof_log_init(). */
 static unsigned long byte_limit;
 static const char *new_root;
 
 /**
- * log_init() - take the limits
+ * bootprof_log_init() - set the limits
  * @max_bytes: memory for events in bytes
  * @initramfs_root: where the initramfs mounts the root
  */
-void log_init(unsigned long max_bytes, const char *initramfs_root)
+void bootprof_log_init(unsigned long max_bytes, const char *initramfs_root)
 {
 	byte_limit = max_bytes;
 	new_root = initramfs_root;
@@ -65,24 +70,81 @@ static bool is_initramfs(const struct super_block *super)
 }
 
 /*
- * Whether the root directory of the current task is still that of the initramfs. Read without the
- * lock of fs_struct, which has had two types: a dentry and its super block are freed by RCU, and
- * preemption is off.
+ * The root directory of process 1, and whether it is that of the initramfs, as last seen. The
+ * pointer is compared and never followed.
  */
-static bool rooted_in_initramfs(void)
-{
-	const struct fs_struct *fs = current->fs;
+static const struct dentry *real_root;
+static bool in_initramfs;
 
-	return fs && is_initramfs(READ_ONCE(fs->root.dentry)->d_sb);
+/*
+ * Look at the root directory of process 1 again. Its fs_struct stays while its lock is held; the
+ * lock may be held already, and then what was seen last has to do.
+ */
+static void look_at_real_root(void)
+{
+	struct task_struct *first = init_pid_ns.child_reaper;
+
+	if (!spin_trylock(&first->alloc_lock))
+		return;
+	if (first->fs) {
+		const struct dentry *root = READ_ONCE(first->fs->root.dentry);
+
+		WRITE_ONCE(in_initramfs, is_initramfs(root->d_sb));
+		WRITE_ONCE(real_root, root);
+	}
+	spin_unlock(&first->alloc_lock);
+}
+
+static bool is_real_root(const struct dentry *dentry)
+{
+	if (dentry != READ_ONCE(real_root))
+		look_at_real_root();
+	return dentry == READ_ONCE(real_root);
+}
+
+/*
+ * Whether a path from the root directory of the current task is one from the real root. A copy of
+ * the real root in another mount name space is as good. So is, from the initramfs, a whole file
+ * system: that is the root to come.
+ */
+static bool is_rooted(const struct path *root)
+{
+	return is_real_root(root->dentry) ||
+	       (READ_ONCE(in_initramfs) && root->dentry == root->mnt->mnt_root);
+}
+
+/* Whether @text names no more than the way from the root of the mount to the file. */
+static bool is_path_in_mount(const char *text, const struct path *path)
+{
+	const struct dentry *dentry = path->dentry;
+	size_t length = 0;
+
+	while (dentry != path->mnt->mnt_root && dentry != dentry->d_parent) {
+		length += 1 + READ_ONCE(dentry->d_name.len);
+		dentry = READ_ONCE(dentry->d_parent);
+	}
+	return length == strlen(text);
+}
+
+/*
+ * Whether a file has no path from the real root that is known here: the current task is in a
+ * chroot, or the file is on a mount that is attached nowhere, so that nothing comes before its
+ * path in that mount.
+ */
+static bool is_unreachable(const char *text, const struct path *path, const struct path *root)
+{
+	return !is_rooted(root) ||
+	       (path->mnt != root->mnt && is_path_in_mount(text, path) &&
+		!is_real_root(path->mnt->mnt_root));
 }
 
 /**
- * log_take_bytes() - account for memory before it is allocated
+ * bootprof_log_take_bytes() - account for memory before it is allocated
  * @size: bytes
  *
  * Return: whether there is room for it.
  */
-bool log_take_bytes(size_t size)
+bool bootprof_log_take_bytes(size_t size)
 {
 	if (atomic_long_add_return(size, &used_bytes) <= byte_limit)
 		return true;
@@ -90,22 +152,27 @@ bool log_take_bytes(size_t size)
 	return false;
 }
 
-void log_give_bytes(size_t size)
+void bootprof_log_give_bytes(size_t size)
 {
 	atomic_long_sub(size, &used_bytes);
 }
 
-long log_used_bytes(void)
+long bootprof_log_used_bytes(void)
 {
 	return atomic_long_read(&used_bytes);
 }
 
-void log_count_dropped(void)
+unsigned long bootprof_log_max_bytes(void)
+{
+	return byte_limit;
+}
+
+void bootprof_log_count_dropped(void)
 {
 	atomic_long_inc(&dropped);
 }
 
-long log_dropped(void)
+long bootprof_log_dropped(void)
 {
 	return atomic_long_read(&dropped);
 }
@@ -117,21 +184,35 @@ static bool ends_in_deleted(const char *path, size_t length)
 }
 
 /**
- * log_path() - absolute path of a file as it will be called after switch_root
+ * bootprof_log_path() - absolute path of a file as it will be called after switch_root
  * @path: the file as it was opened
  * @inode: its inode
  *
- * A file that has been deleted gets the name that it had.
+ * A file that has been deleted gets the name that it had. A path that does not start at the real
+ * root is marked by "(unreachable)" before it.
+ *
+ * The root directory of the current task is read without the lock of fs_struct, which has had two
+ * types: dentries, mounts and super blocks are freed by RCU, and preemption is off.
  *
  * Context: preemption is off.
- * Return: the path, good until preemption is on again, or NULL if it is too long.
+ * Return: the path, valid until preemption is on again, or NULL if it is too long or if the task
+ * has no root directory any more.
  */
-char *log_path(const struct path *path, const struct inode *inode)
+char *bootprof_log_path(const struct path *path, const struct inode *inode)
 {
-	char *text = d_path(path, *this_cpu_ptr(&path_buffer), PATH_MAX);
+	const struct fs_struct *fs = current->fs;
+	char *buffer = *this_cpu_ptr(&path_buffer);
 	size_t prefix = strlen(new_root);
+	struct path root;
 	size_t length;
+	char *text;
 
+	/* An exiting task gives it up early, and d_path() would follow the pointer. */
+	if (!fs)
+		return NULL;
+	root.dentry = READ_ONCE(fs->root.dentry);
+	root.mnt = READ_ONCE(fs->root.mnt);
+	text = d_path(path, buffer, PATH_MAX);
 	if (IS_ERR(text))
 		return NULL;
 	length = strlen(text);
@@ -139,24 +220,30 @@ char *log_path(const struct path *path, const struct inode *inode)
 	if (d_unlinked(path->dentry) && ends_in_deleted(text, length))
 		text[length - strlen(DELETED_SUFFIX)] = '\0';
 	if (prefix && !strncmp(text, new_root, prefix) && text[prefix] == '/' &&
-	    !is_initramfs(inode->i_sb) && rooted_in_initramfs())
-		text += prefix;
+	    !is_initramfs(inode->i_sb) && is_initramfs(root.dentry->d_sb))
+		return text + prefix;
+	if (is_unreachable(text, path, &root)) {
+		if (text - buffer < strlen(UNREACHABLE))
+			return NULL;
+		text -= strlen(UNREACHABLE);
+		memcpy(text, UNREACHABLE, strlen(UNREACHABLE));
+	}
 	return text;
 }
 
 /* Memory for an event with @text_size bytes for its path, filled in but for that; or NULL. */
-static struct event *allocate_event(const struct inode *inode, enum operation operation,
-				    size_t text_size)
+static struct bootprof_event *allocate_event(const struct inode *inode,
+					     enum bootprof_operation operation, size_t text_size)
 {
-	size_t size = sizeof(struct event) + text_size;
-	struct event *event;
+	size_t size = sizeof(struct bootprof_event) + text_size;
+	struct bootprof_event *event;
 
-	if (!log_take_bytes(size))
+	if (!bootprof_log_take_bytes(size))
 		return NULL;
 	/* Hooks cannot sleep; running out of memory is what the counter is for. */
 	event = kmalloc(size, GFP_NOWAIT | __GFP_NOWARN);
 	if (!event) {
-		log_give_bytes(size);
+		bootprof_log_give_bytes(size);
 		return NULL;
 	}
 	event->time = ktime_get_boottime_ns();
@@ -183,7 +270,7 @@ static bool is_in_a_tree(const struct path *path, const struct inode *inode)
 }
 
 /**
- * log_make_event() - describe an access by the current task
+ * bootprof_log_make_event() - describe an access by the current task
  * @path: the file as it was opened
  * @inode: its inode
  * @operation: what is done with it
@@ -192,16 +279,17 @@ static bool is_in_a_tree(const struct path *path, const struct inode *inode)
  * Return: the event, not yet in the log, or NULL if it was dropped (and counted) or if it is not
  * of a regular file.
  */
-struct event *log_make_event(const struct path *path, const struct inode *inode,
-			     enum operation operation)
+struct bootprof_event *bootprof_log_make_event(const struct path *path,
+					       const struct inode *inode,
+					       enum bootprof_operation operation)
 {
-	struct event *event;
+	struct bootprof_event *event;
 	char *text;
 	size_t size;
 
 	if (!is_in_a_tree(path, inode))
 		return NULL;
-	text = log_path(path, inode);
+	text = bootprof_log_path(path, inode);
 	if (!text)
 		goto drop;
 	size = strlen(text) + 1;
@@ -213,12 +301,12 @@ struct event *log_make_event(const struct path *path, const struct inode *inode,
 	return event;
 
 drop:
-	log_count_dropped();
+	bootprof_log_count_dropped();
 	return NULL;
 }
 
 /**
- * log_make_range_event() - describe an access to a part of a file
+ * bootprof_log_make_range_event() - describe an access to a part of a file
  * @inode: the file
  * @path: its path, which has to stay for as long as the event
  * @operation: what is done with it
@@ -228,13 +316,14 @@ drop:
  * Context: preemption is off.
  * Return: the event, not yet in the log, or NULL if it was dropped (and counted).
  */
-struct event *log_make_range_event(const struct inode *inode, const char *path,
-				   enum operation operation, u64 offset, u64 length)
+struct bootprof_event *bootprof_log_make_range_event(const struct inode *inode, const char *path,
+						     enum bootprof_operation operation,
+						     u64 offset, u64 length)
 {
-	struct event *event = allocate_event(inode, operation, 0);
+	struct bootprof_event *event = allocate_event(inode, operation, 0);
 
 	if (!event) {
-		log_count_dropped();
+		bootprof_log_count_dropped();
 		return NULL;
 	}
 	event->path = path;
@@ -243,26 +332,26 @@ struct event *log_make_range_event(const struct inode *inode, const char *path,
 	return event;
 }
 
-void log_free_event(struct event *event)
+void bootprof_log_free_event(struct bootprof_event *event)
 {
-	log_give_bytes(event->size);
+	bootprof_log_give_bytes(event->size);
 	kfree(event);
 }
 
 /**
- * log_publish() - put an event into the log, which owns it from then on
+ * bootprof_log_publish() - put an event into the log, which owns it from then on
  * @event: the event
  *
  * Context: preemption is off.
  */
-void log_publish(struct event *event)
+void bootprof_log_publish(struct bootprof_event *event)
 {
 	event->sequence = atomic64_inc_return(&next_sequence);
 	llist_add(&event->collected, this_cpu_ptr(&fresh));
 }
 
 /**
- * log_opened() - log an open that has succeeded
+ * bootprof_log_opened() - log an open that has succeeded
  * @file: the file
  *
  * Not logged is what cannot be read through the descriptor (O_PATH) and what has no name
@@ -270,30 +359,30 @@ void log_publish(struct event *event)
  *
  * Context: preemption is off.
  */
-void log_opened(struct file *file)
+void bootprof_log_opened(struct file *file)
 {
-	struct event *event;
+	struct bootprof_event *event;
 
 	if ((file->f_mode & FMODE_PATH) || (file->f_flags & __O_TMPFILE))
 		return;
-	event = log_make_event(&file->f_path, file_inode(file), OPERATION_OPEN);
+	event = bootprof_log_make_event(&file->f_path, file_inode(file), BOOTPROF_OPEN);
 	if (event)
-		log_publish(event);
+		bootprof_log_publish(event);
 }
 
 static int compare_sequence(void *unused, const struct list_head *a, const struct list_head *b)
 {
-	const struct event *first = list_entry(a, struct event, link);
-	const struct event *second = list_entry(b, struct event, link);
+	const struct bootprof_event *first = list_entry(a, struct bootprof_event, link);
+	const struct bootprof_event *second = list_entry(b, struct bootprof_event, link);
 
 	return first->sequence > second->sequence ? 1 : -1;
 }
 
 /* Whether no event before has this path; remembers it. */
-static bool path_is_new(struct event *event)
+static bool path_is_new(struct bootprof_event *event)
 {
 	u32 key = full_name_hash(NULL, event->path, strlen(event->path));
-	struct event *other;
+	struct bootprof_event *other;
 
 	hash_for_each_possible(paths_seen, other, seen, key)
 		if (!strcmp(other->path, event->path))
@@ -303,22 +392,22 @@ static bool path_is_new(struct event *event)
 }
 
 /**
- * log_gather() - move what is on the lists of the CPUs to the list of all events, in order
+ * bootprof_log_gather() - move what is on the lists of the CPUs to the list of all events, in order
  *
  * A hook takes its place in the order before its event is on a list, with preemption off all the
  * while. So once the hooks of this moment have run to their end, every event up to the present
  * number is there; later ones wait for their turn on @later.
  *
- * Context: process; log_lock is held.
+ * Context: process; bootprof_log_lock is held.
  */
-void log_gather(void)
+void bootprof_log_gather(void)
 {
-	struct event *event, *next;
+	struct bootprof_event *event, *next;
 	LIST_HEAD(sorted);
 	u64 limit;
 	int cpu;
 
-	lockdep_assert_held(&log_lock);
+	lockdep_assert_held(&bootprof_log_lock);
 	limit = atomic64_read(&next_sequence);
 	synchronize_rcu();
 	list_splice_init(&later, &sorted);
@@ -334,42 +423,36 @@ void log_gather(void)
 			list_move_tail(&event->link, &later);
 			continue;
 		}
-		event->first = strcmp(event->file_system, "rootfs") && path_is_new(event);
-		list_move_tail(&event->link, &log_events);
-		log_event_count++;
+		event->first = event->path[0] == '/' && strcmp(event->file_system, "rootfs") &&
+			       path_is_new(event);
+		list_move_tail(&event->link, &bootprof_log_events);
+		bootprof_log_event_count++;
 	}
 }
 
 static void free_list(struct list_head *list)
 {
-	struct event *event, *next;
+	struct bootprof_event *event, *next;
 
 	list_for_each_entry_safe(event, next, list, link) {
 		list_del(&event->link);
-		log_free_event(event);
+		bootprof_log_free_event(event);
 	}
 }
 
 /**
- * log_clear() - forget all events, and which pages were seen
+ * bootprof_log_clear() - free all events that were published so far
  *
- * Hooks may be at work meanwhile; what they see after this began may stay in the log. Once they
- * are gone, nothing stays.
- *
- * Context: process; log_lock is held.
+ * Context: process.
  */
-void log_clear(void)
+void bootprof_log_clear(void)
 {
-	HLIST_HEAD(files);
-
-	/* Events share the path of their file: first no new ones of it, then the old ones freed. */
-	ranges_detach(&files);
-	log_gather();
+	mutex_lock(&bootprof_log_lock);
+	bootprof_log_gather();
 	hash_init(paths_seen);
-	free_list(&log_events);
-	log_event_count = 0;
-	log_generation++;
-	ranges_free(&files);
-	watch_forget();
+	free_list(&bootprof_log_events);
+	bootprof_log_event_count = 0;
+	bootprof_log_generation++;
 	atomic_long_set(&dropped, 0);
+	mutex_unlock(&bootprof_log_lock);
 }

@@ -51,11 +51,11 @@ struct ranged_file {
 
 /**
  * struct bucket - files of the same hash
- * @lock: protects @files and the bitmaps of the files on it; taken in hooks only for as long as it
- * takes to set some bits
+ * @lock: taken in hooks, only for as long as it takes to set some bits
  * @files: &struct ranged_file
  */
 struct bucket {
+	/* Protects @files and the bitmaps of the files on it. */
 	spinlock_t lock;
 	struct hlist_head files;
 };
@@ -80,8 +80,9 @@ static struct ranged_file *find_file(struct bucket *bucket, const struct inode *
 	return NULL;
 }
 
-/* Make the record of a file, not yet in its bucket; NULL if there is no memory. */
-static struct ranged_file *make_file(const struct path *path, const struct inode *inode)
+/* Make the record of a file of @file_size bytes, not yet in its bucket; NULL without memory. */
+static struct ranged_file *make_file(const struct path *path, const struct inode *inode,
+				     u64 file_size)
 {
 	unsigned int shift = PAGE_SHIFT;
 	struct ranged_file *file;
@@ -89,20 +90,20 @@ static struct ranged_file *make_file(const struct path *path, const struct inode
 	size_t bitmap_size, text_size, size;
 	const char *text;
 
-	text = log_path(path, inode);
+	text = bootprof_log_path(path, inode);
 	if (!text)
 		return NULL;
-	while (i_size_read(inode) >> shift >= BITS_LIMIT)
+	while (file_size >> shift >= BITS_LIMIT)
 		shift++;
-	bits = (i_size_read(inode) >> shift) + 1;
+	bits = (file_size >> shift) + 1;
 	bitmap_size = BITS_TO_LONGS(bits) * sizeof(long);
 	text_size = strlen(text) + 1;
 	size = sizeof(*file) + bitmap_size + text_size;
-	if (!log_take_bytes(size))
+	if (!bootprof_log_take_bytes(size))
 		return NULL;
 	file = kzalloc(size, GFP_NOWAIT | __GFP_NOWARN);
 	if (!file) {
-		log_give_bytes(size);
+		bootprof_log_give_bytes(size);
 		return NULL;
 	}
 	file->device = inode->i_sb->s_dev;
@@ -117,29 +118,33 @@ static struct ranged_file *make_file(const struct path *path, const struct inode
 
 static void free_file(struct ranged_file *file)
 {
-	log_give_bytes(file->size);
+	bootprof_log_give_bytes(file->size);
 	kfree(file);
 }
 
-/* Log the runs of pages with bytes from @start to @end that were not seen before. */
+/*
+ * Log the runs of pages with bytes from @start to @end that were not seen before. The file has
+ * @file_size bytes, which is more than @start and no less than @end; it is not asked for its size
+ * again, because another program may cut it meanwhile.
+ */
 static void log_new_runs(struct ranged_file *file, const struct inode *inode,
-			 enum operation operation, u64 start, u64 end)
+			 enum bootprof_operation operation, u64 start, u64 end, u64 file_size)
 {
 	unsigned long stop = min_t(u64, ((end - 1) >> file->shift) + 1, file->bits);
 	unsigned long bit = find_next_zero_bit(file->seen, stop, start >> file->shift);
-	u64 last_page_end = min_t(u64, round_up(end, PAGE_SIZE), i_size_read(inode));
+	u64 last_page_end = min_t(u64, round_up(end, PAGE_SIZE), file_size);
 
 	while (bit < stop) {
 		unsigned long run_end = find_next_bit(file->seen, stop, bit);
 		u64 offset = (u64)bit << file->shift;
 		u64 length = min((u64)run_end << file->shift, last_page_end) - offset;
-		struct event *event;
+		struct bootprof_event *event;
 
-		event = log_make_range_event(inode, file->path, operation, offset, length);
+		event = bootprof_log_make_range_event(inode, file->path, operation, offset, length);
 		/* One that was dropped is not tried again, so that it is counted once. */
 		bitmap_set(file->seen, bit, run_end - bit);
 		if (event)
-			log_publish(event);
+			bootprof_log_publish(event);
 		bit = find_next_zero_bit(file->seen, stop, run_end);
 	}
 }
@@ -148,7 +153,7 @@ static void log_new_runs(struct ranged_file *file, const struct inode *inode,
 static const struct path *user_path(struct file *file)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
-	/* def3ae83da02 ("fs: store real path instead of fake path in backing file f_path") */
+	/* def3ae83da02 ("fs: store real path instead of fake path in backing file f_path"), 6.7 */
 	return file_user_path(file);
 #else
 	return &file->f_path;
@@ -156,7 +161,7 @@ static const struct path *user_path(struct file *file)
 }
 
 /**
- * ranges_saw() - log what is new in an access to a part of a file
+ * bootprof_ranges_saw() - log what is new in an access to a part of a file
  * @file: the file; under overlayfs, that of the layer
  * @operation: what is done with it
  * @offset: where the part begins, in bytes
@@ -166,7 +171,8 @@ static const struct path *user_path(struct file *file)
  *
  * Context: preemption is off.
  */
-void ranges_saw(struct file *file, enum operation operation, u64 offset, u64 length)
+void bootprof_ranges_saw(struct file *file, enum bootprof_operation operation, u64 offset,
+			 u64 length)
 {
 	const struct inode *inode = file_inode(file);
 	struct ranged_file *ranged, *made = NULL;
@@ -182,9 +188,9 @@ void ranges_saw(struct file *file, enum operation operation, u64 offset, u64 len
 	ranged = find_file(bucket, inode);
 	if (!ranged) {
 		spin_unlock_irqrestore(&bucket->lock, flags);
-		made = make_file(user_path(file), inode);
+		made = make_file(user_path(file), inode, size);
 		if (!made) {
-			log_count_dropped();
+			bootprof_log_count_dropped();
 			return;
 		}
 		spin_lock_irqsave(&bucket->lock, flags);
@@ -196,17 +202,17 @@ void ranges_saw(struct file *file, enum operation operation, u64 offset, u64 len
 			hlist_add_head(&ranged->link, &bucket->files);
 		}
 	}
-	log_new_runs(ranged, inode, operation, offset, min(size, offset + length));
+	log_new_runs(ranged, inode, operation, offset, min(size, offset + length), size);
 	spin_unlock_irqrestore(&bucket->lock, flags);
 	if (made)
 		free_file(made);
 }
 
 /**
- * ranges_detach() - forget all files
+ * bootprof_ranges_detach() - forget all files
  * @detached: gets the records, which events refer to until these are freed
  */
-void ranges_detach(struct hlist_head *detached)
+void bootprof_ranges_detach(struct hlist_head *detached)
 {
 	struct ranged_file *file;
 	struct hlist_node *next;
@@ -224,10 +230,10 @@ void ranges_detach(struct hlist_head *detached)
 }
 
 /**
- * ranges_free() - free the records of files
- * @detached: from ranges_detach()
+ * bootprof_ranges_free() - free the records of files
+ * @detached: from bootprof_ranges_detach()
  */
-void ranges_free(struct hlist_head *detached)
+void bootprof_ranges_free(struct hlist_head *detached)
 {
 	struct ranged_file *file;
 	struct hlist_node *next;

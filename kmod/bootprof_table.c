@@ -6,7 +6,8 @@
  * behind the descriptor that it returns. This works on kernels that dispatch through the table:
  * since the fix for branch history injection (1e3ad78334a6, "x86/syscall: Don't force use of
  * indirect calls for system calls", in 6.9, 6.8.5, 6.6.26, 6.1.85 and 5.15.154) the table is data
- * that nothing reads. What a kernel does is told by its symbols and not by its version.
+ * that nothing reads. Symbols, and not the version, tell what a kernel does. From 5.18 on, ftrace
+ * mode is used in any case; see bootprof_table_dispatches().
  *
  * A call may sleep in a replaced function (an open of a pipe, say), and the module must not go
  * before it has returned: it holds a reference, so that rmmod(8) is refused.
@@ -23,6 +24,7 @@
 #include <linux/string.h>
 #include <linux/uaccess.h>
 #include <linux/unistd.h>
+#include <linux/version.h>
 #include <linux/vmalloc.h>
 #include <linux/wait.h>
 
@@ -37,7 +39,7 @@ typedef asmlinkage long (*system_call_t)(const struct pt_regs *regs);
  * @symbol: its name in kallsyms, where that has data symbols
  * @prefix: of the functions in it
  * @address: NULL until it is found
- * @known: calls that tell the table
+ * @known: calls that tell the table, and the addresses of their functions
  */
 struct table {
 	const char *symbol;
@@ -46,8 +48,12 @@ struct table {
 	struct {
 		unsigned int number;
 		const char *name;
+		unsigned long address;
 	} known[3];
 };
+
+/* The kernel's code. */
+static unsigned long text_start, text_end;
 
 static struct table native = {
 	.symbol = "sys_call_table",
@@ -86,18 +92,20 @@ static DECLARE_WAIT_QUEUE_HEAD(left);
 
 static noinline long watch_call(const struct replacement *replacement, const struct pt_regs *regs)
 {
-	bool referenced;
+	system_call_t original;
 	struct file *file;
+	bool referenced;
 	long result;
 
 	atomic_inc(&inside);
 	/* False while the module is on its way out, which then waits for @inside. */
 	referenced = try_module_get(THIS_MODULE);
-	result = READ_ONCE(replacement->original)(regs);
+	original = READ_ONCE(replacement->original);
+	result = original(regs);
 	file = result >= 0 ? fget(result) : NULL;
 	if (file) {
 		preempt_disable();
-		log_opened(file);
+		bootprof_log_opened(file);
 		preempt_enable();
 		fput(file);
 	}
@@ -159,25 +167,26 @@ static struct replacement replacements[REPLACE_COUNT] = {
 };
 
 /**
- * table_dispatches() - whether this kernel makes system calls through the table
+ * bootprof_table_dispatches() - whether opens can be seen through the system call table
+ *
+ * Not from 5.18 on: since cc66bb914578 ("x86/ibt,kprobes: Cure sym+0 equals fentry woes") a kprobe
+ * reads the memory at the symbol that it looks up, and that at _etext need not be mapped. ftrace
+ * sees the same opens there.
+ *
+ * Return: whether this kernel dispatches through it, and is old enough.
  */
-bool table_dispatches(void)
+bool bootprof_table_dispatches(void)
 {
-	return !lookup_name("x64_sys_call") && !lookup_name("ia32_sys_call");
-}
+	struct bootprof_symbol switches[] = { { "x64_sys_call" }, { "ia32_sys_call" } };
 
-static unsigned long known_address(const struct table *table, size_t i)
-{
-	char symbol[SYMBOL_SIZE];
-
-	snprintf(symbol, sizeof(symbol), "%s%s", table->prefix, table->known[i].name);
-	return lookup_name(symbol);
+	return LINUX_VERSION_CODE < KERNEL_VERSION(5, 18, 0) &&
+	       !bootprof_symbols_find(switches, ARRAY_SIZE(switches)) &&
+	       !switches[0].address && !switches[1].address;
 }
 
 /* Whether a table is at an address: known calls in their places, and code in all the others. */
 static bool is_table(const struct table *table, unsigned long address)
 {
-	unsigned long start = lookup_name("_stext"), end = lookup_name("_etext");
 	size_t i;
 
 	for (i = 0; i <= __NR_openat; i++) {
@@ -185,24 +194,20 @@ static bool is_table(const struct table *table, unsigned long address)
 
 		if (copy_from_kernel_nofault(&entry, (void *)(address + i * sizeof(entry)),
 					     sizeof(entry)) ||
-		    entry < start || entry >= end)
+		    entry < text_start || entry >= text_end)
 			return false;
 	}
-	for (i = 0; i < ARRAY_SIZE(table->known); i++) {
-		unsigned long expected = known_address(table, i);
-
-		if (!expected ||
-		    ((unsigned long *)address)[table->known[i].number] != expected)
+	for (i = 0; i < ARRAY_SIZE(table->known); i++)
+		if (((unsigned long *)address)[table->known[i].number] != table->known[i].address)
 			return false;
-	}
 	return true;
 }
 
 /* Look for a table in what follows the kernel's code, where the names of data are not known. */
 static unsigned long scan(const struct table *table)
 {
-	unsigned long start = PAGE_ALIGN(lookup_name("_etext"));
-	unsigned long first = known_address(table, 0);
+	unsigned long start = PAGE_ALIGN(text_end);
+	unsigned long first = table->known[0].address;
 	unsigned long *page = kmalloc(PAGE_SIZE, GFP_KERNEL);
 	unsigned long address, found = 0;
 	size_t i;
@@ -225,22 +230,54 @@ static unsigned long scan(const struct table *table)
 	return found;
 }
 
+/* Look up the kernel's code, the table by its name, and the functions of the known calls. */
+static int look_up(struct table *table, unsigned long *address)
+{
+	char names[ARRAY_SIZE(table->known)][SYMBOL_SIZE];
+	struct bootprof_symbol symbols[ARRAY_SIZE(table->known) + 3] = {
+		{ "_stext" }, { "_etext" }, { table->symbol },
+	};
+	size_t i;
+	int err;
+
+	for (i = 0; i < ARRAY_SIZE(table->known); i++) {
+		snprintf(names[i], sizeof(names[i]), "%s%s", table->prefix, table->known[i].name);
+		symbols[3 + i].name = names[i];
+	}
+	err = bootprof_symbols_find(symbols, ARRAY_SIZE(symbols));
+	if (err)
+		return err;
+	text_start = symbols[0].address;
+	text_end = symbols[1].address;
+	*address = symbols[2].address;
+	for (i = 0; i < ARRAY_SIZE(table->known); i++) {
+		table->known[i].address = symbols[3 + i].address;
+		if (!table->known[i].address) {
+			pr_err("this kernel has no %s()\n", names[i]);
+			return -ENOENT;
+		}
+	}
+	return 0;
+}
+
 static int find(struct table *table, long offset, bool only_scan)
 {
-	unsigned long address = 0;
 	const char *how = "kallsyms";
+	unsigned long address;
+	int err;
 
+	err = look_up(table, &address);
+	if (err)
+		return err;
 	if (offset) {
-		address = lookup_name("_stext") + offset;
+		address = text_start + offset;
 		how = "parameter";
 		if (!is_table(table, address)) {
 			pr_err("no %s at table_offset=%ld\n", table->symbol, offset);
 			return -EINVAL;
 		}
-	} else if (!only_scan) {
-		address = lookup_name(table->symbol);
 	}
-	if (!address || !is_table(table, address)) {
+	if (!address || (only_scan && !offset) || !is_table(table, address)) {
 		address = scan(table);
 		how = "scan";
 	}
@@ -254,7 +291,7 @@ static int find(struct table *table, long offset, bool only_scan)
 }
 
 /**
- * table_find() - find the system call tables
+ * bootprof_table_find() - find the system call tables
  * @offset: distance of the table from the symbol _stext, out of a System.map; 0 if not known
  * @only_scan: do as if kallsyms had no names of data
  *
@@ -262,7 +299,7 @@ static int find(struct table *table, long offset, bool only_scan)
  *
  * Return: 0 or a negative error.
  */
-int table_find(long offset, bool only_scan)
+int bootprof_table_find(long offset, bool only_scan)
 {
 	int err = find(&native, offset, only_scan);
 
@@ -287,11 +324,11 @@ static int write_entry(system_call_t *entry, system_call_t function)
 }
 
 /**
- * table_stop() - put the original calls back
+ * bootprof_table_stop() - put the original calls back
  *
  * An entry that another module has replaced since stays, and goes on to be logged.
  */
-void table_stop(void)
+void bootprof_table_stop(void)
 {
 	size_t i;
 
@@ -306,11 +343,11 @@ void table_stop(void)
 }
 
 /**
- * table_start() - replace the calls that open
+ * bootprof_table_start() - replace the calls that open
  *
  * Return: 0 or a negative error, and then nothing is replaced.
  */
-int table_start(void)
+int bootprof_table_start(void)
 {
 	size_t i;
 
@@ -326,7 +363,7 @@ int table_start(void)
 		if (err) {
 			pr_err("cannot replace system call %u: error %d\n", replacement->number,
 			       err);
-			table_stop();
+			bootprof_table_stop();
 			return err;
 		}
 		replacement->placed = true;
@@ -345,18 +382,18 @@ static bool all_restored(void)
 }
 
 /**
- * table_leave() - wait until no call is in a replaced function, nor on its way into or out of one
+ * bootprof_table_leave() - wait until no call is inside a replaced function, or about to enter one
  *
- * Most of the waiting is done by the reference that each call holds, before the module's exit
- * function is called. What is left is a call that had read the table but not taken its reference.
+ * The reference that each call holds makes rmmod(8) wait. What is left is a call that had read the
+ * table but not taken its reference.
  */
-void table_leave(void)
+void bootprof_table_leave(void)
 {
-	table_stop();
+	bootprof_table_stop();
 	while (!all_restored()) {
 		pr_err_ratelimited("another module has replaced system calls; waiting for it\n");
 		msleep(1000);
-		table_stop();
+		bootprof_table_stop();
 	}
 	synchronize_rcu_tasks();
 	wait_event(left, !atomic_read(&inside));

@@ -22,8 +22,6 @@
 
 #define HELD_BITS	6
 
-lookup_name_t lookup_name;
-
 /*
  * Executions that may still fail, by task. A chain is short: the files of one execve(2) call are
  * the script and its interpreter.
@@ -32,12 +30,8 @@ static struct list_head held[1 << HELD_BITS];
 /* Protects @held. */
 static DEFINE_SPINLOCK(held_lock);
 
-/* Code whose calls of fd_install() are opens. */
-static struct code_range {
-	const char *name;
-	unsigned long start;
-	unsigned long size;
-} openers[] = {
+/* Functions whose calls of fd_install() are opens. */
+static struct bootprof_symbol openers[] = {
 	{ .name = "do_sys_openat2" },
 	{ .name = "io_openat2" },
 	{ .name = "do_handle_open" },
@@ -51,7 +45,7 @@ static struct list_head *held_chain(void)
 /* Publish the held events of the current task, or free them. */
 static void release_held(bool succeeded)
 {
-	struct event *event, *next;
+	struct bootprof_event *event, *next;
 	unsigned long flags;
 	LIST_HEAD(released);
 
@@ -62,9 +56,9 @@ static void release_held(bool succeeded)
 	spin_unlock_irqrestore(&held_lock, flags);
 	list_for_each_entry_safe(event, next, &released, link) {
 		if (succeeded)
-			log_publish(event);
+			bootprof_log_publish(event);
 		else
-			log_free_event(event);
+			bootprof_log_free_event(event);
 	}
 }
 
@@ -78,10 +72,10 @@ static void saw_fd_install(struct pt_regs *regs, unsigned long parent_ip)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(openers); i++)
-		if (parent_ip - openers[i].start < openers[i].size)
+		if (parent_ip - openers[i].address < openers[i].size)
 			break;
 	if (i < ARRAY_SIZE(openers))
-		log_opened((struct file *)regs_get_kernel_argument(regs, 1));
+		bootprof_log_opened((struct file *)regs_get_kernel_argument(regs, 1));
 }
 
 /*
@@ -91,13 +85,14 @@ static void saw_fd_install(struct pt_regs *regs, unsigned long parent_ip)
 static void saw_bprm_check(struct pt_regs *regs, unsigned long parent_ip)
 {
 	const struct linux_binprm *program = (void *)regs_get_kernel_argument(regs, 0);
-	struct event *event;
+	struct bootprof_event *event;
 	unsigned long flags;
 
 	/* The first file of a call; what an earlier call has left came to nothing. */
 	if (program->interp == program->filename)
 		release_held(false);
-	event = log_make_event(&program->file->f_path, file_inode(program->file), OPERATION_EXEC);
+	event = bootprof_log_make_event(&program->file->f_path, file_inode(program->file),
+					BOOTPROF_EXEC);
 	if (!event)
 		return;
 	event->task = current;
@@ -127,23 +122,24 @@ static void saw_mmap_file(struct pt_regs *regs, unsigned long parent_ip)
 {
 	struct file *file = (struct file *)regs_get_kernel_argument(regs, 0);
 	unsigned long flags = regs_get_kernel_argument(regs, 2);
-	struct event *event;
+	struct bootprof_event *event;
 
 	if (!file || (flags & MAP_FIXED))
 		return;
-	event = log_make_event(&file->f_path, file_inode(file), OPERATION_MAP);
+	event = bootprof_log_make_event(&file->f_path, file_inode(file), BOOTPROF_MAP);
 	if (event)
-		log_publish(event);
+		bootprof_log_publish(event);
 }
 
 /* kernel_read_file(file, offset, ...) reads firmware and modules, which the kernel may open. */
 static void saw_kernel_read_file(struct pt_regs *regs, unsigned long parent_ip)
 {
 	struct file *file = (struct file *)regs_get_kernel_argument(regs, 0);
-	struct event *event = log_make_event(&file->f_path, file_inode(file), OPERATION_READ);
+	struct bootprof_event *event;
 
+	event = bootprof_log_make_event(&file->f_path, file_inode(file), BOOTPROF_READ);
 	if (event)
-		log_publish(event);
+		bootprof_log_publish(event);
 }
 
 /* filemap_read(iocb, destination, ...): any read through the page cache. */
@@ -152,7 +148,8 @@ static void saw_filemap_read(struct pt_regs *regs, unsigned long parent_ip)
 	const struct kiocb *iocb = (void *)regs_get_kernel_argument(regs, 0);
 	const struct iov_iter *destination = (void *)regs_get_kernel_argument(regs, 1);
 
-	ranges_saw(iocb->ki_filp, OPERATION_READ, iocb->ki_pos, iov_iter_count(destination));
+	bootprof_ranges_saw(iocb->ki_filp, BOOTPROF_READ, iocb->ki_pos,
+			    iov_iter_count(destination));
 }
 
 /*
@@ -163,8 +160,8 @@ static void saw_fault(struct pt_regs *regs, unsigned long parent_ip)
 {
 	const struct vm_fault *fault = (void *)regs_get_kernel_argument(regs, 0);
 
-	ranges_saw(fault->vma->vm_file, OPERATION_FAULT, (u64)fault->pgoff << PAGE_SHIFT,
-		   PAGE_SIZE);
+	bootprof_ranges_saw(fault->vma->vm_file, BOOTPROF_FAULT,
+			    (u64)fault->pgoff << PAGE_SHIFT, PAGE_SIZE);
 }
 
 /**
@@ -209,7 +206,10 @@ static void handle_entry(unsigned long ip, unsigned long parent_ip, struct pt_re
 
 	if (!regs)
 		return;
-	/* ftrace's call is the first or, after a landing pad (endbr), the second instruction. */
+	/*
+	 * ftrace's call is the first or, after a landing pad, the second instruction:
+	 * aebfd12521d9 ("x86/ibt,ftrace: Search for __fentry__ location", 5.18).
+	 */
 	for (i = 0; i < ARRAY_SIZE(hooks); i++) {
 		if (ip - hooks[i].address < 2 * MCOUNT_INSN_SIZE) {
 			hooks[i].saw(regs, parent_ip);
@@ -219,14 +219,14 @@ static void handle_entry(unsigned long ip, unsigned long parent_ip, struct pt_re
 }
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 11, 0)
-/* d19ad0775dcd ("ftrace: Have the callbacks receive a struct ftrace_regs instead of pt_regs") */
+/* d19ad0775dcd ("ftrace: Have the callbacks receive a struct ftrace_regs [...]"), 5.11 */
 static void notrace ftrace_entry(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
 				 struct ftrace_regs *ftrace_regs)
 {
 	handle_entry(ip, parent_ip, ftrace_get_regs(ftrace_regs));
 }
 #else
-/* a25d036d939a ("ftrace: Reverse what the RECURSION flag means in the ftrace_ops") */
+/* a25d036d939a ("ftrace: Reverse what the RECURSION flag means in the ftrace_ops"), 5.11 */
 #define FTRACE_OPS_FL_RECURSION 0
 static void notrace ftrace_entry(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
 				 struct pt_regs *regs)
@@ -242,6 +242,8 @@ static struct ftrace_ops ftrace_hook = {
 };
 
 static bool ftrace_registered;
+/* Calls that kprobes could not report, of probes that have been taken away. */
+static unsigned long missed_before;
 
 static int kprobe_entry(struct kprobe *probe, struct pt_regs *regs)
 {
@@ -263,17 +265,20 @@ static int place(struct hook *hook, bool by_ftrace)
 
 static void take_away(struct hook *hook, bool by_ftrace)
 {
-	if (by_ftrace)
+	if (by_ftrace) {
 		ftrace_set_filter_ip(&ftrace_hook, hook->address, 1, 0);
-	else
-		unregister_kprobe(&hook->probe);
+		return;
+	}
+	unregister_kprobe(&hook->probe);
+	missed_before += hook->probe.nmissed;
+	hook->probe.nmissed = 0;
 }
 
 /**
- * watch_stop() - watch no more; when it returns, no CPU is in a function of this file
+ * bootprof_watch_stop() - stop watching; afterwards no CPU is in a function of this file
  * @by_ftrace: as it was started
  */
-void watch_stop(bool by_ftrace)
+void bootprof_watch_stop(bool by_ftrace)
 {
 	size_t i;
 
@@ -288,13 +293,13 @@ void watch_stop(bool by_ftrace)
 }
 
 /**
- * watch_start() - begin to watch
+ * bootprof_watch_start() - begin to watch
  * @by_ftrace: opens too, and by ftrace; else all but opens, by kprobes
  * @ranges: parts of files too
  *
  * Return: 0 or a negative error, and then nothing is watched.
  */
-int watch_start(bool by_ftrace, bool ranges)
+int bootprof_watch_start(bool by_ftrace, bool ranges)
 {
 	size_t i;
 	int err;
@@ -322,16 +327,16 @@ int watch_start(bool by_ftrace, bool ranges)
 	return 0;
 
 stop:
-	watch_stop(by_ftrace);
+	bootprof_watch_stop(by_ftrace);
 	return err;
 }
 
 /**
- * watch_missed() - number of calls that kprobes could not report
+ * bootprof_watch_missed() - number of calls that kprobes could not report
  */
-unsigned long watch_missed(void)
+unsigned long bootprof_watch_missed(void)
 {
-	unsigned long missed = 0;
+	unsigned long missed = missed_before;
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(hooks); i++)
@@ -340,11 +345,11 @@ unsigned long watch_missed(void)
 }
 
 /**
- * watch_forget() - free the events of executions that have not ended, and forget what was missed
+ * bootprof_watch_forget() - free the events of unfinished executions, and forget what was missed
  */
-void watch_forget(void)
+void bootprof_watch_forget(void)
 {
-	struct event *event, *next;
+	struct bootprof_event *event, *next;
 	unsigned long flags;
 	LIST_HEAD(released);
 	size_t i;
@@ -354,75 +359,54 @@ void watch_forget(void)
 		list_splice_init(&held[i], &released);
 	spin_unlock_irqrestore(&held_lock, flags);
 	list_for_each_entry_safe(event, next, &released, link)
-		log_free_event(event);
+		bootprof_log_free_event(event);
 	for (i = 0; i < ARRAY_SIZE(hooks); i++)
 		hooks[i].probe.nmissed = 0;
+	missed_before = 0;
 }
 
 /**
- * watch_name() - names of the functions that are watched
+ * bootprof_watch_name() - names of the functions that are watched
  * @i: from 0
  *
  * Return: the name, an empty string if function @i is not watched, NULL past the last one.
  */
-const char *watch_name(size_t i)
+const char *bootprof_watch_name(size_t i)
 {
 	if (i >= ARRAY_SIZE(hooks))
 		return NULL;
 	return hooks[i].active ? hooks[i].symbol : "";
 }
 
-/* Get hold of kallsyms_lookup_name(); a kprobe on it tells its address. */
-static int find_lookup_name(void)
-{
-	/* 0bd476e6c671 ("kallsyms: unexport kallsyms_lookup_name() [...]"), 5.7 */
-	struct kprobe probe = { .symbol_name = "kallsyms_lookup_name" };
-	int err = register_kprobe(&probe);
-
-	if (err) {
-		pr_err("no kprobe on kallsyms_lookup_name(): error %d%s\n", err,
-		       err == -EPERM ? "; is the kernel locked down?" : "");
-		return err;
-	}
-	lookup_name = (lookup_name_t)probe.addr;
-	unregister_kprobe(&probe);
-	return 0;
-}
-
 /**
- * watch_find_symbols() - find all that is watched in the kernel
+ * bootprof_watch_find_symbols() - find all that is watched in the kernel
  *
  * Return: 0 or a negative error.
  */
-int watch_find_symbols(void)
+int bootprof_watch_find_symbols(void)
 {
-	int (*lookup_size)(unsigned long address, unsigned long *size, unsigned long *offset);
-	unsigned long offset;
+	/* Of each hook its name and its old name. */
+	struct bootprof_symbol symbols[2 * ARRAY_SIZE(hooks)];
 	size_t i;
 	int err;
 
 	for (i = 0; i < ARRAY_SIZE(held); i++)
 		INIT_LIST_HEAD(&held[i]);
-	err = find_lookup_name();
+	for (i = 0; i < ARRAY_SIZE(hooks); i++) {
+		symbols[2 * i].name = hooks[i].symbol;
+		symbols[2 * i + 1].name = hooks[i].old_symbol;
+	}
+	err = bootprof_symbols_find(symbols, ARRAY_SIZE(symbols));
+	if (!err)
+		err = bootprof_symbols_find(openers, ARRAY_SIZE(openers));
 	if (err)
 		return err;
 	for (i = 0; i < ARRAY_SIZE(hooks); i++) {
-		struct hook *hook = &hooks[i];
-
-		hook->address = lookup_name(hook->symbol);
-		if (!hook->address && hook->old_symbol)
-			hook->address = lookup_name(hook->old_symbol);
-		if (!hook->address) {
-			pr_err("this kernel has no %s()\n", hook->symbol);
+		hooks[i].address = symbols[2 * i].address ?: symbols[2 * i + 1].address;
+		if (!hooks[i].address) {
+			pr_err("this kernel has no %s()\n", hooks[i].symbol);
 			return -ENOENT;
 		}
-	}
-	lookup_size = (void *)lookup_name("kallsyms_lookup_size_offset");
-	for (i = 0; lookup_size && i < ARRAY_SIZE(openers); i++) {
-		openers[i].start = lookup_name(openers[i].name);
-		if (!openers[i].start ||
-		    !lookup_size(openers[i].start, &openers[i].size, &offset))
-			openers[i].size = 0;
 	}
 	/* The others are for programs that a boot may well do without. */
 	if (!openers[0].size) {

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from optimizer.demand import Demand
 from optimizer.drives.models import Drive
-from optimizer.drives.seek import ascending_pass, previous_ends, read_seconds, seek_distances
-from optimizer.formats.blocktrace import READ_DTYPE
+from optimizer.drives.seek import previous_ends, read_seconds, seek_distances
+from optimizer.images.extents import Role
 from optimizer.images.iso9660 import IsoLayout
-from optimizer.images.squashfs.layout import EXTENT, ExtentMap, Kind, Layout
+from optimizer.images.layout import Layout
+from optimizer.spans import Spans, common, make_spans, merge, overlaps, reach_of, spans_of
 
 # A smaller file may be one that the live system reads for itself.
 LOADED_BYTES = 1 << 16
@@ -64,12 +65,14 @@ LABELS = {
     Cause.PROBES: "probes of the device",
     Cause.PADDING: "padding",
 }
-TABLE_CAUSES = {
-    Kind.INODE_TABLE: Cause.INODE_TABLE,
-    Kind.DIRECTORY_TABLE: Cause.DIRECTORY_TABLE,
-    Kind.FRAGMENT_TABLE: Cause.FRAGMENT_TABLE,
-    Kind.XATTR_TABLE: Cause.XATTR_TABLE,
+METADATA_CAUSES = {
+    Role.INODES: Cause.INODE_TABLE,
+    Role.DIRECTORIES: Cause.DIRECTORY_TABLE,
+    Role.PACKED_INDEX: Cause.FRAGMENT_TABLE,
+    Role.XATTRS: Cause.XATTR_TABLE,
 }
+# Kinds of regions of an ISO that describe it.
+RECORDS = ("directory", "path table", "volume descriptors")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +100,7 @@ class Attribution:
     journeys: NDArray[np.int64]
 
 
-def loader_reads(layout: Layout, reads: NDArray[np.void], iso: IsoLayout | None) -> int:
+def loader_reads(layout: Layout, reads: Spans, iso: IsoLayout | None) -> int:
     """Return how many reads at the start of a trace are the firmware's and the boot loader's.
 
     A loader reads large files of the ISO whole, kernel and initrds (all but their last bytes,
@@ -126,7 +129,7 @@ def loader_reads(layout: Layout, reads: NDArray[np.void], iso: IsoLayout | None)
 
 
 def attribute(
-    reads: NDArray[np.void],
+    reads: Spans,
     layout: Layout,
     demand: Demand,
     drive: Drive,
@@ -153,11 +156,11 @@ def attribute(
     must = np.zeros((count, causes), np.int64)
     rows = layout.overlaps(reads["offset_bytes"], reads["length_bytes"])
     read, extent, length = rows["read"], rows["extent"], rows["length_bytes"]
-    kind, needed = layout.extent_map.extents["kind"][extent], demand.needed[extent]
-    cause_of_kind = np.full(len(Kind), Cause.OTHER_TABLES)
-    for table, cause in TABLE_CAUSES.items():
-        cause_of_kind[table] = cause
-    is_data = (kind == Kind.BLOCK) | (kind == Kind.FRAGMENT)
+    role, needed = layout.extent_map.extents["role"][extent], demand.needed[extent]
+    cause_of_role = np.full(len(Role), Cause.OTHER_TABLES)
+    for metadata, cause in METADATA_CAUSES.items():
+        cause_of_role[metadata] = cause
+    is_data = layout.is_content[extent]
     hot = np.rint(length * demand.hot_share[extent]).astype(np.int64)
     for chosen, cause, share in (
         (is_data & needed, Cause.NEEDED_DATA, hot),
@@ -166,9 +169,9 @@ def attribute(
         np.add.at(got, (read[chosen], cause), share[chosen])
         np.add.at(must, (read[chosen], cause), share[chosen])
     table = ~is_data
-    np.add.at(got, (read[table], cause_of_kind[kind[table]]), length[table])
+    np.add.at(got, (read[table], cause_of_role[role[table]]), length[table])
     both = table & needed
-    np.add.at(must, (read[both], cause_of_kind[kind[both]]), length[both])
+    np.add.at(must, (read[both], cause_of_role[role[both]]), length[both])
 
     distances = seek_distances(reads)
     run = np.cumsum(distances > 0)
@@ -213,7 +216,7 @@ def attribute(
 
 
 def _attribute_iso(
-    reads: NDArray[np.void],
+    reads: Spans,
     iso: IsoLayout,
     layout: Layout,
     loader: NDArray[np.bool_],
@@ -221,23 +224,20 @@ def _attribute_iso(
     must: NDArray[np.int64],
 ) -> None:
     """Give the bytes outside of the squashfs to boot loader, ISO records and probes."""
-    parts, reach = [], 0
+    parts, records, reach = [], [], 0
     for region in iso.regions:
         begin = max(region.offset_bytes, reach)
         end = region.offset_bytes + region.length_bytes
         if begin < end and region.offset_bytes != layout.offset_bytes:
-            is_record = region.kind in ("directory", "path table", "volume descriptors")
-            parts.append((begin, end - begin, 0, is_record))
+            parts.append((begin, end - begin))
+            records.append(region.kind in RECORDS)
             reach = end
-    extents = np.array(parts, EXTENT)
-    nobody = np.zeros(0, np.int64)
-    reaches = extents["offset_bytes"] + extents["length_bytes"]
-    outside = ExtentMap(extents, nobody, np.zeros(extents.size + 1, np.int64), reaches)
-    rows = outside.overlaps(reads["offset_bytes"], reads["length_bytes"])
+    outside = make_spans(*np.array(parts, np.int64).reshape(-1, 2).T)
+    rows = overlaps(outside, reach_of(outside), reads["offset_bytes"], reads["length_bytes"])
     read = rows["read"]
-    # What the loader reads it needs. Later nobody wants the loader's files: who reads there looks
-    # for signatures of file systems and partitions.
-    is_record = extents["index"][rows["extent"]] == 1
+    # What the loader reads it needs. Later its files are unneeded: who reads there looks for
+    # signatures of file systems and partitions.
+    is_record = np.array(records, bool)[rows["extent"]]
     cause = np.where(loader[read], Cause.BOOT_LOADER, Cause.PROBES)
     cause = np.where(is_record & ~loader[read], Cause.ISO_RECORDS, cause)
     np.add.at(got, (read, cause), rows["length_bytes"])
@@ -245,57 +245,35 @@ def _attribute_iso(
 
 
 def needed_reads(
-    layout: Layout, demand: Demand, reads: NDArray[np.void], iso: IsoLayout | None = None
-) -> NDArray[np.void]:
+    layout: Layout, demand: Demand, reads: Spans, iso: IsoLayout | None = None
+) -> Spans:
     """Return what the boot must read as one ascending pass, see :func:`optimizer.drives.seek`.
 
     That is the demand, and of the parts of the image outside of the squashfs all that the boot
     loader read, and the ISO's records that were read.
 
     Returns:
-        Reads that neither overlap nor touch, ascending, of
-        :data:`optimizer.formats.blocktrace.READ_DTYPE`.
+        Spans that neither overlap nor touch, ascending.
     """
-    extents = layout.extent_map.extents[demand.needed]
-    parts = np.zeros(extents.size, READ_DTYPE)
-    parts["offset_bytes"] = extents["offset_bytes"]
-    parts["length_bytes"] = extents["length_bytes"]
-    needed = [parts, reads[: loader_reads(layout, reads, iso)]]
-    for region in iso.regions if iso else ():
-        if region.kind in ("directory", "path table", "volume descriptors"):
-            one = np.zeros(1, READ_DTYPE)
-            one["offset_bytes"], one["length_bytes"] = region.offset_bytes, region.length_bytes
-            needed.append(common(one, reads))
-    return ascending_pass(np.concatenate(needed))
-
-
-def common(one: NDArray[np.void], other: NDArray[np.void]) -> NDArray[np.void]:
-    """Return the bytes that two sets of reads have in common, as one ascending pass."""
-    first, second = ascending_pass(one), ascending_pass(other)
-    extents = np.zeros(len(second), EXTENT)
-    for name in ("offset_bytes", "length_bytes"):
-        extents[name] = second[name]
-    ends = extents["offset_bytes"] + extents["length_bytes"]
-    nobody = np.zeros(len(second) + 1, np.int64)
-    rows = ExtentMap(extents, nobody[:0], nobody, ends).overlaps(
-        first["offset_bytes"], first["length_bytes"]
+    needed = [
+        spans_of(layout.extent_map.extents[demand.needed]),
+        spans_of(reads[: loader_reads(layout, reads, iso)]),
+    ]
+    regions = [region for region in iso.regions if region.kind in RECORDS] if iso else []
+    records = make_spans(
+        [region.offset_bytes for region in regions], [region.length_bytes for region in regions]
     )
-    shared = np.zeros(len(rows), READ_DTYPE)
-    shared["offset_bytes"] = np.maximum(
-        first["offset_bytes"][rows["read"]], second["offset_bytes"][rows["extent"]]
-    )
-    shared["length_bytes"] = rows["length_bytes"]
-    return ascending_pass(shared)
+    return merge(np.concatenate([*needed, common(records, reads)]))
 
 
-def pass_seconds(reads: NDArray[np.void], drive: Drive) -> float:
+def pass_seconds(reads: Spans, drive: Drive) -> float:
     """Return the least time for one ascending pass over what must be read.
 
     A gap is read through where that costs less than a new request, which is what a perfect
     readahead would do; so this is at most :func:`optimizer.drives.seek.bound_seconds`.
 
     Args:
-        reads: Ascending reads that do not overlap, as :func:`needed_reads` returns them.
+        reads: Ascending spans that do not overlap, as :func:`needed_reads` returns them.
         drive: The drive.
     """
     if not len(reads):

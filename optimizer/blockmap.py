@@ -21,13 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.drives.seek import ascending_pass, seek_distances
+from optimizer.drives.seek import seek_distances
+from optimizer.images.extents import EXTENT, ExtentMap, Extents, Role
 from optimizer.images.iso9660 import IsoLayout
-from optimizer.images.squashfs.layout import EXTENT, ExtentMap, Kind, Layout
+from optimizer.images.layout import Layout
+from optimizer.kernel import PAGE_BYTES
+from optimizer.spans import Spans, merge
 
-# The page cache reads pages, so a read begins up to one byte less than a page before what is
-# wanted.
-PAGE_BYTES = 4096
 # A file of an ISO is not compressed: it is looked at in pieces of this size.
 ISO_PIECE_BYTES = 32768
 
@@ -110,7 +110,7 @@ class FileMap:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class FoundFiles:
     """What reads of an image say about its files.
 
     Attributes:
@@ -133,7 +133,7 @@ def map_files(
     """Gather the files of an image.
 
     Args:
-        layouts: The file systems of squashfs in the image.
+        layouts: The file systems in the image.
         iso: The ISO 9660 file system around them, if there is one. Its files that are one of
             ``layouts`` are left out: what is in them counts.
         medium: Directory that the paths of the ISO's files are put below.
@@ -144,7 +144,7 @@ def map_files(
     extent_count = 0
     for layout in layouts:
         inner.add(layout.offset_bytes)
-        some_extents, some_pieces = _squashfs_pieces(layout, files)
+        some_extents, some_pieces = _layout_pieces(layout, files)
         some_pieces["extent"] += extent_count
         extent_count += some_extents.size
         extents.append(some_extents)
@@ -161,67 +161,40 @@ def map_files(
     rank[order] = np.arange(order.size)
     all_pieces["extent"] = rank[all_pieces["extent"]]
     all_pieces = all_pieces[np.argsort(all_pieces["extent"], kind="stable")]
-    return FileMap(files, _extent_map(all_extents[order]), all_pieces)
+    return FileMap(files, ExtentMap.without_owners(all_extents[order]), all_pieces)
 
 
-def _extent_map(extents: NDArray[np.void]) -> ExtentMap:
-    nobody = np.zeros(extents.size + 1, np.int64)
-    ends = extents["offset_bytes"] + extents["length_bytes"]
-    return ExtentMap(extents, nobody[:0], nobody, np.maximum.accumulate(ends))
-
-
-def _squashfs_pieces(
-    layout: Layout, files: list[MappedFile]
-) -> tuple[NDArray[np.void], NDArray[np.void]]:
-    """Return extents and pieces of a squashfs; its files are added to ``files``."""
-    inodes, blocks = layout.inodes, layout.blocks
+def _layout_pieces(layout: Layout, files: list[MappedFile]) -> tuple[Extents, NDArray[np.void]]:
+    """Return extents and pieces of a file system; its files are added to ``files``."""
     everything = layout.extent_map.extents
-    data = everything[np.isin(everything["kind"], (Kind.BLOCK, Kind.FRAGMENT))]
-    place_of_kind = {kind: np.flatnonzero(data["kind"] == kind) for kind in Kind}
-
-    filled = np.flatnonzero(blocks["length_bytes"] > 0)
-    owner = blocks["inode"][filled]
-    parts = np.zeros(filled.size, PIECE)
-    # Blocks of one content are one extent: offset and length tell which.
-    keys = data["offset_bytes"] << np.int64(21) | data["length_bytes"]
-    of_blocks = place_of_kind[Kind.BLOCK]
-    wanted = blocks["offset_bytes"][filled] << np.int64(21) | blocks["length_bytes"][filled]
-    parts["extent"] = of_blocks[np.searchsorted(keys[of_blocks], wanted)]
-    parts["file"] = owner
-    parts["file_offset_bytes"] = (filled - inodes["first_block"][owner]) * layout.block_size_bytes
-    parts["file_bytes"] = np.minimum(
-        layout.block_size_bytes, inodes["size_bytes"][owner] - parts["file_offset_bytes"]
-    )
-    with_tail = np.flatnonzero(inodes["fragment_bytes"] > 0)
-    tails = np.zeros(with_tail.size, PIECE)
-    of_fragments = place_of_kind[Kind.FRAGMENT]
-    extent_of_fragment = np.empty(layout.fragments.size, np.int64)
-    extent_of_fragment[data["index"][of_fragments]] = of_fragments
-    tails["extent"] = extent_of_fragment[inodes["fragment"][with_tail]]
-    tails["file"] = with_tail
-    tails["file_offset_bytes"] = inodes["block_count"][with_tail] * layout.block_size_bytes
-    tails["file_bytes"] = inodes["fragment_bytes"][with_tail]
-    pieces = np.concatenate([parts, tails])
+    filled = layout.file_extents[layout.file_extents["extent"] >= 0]
+    holds_files = layout.is_content.copy()
+    holds_files[filled["extent"]] = True
+    pieces = np.zeros(filled.size, PIECE)
+    pieces["extent"] = (np.cumsum(holds_files) - 1)[filled["extent"]]
+    pieces["file"] = filled["inode"]
+    for name in ("file_offset_bytes", "file_bytes"):
+        pieces[name] = filled[name]
 
     used = np.unique(pieces["file"])
     order, first = layout.paths_by_inode
-    number = np.full(inodes.size, -1, np.int64)
+    number = np.full(layout.inodes.size, -1, np.int64)
     number[used] = np.arange(len(files), len(files) + used.size)
     pieces["file"] = number[pieces["file"]]
     names = order[first[used]].tolist()
-    numbers = inodes["number"][used].tolist()
+    numbers = layout.inodes["number"][used].tolist()
     files += [
-        MappedFile(layout.paths[name], inode, b"squashfs")
+        MappedFile(layout.paths[name], inode, layout.format.encode())
         for name, inode in zip(names, numbers, strict=True)
     ]
-    return data, pieces
+    return everything[holds_files], pieces
 
 
 def _iso_pieces(
     iso: IsoLayout, inner: set[int], medium: bytes, files: list[MappedFile]
-) -> tuple[NDArray[np.void], NDArray[np.void]]:
+) -> tuple[Extents, NDArray[np.void]]:
     """Return extents and pieces of an ISO; its files are added to ``files``."""
-    extents: list[tuple[int, int, int, int]] = []
+    places: list[tuple[int, int]] = []
     pieces: list[tuple[int, int, int, int]] = []
     extent_of: dict[tuple[int, int], int] = {}
     for path, regions in iso.files().items():
@@ -232,16 +205,20 @@ def _iso_pieces(
             end = region.offset_bytes + region.length_bytes
             for offset in range(region.offset_bytes, end, ISO_PIECE_BYTES):
                 length = min(ISO_PIECE_BYTES, end - offset)
-                extent = extent_of.setdefault((offset, length), len(extents))
-                if extent == len(extents):
-                    extents.append((offset, length, Kind.BLOCK, 0))
+                extent = extent_of.setdefault((offset, length), len(places))
+                if extent == len(places):
+                    places.append((offset, length))
                 pieces.append((len(files), extent, file_offset, length))
                 file_offset += length
         files.append(MappedFile(medium + path, 0, b"iso9660"))
-    return np.array(extents, EXTENT), np.array(pieces, PIECE)
+    extents = np.zeros(len(places), EXTENT)
+    extents["role"] = Role.DATA
+    extents["offset_bytes"] = [offset for offset, _ in places]
+    extents["length_bytes"] = [length for _, length in places]
+    return extents, np.array(pieces, PIECE)
 
 
-def find_files(files: FileMap, reads: NDArray[np.void], *, exact: bool = False) -> Found:
+def find_files(files: FileMap, reads: Spans, *, exact: bool = False) -> FoundFiles:
     """Tell which files were read.
 
     Args:
@@ -253,7 +230,7 @@ def find_files(files: FileMap, reads: NDArray[np.void], *, exact: bool = False) 
     """
     extents = files.extents.extents
     starts = extents["offset_bytes"]
-    merged = ascending_pass(reads)
+    merged = merge(reads)
     rows = files.extents.overlaps(merged["offset_bytes"], merged["length_bytes"])
     covered = np.bincount(rows["extent"], rows["length_bytes"], extents.size)
     whole = (covered >= extents["length_bytes"]) & (extents["length_bytes"] > 0)
@@ -274,10 +251,10 @@ def find_files(files: FileMap, reads: NDArray[np.void], *, exact: bool = False) 
         findings["confidence"] = _certainty(files, whole)
     else:
         findings["confidence"] = _confidence(files, whole, asked_for, in_page)
-    return Found(_touches(files, reads, whole), findings)
+    return FoundFiles(_touches(files, reads, whole), findings)
 
 
-def _in_one_page(extents: NDArray[np.void]) -> NDArray[np.int64]:
+def _in_one_page(extents: Extents) -> NDArray[np.int64]:
     """Return for each extent how many share the page that it lies in; 1 if it has a page alone.
 
     What is read is pages, so small blocks in one page say no more than tails in one fragment.
@@ -290,7 +267,7 @@ def _in_one_page(extents: NDArray[np.void]) -> NDArray[np.int64]:
 
 
 def _begins_a_jump(
-    reads: NDArray[np.void],
+    reads: Spans,
     starts: NDArray[np.int64],
     small: NDArray[np.bool_],
     whole: NDArray[np.bool_],
@@ -315,7 +292,7 @@ def _sum(groups: NDArray[np.int64], values: NDArray[np.int64], count: int) -> ND
     return np.bincount(groups, values, count).astype(np.int64)
 
 
-def _touches(files: FileMap, reads: NDArray[np.void], whole: NDArray[np.bool_]) -> NDArray[np.void]:
+def _touches(files: FileMap, reads: Spans, whole: NDArray[np.bool_]) -> NDArray[np.void]:
     rows = files.extents.overlaps(reads["offset_bytes"], reads["length_bytes"])
     rows = rows[whole[rows["extent"]]]
     touched, first = np.unique(rows["extent"], return_index=True)

@@ -1,8 +1,8 @@
 """Files of a root that have the same content.
 
 mksquashfs stores equal files once, where the first of them is written. With the hot files at the
-end of the image, a twin that no boot reads is written long before, among the cold files, and the
-boot has to go there: so twins have to get the priority of the hot file.
+end of the image, a duplicate that no boot reads is written long before, among the cold files, and
+the boot has to seek there: so duplicates must get the priority of the hot file.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def find_twins(root: Path, paths: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+def find_duplicates(root: Path, paths: Iterable[bytes]) -> dict[bytes, list[bytes]]:
     """Find the files that have the content of some others.
 
     Only files of the size of a wanted one are read. Hard links are the same file for an image
-    tool, so they are no twins; neither are empty files, which have no place on an image.
+    tool, so they are no duplicates; neither are empty files, which have no place on an image.
 
     Args:
         root: Root directory; the devices mounted below it are not entered.
         paths: Paths of regular files below the root, relative to it. Others are passed over.
 
     Returns:
-        Wanted path → its twins that are not wanted themselves, sorted; a path without twins has
-        no entry.
+        Wanted path → its duplicates that are not wanted themselves, sorted; a path without
+        duplicates has no entry.
     """
     top = os.fsencode(root)
     wanted = dict.fromkeys(paths)
@@ -55,15 +55,15 @@ def find_twins(root: Path, paths: Iterable[bytes]) -> dict[bytes, list[bytes]]:
             known = status.st_size in sizes and stat.S_ISREG(status.st_mode)
             if known and (status.st_dev, status.st_ino) not in inodes:
                 strangers[status.st_size].append(os.path.relpath(full, top))
-    twins: dict[bytes, list[bytes]] = {}
+    duplicates: dict[bytes, list[bytes]] = {}
     for size_bytes, others in strangers.items():
         of_content = defaultdict(list)
         for path in others:
             of_content[content_digest(top, path)].append(path)
         for path in sizes[size_bytes]:
             if found := of_content.pop(content_digest(top, path), None):
-                twins[path] = sorted(found)
-    return twins
+                duplicates[path] = sorted(found)
+    return duplicates
 
 
 def content_digest(top: bytes, path: bytes) -> bytes:

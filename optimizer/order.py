@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from optimizer.errors import InputError
+from optimizer.kernel import LINK_LIMIT, MISSING
 
 DEFAULT_EXCLUDES: Final = (b"/dev", b"/proc", b"/sys", b"/live/distrib")
 """What the live-system builder of 2007 left out: no file below is on the image."""
@@ -24,10 +25,8 @@ PSEUDO_FILE_SYSTEMS: Final = frozenset(
 """File systems whose files no image holds, as the kernel names them: they live in memory, or the
 kernel makes them up. ``rootfs`` is the initramfs."""
 
-# Limits of the kernel: PATH_MAX, and MAXSYMLINKS of fs/namei.c.
+# PATH_MAX of the kernel.
 _PATH_LIMIT_BYTES = 4096
-_LINK_LIMIT = 40
-_MISSING = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
 
 # What normalise() changes, in one path or in many with a NUL between them.
 _UNTIDY = re.compile(rb"/(?:\.\.?)?(?:[/\0]|\Z)")
@@ -124,7 +123,7 @@ def _arrange_in_root(
         try:
             resolved, status = resolver.resolve(path)
         except OSError as error:
-            if error.errno in _MISSING:
+            if error.errno in MISSING:
                 missing += 1
             elif error.errno in (errno.EACCES, errno.EPERM):
                 unreadable += 1
@@ -252,7 +251,7 @@ class Resolver:
                 current = candidate
                 continue
             links += 1
-            if links > _LINK_LIMIT:
+            if links > LINK_LIMIT:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             target = os.readlink(self._root + candidate)  # noqa: PTH115 - pathlib has no bytes
             if target.startswith(b"/"):

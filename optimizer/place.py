@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.demand import resolve
 from optimizer.drives.models import Drive
 from optimizer.formats.events import Bootlog
-from optimizer.images.squashfs.layout import Layout
-from optimizer.search import Found, choose_place, search
-from optimizer.simulate import Cost, Place, Workload, make_workload
+from optimizer.formats.sortfile import Place
+from optimizer.images.layout import Layout
+from optimizer.search import BestOrder, choose_place, search
+from optimizer.simulate import Cost, Workload, make_workload
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Placement:
     paths: list[bytes]
     place: Place
     costs: Mapping[Place, Cost]
-    found: Found | None
+    found: BestOrder | None
 
 
 def choose(
@@ -88,7 +88,7 @@ def reordered(
     ranked: list[tuple[int, bytes]] = []
     unread = []
     for path in paths:
-        way = resolve(layout, path)
+        way = layout.resolve(path)
         position = rank.get(int(layout.entries["inode"][way[-1]])) if way else None
         if position is None:
             unread.append(path)

@@ -13,10 +13,10 @@ import numpy as np
 
 from optimizer.drives.models import Drive
 from optimizer.drives.seek import modelled_seconds
+from optimizer.formats.sortfile import Place
 from optimizer.simulate import (
     Cost,
     Order,
-    Place,
     Workload,
     cost_of,
     first_access_order,
@@ -27,22 +27,18 @@ LONGEST_STRETCH = 32
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class BestOrder:
     """The best order that was found.
 
     Attributes:
         order: Numbers of the files of the workload in the order in which they are to be written.
-        place: Where they go.
         cost: Its cost.
         first: Cost of the order of first access at that place.
-        candidates: Number of orders that were simulated.
     """
 
     order: Order
-    place: Place
     cost: Cost
     first: Cost
-    candidates: int
 
 
 def choose_place(workload: Workload, drive: Drive) -> dict[Place, Cost]:
@@ -53,7 +49,9 @@ def choose_place(workload: Workload, drive: Drive) -> dict[Place, Cost]:
     return dict(sorted(costs.items(), key=lambda item: item[1].seconds))
 
 
-def search(workload: Workload, place: Place, drive: Drive, candidates: int, seed: int = 0) -> Found:
+def search(
+    workload: Workload, place: Place, drive: Drive, candidates: int, seed: int = 0
+) -> BestOrder:
     """Look for a cheaper order.
 
     Args:
@@ -82,4 +80,4 @@ def search(workload: Workload, place: Place, drive: Drive, candidates: int, seed
         seconds = modelled_seconds(reads_of(workload, candidate, place), drive)
         if seconds < best:
             best, order = seconds, candidate
-    return Found(order, place, cost_of(workload, order, place, drive), first, candidates)
+    return BestOrder(order, cost_of(workload, order, place, drive), first)

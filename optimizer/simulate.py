@@ -20,25 +20,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.demand import resolve
 from optimizer.drives.models import Drive
-from optimizer.drives.seek import Figures, ascending_pass, figures, modelled_seconds
+from optimizer.drives.seek import Figures, figures, modelled_seconds
 from optimizer.errors import InputError
 from optimizer.formats.blocktrace import READ_DTYPE
-from optimizer.formats.events import Bootlog, Operation
-from optimizer.images.squashfs.layout import InodeType, Kind, Layout
+from optimizer.formats.events import ASKED_FOR, SERVED, Bootlog
+from optimizer.formats.sortfile import Place
+from optimizer.images.extents import Role
+from optimizer.images.layout import FileType, Layout
+from optimizer.kernel import PAGE_BYTES
 from optimizer.order import PSEUDO_FILE_SYSTEMS
+from optimizer.spans import merge
 
-PAGE_BYTES = 4096
-SUPERBLOCK_BYTES = 96
-PRECISE = (Operation.READ, Operation.FAULT, Operation.CACHE)
+# Operations that tell which part of a file was needed when.
+RANGED = (*ASKED_FOR, *SERVED)
 
-Place = Literal["start", "end"]
 Order = NDArray[np.int64]
 
 
@@ -61,6 +61,7 @@ class Workload:
         image_bytes: Size of the squashfs.
         tables_bytes: Size of its tables, which lie at its end.
         offset_bytes: Where the squashfs begins in the image file.
+        content_bytes: Where in the squashfs the first data can lie.
     """
 
     paths: tuple[bytes, ...]
@@ -76,6 +77,7 @@ class Workload:
     image_bytes: int
     tables_bytes: int
     offset_bytes: int
+    content_bytes: int
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,8 @@ def make_workload(layout: Layout, bootlog: Bootlog) -> Workload:
 
     Args:
         layout: An image of the same root file system; the order of its files does not matter.
-        bootlog: Events of the boot. Files of which no read, fault or page-cache event tells the
-            parts count as read whole when they are opened.
+        bootlog: Events of the boot. Files of which no read, fault, page-cache or block event tells
+            the parts count as read whole when they are opened.
 
     Raises:
         InputError: The bootlog names no file of the image that has data.
@@ -110,15 +112,13 @@ def make_workload(layout: Layout, bootlog: Bootlog) -> Workload:
     pseudo = [kind in PSEUDO_FILE_SYSTEMS for kind in bootlog.file_systems]
     on_image = bootlog.events[~np.array(pseudo, bool)[bootlog.events["file_system"]]]
     events = [
-        event
-        for event in on_image[fields].tolist()
-        if event[1] != Operation.BLOCK and bootlog.paths[event[0]].startswith(b"/")
+        event for event in on_image[fields].tolist() if bootlog.paths[event[0]].startswith(b"/")
     ]
-    ways = {number: resolve(layout, bootlog.paths[number]) for number, *_ in events}
+    ways = {number: layout.resolve(bootlog.paths[number]) for number, *_ in events}
     precise = {
         inode
         for number, operation, _, length in events
-        if length and operation in PRECISE and (inode := steps.file_of(ways[number])) >= 0
+        if length and operation in RANGED and (inode := steps.file_of(ways[number])) >= 0
     }
     for number, operation, offset, length in events:
         way = ways[number]
@@ -128,7 +128,7 @@ def make_workload(layout: Layout, bootlog: Bootlog) -> Workload:
         inode = steps.file_of(way)
         if inode < 0:
             continue
-        if operation in PRECISE and length:
+        if operation in RANGED and length:
             steps.touch(inode, offset, offset + length)
         elif inode not in precise:
             steps.touch(inode, 0, int(layout.inodes["size_bytes"][inode]))
@@ -144,6 +144,8 @@ class _Steps:
         self.files: dict[int, int] = {}
         self.sizes: list[tuple[int, int, int]] = []
         self.pieces: list[list[tuple[int, int, int, int, bool]]] = []
+        self.looked_up: set[int] = set()
+        self.read_tables: set[int] = set()
         self.seen: set[tuple[int, int]] = set()
         self.rows: list[tuple[int, bool, int, int]] = []
 
@@ -152,27 +154,20 @@ class _Steps:
         if way is None:
             return -1
         inode = int(self.layout.entries["inode"][way[-1]])
-        return inode if self.layout.inodes["type"][inode] == InodeType.FILE else -1
+        return inode if self.layout.inodes["type"][inode] == FileType.FILE else -1
 
     def look_up(self, way: Sequence[int]) -> None:
         """Need the blocks of the tables that the way to a file goes through."""
-        entries, inodes = self.layout.entries, self.layout.inodes
         for path in way:
-            entry = int(entries["entry_block"][path])
-            if entry >= 0:
-                self.table(Kind.DIRECTORY_TABLE, entry)
-            self.table(
-                Kind.INODE_TABLE, int(inodes["first_metadata_block"][entries["inode"][path]])
-            )
-
-    def table(self, kind: Kind, block: int) -> None:
-        """Need a block of a table."""
-        table = self.layout.table(kind)
-        if table is None or (-int(kind) - 1, block) in self.seen:
-            return
-        self.seen.add((-int(kind) - 1, block))
-        row = table.blocks[block]
-        self.rows.append((-1, False, self.end - int(row["offset_bytes"]), int(row["length_bytes"])))
+            if path in self.looked_up:
+                continue
+            self.looked_up.add(path)
+            for extent in self.layout.lookup_extents(path):
+                if extent not in self.read_tables:
+                    self.read_tables.add(extent)
+                    row = self.layout.extent_map.extents[extent]
+                    behind = self.end - int(row["offset_bytes"])
+                    self.rows.append((-1, False, behind, int(row["length_bytes"])))
 
     def number(self, inode: int) -> int:
         """Return the number of a file, and take its sizes down when it comes up first."""
@@ -181,11 +176,12 @@ class _Steps:
             return known
         data, tail, plain, begin = 0, 0, 0, 0
         pieces = []
-        for piece in self.layout.extents_of_inode(inode).tolist():
-            kind, _, _, length, _, file_offset, file_bytes, _ = piece
+        fields = ["role", "length_bytes", "file_offset_bytes", "file_bytes"]
+        for piece in self.layout.extents_of_inode(inode)[fields].tolist():
+            role, length, file_offset, file_bytes = piece
             if not length:
                 continue
-            if kind == Kind.FRAGMENT:
+            if role == Role.PACKED:
                 # A fragment block is nearly full, but for the last one.
                 tail = max(1, round(length * file_bytes / self.layout.block_size_bytes))
                 plain = file_bytes
@@ -220,11 +216,6 @@ class _Steps:
         new_number = np.cumsum(kept) - 1
         file = np.array([row[0] for row in self.rows], np.int64)
         inodes = np.array(list(self.files), np.int64)[kept]
-        tables = min(table.offset_bytes for table in self.layout.tables if table.length_bytes)
-        superblock = self.layout.offset_bytes + SUPERBLOCK_BYTES
-        if tables <= superblock:
-            inode_table = self.layout.table(Kind.INODE_TABLE)
-            tables = inode_table.offset_bytes if inode_table is not None else self.end
         return Workload(
             paths=tuple(self.layout.paths_of(inode)[0] for inode in inodes.tolist()),
             inodes=inodes,
@@ -237,8 +228,9 @@ class _Steps:
             length_bytes=np.array([row[3] for row in self.rows], np.int64),
             block_size_bytes=self.layout.block_size_bytes,
             image_bytes=self.layout.size_bytes,
-            tables_bytes=self.end - tables,
+            tables_bytes=self.end - self.layout.tables_offset_bytes,
             offset_bytes=self.layout.offset_bytes,
+            content_bytes=self.layout.content_offset_bytes - self.layout.offset_bytes,
         )
 
 
@@ -281,7 +273,7 @@ def _positions(
     before = np.cumsum(fragment_bytes) - fragment_bytes
     ends = np.cumsum(data) + before[group]
     total = int(data.sum() + tail.sum())
-    base = workload.offset_bytes + SUPERBLOCK_BYTES
+    base = workload.offset_bytes + workload.content_bytes
     if place == "end":
         base = workload.offset_bytes + workload.image_bytes - workload.tables_bytes - total
     rank = np.empty(len(order), np.int64)
@@ -315,9 +307,7 @@ def cost_of(workload: Workload, order: Order, place: Place, drive: Drive) -> Cos
         found.noncontiguous_reads - (way > 0),
         found.seek_distance_bytes - way,
     )
-    return Cost(
-        found, modelled_seconds(trace, drive), modelled_seconds(ascending_pass(trace), drive)
-    )
+    return Cost(found, modelled_seconds(trace, drive), modelled_seconds(merge(trace), drive))
 
 
 def first_access_order(workload: Workload) -> Order:

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from optimizer.kernel import MISSING
 from optimizer.order import Resolver
 
-MISSING = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
 COMPRESSIONS = (b".zst", b".xz", b".gz", b".bz2")
 MODULE_FOLDERS = (b"/usr/lib/modules", b"/lib/modules")
 PYTHON_FOLDERS = (b"/usr/lib", b"/usr/local/lib")

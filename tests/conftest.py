@@ -1,14 +1,65 @@
-"""What tests of several folders share."""
+"""What tests of several folders share, and how the suite is spread over processors."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 TOP = Path(__file__).parent.parent
+# Builds images for minutes, most of them while holding the cache's lock: it starts first.
+FIRST = "tests/test_whole_loop.py"
+# The kernel of a guest, in the name of a test.
+KERNEL = re.compile(
+    r"\[.*?\b((?:bullseye|bookworm|trixie|sid)(?:-(?:amd64|i386)-(?:ftrace|table))?)"
+)
+
+# A deadline would measure the machine's load. In CI, the same examples each time: a failure there
+# is of the change, and a developer's runs look for new ones.
+settings.register_profile(
+    "bootprof", deadline=None, print_blob=True, derandomize=bool(os.environ.get("CI"))
+)
+settings.load_profile("bootprof")
 
 
 @pytest.fixture(scope="session")
 def output() -> Path:
     """Folder for what takes long to make and is kept from run to run."""
     return Path(os.environ.get("BOOTPROF_OUTPUT", TOP / "out")).resolve()
+
+
+def group_of(node: str) -> str:
+    """Return the group of a test: one process runs a whole group, because it shares fixtures.
+
+    A group is a file, and where its guests are of several kernels, one of these.
+
+    Args:
+        node: The test, as pytest names it.
+    """
+    kernel = KERNEL.search(node)
+    return node.partition("::")[0] + (f" {kernel[1]}" if kernel else "")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests in order: the longest build, then what needs no guest, then the guests."""
+    rank: dict[str, int] = {}
+    for item in items:
+        group = group_of(item.nodeid)
+        wanted = 0 if group == FIRST else 2 if item.get_closest_marker("vm") else 1
+        rank[group] = max(rank.get(group, 0), wanted)
+    items.sort(key=lambda item: (rank[group_of(item.nodeid)], group_of(item.nodeid)))
+
+
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Hands out groups in their order. (``--dist=loadgroup`` of xdist 3.8 fails in pytest 9.2.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
+    """Spread the suite with ``pytest -n 2``."""
+    return GroupScheduling(config, log)

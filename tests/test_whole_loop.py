@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from optimizer.images.iso9660 import find_squashfs
-from optimizer.images.squashfs.layout import Kind, read_layout
+from optimizer.images.image import open_image
+from optimizer.images.squashfs.format import Kind
 from tests.trees import unpacked
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
@@ -105,7 +105,7 @@ def test_the_release_image_holds_no_profiler(ordered: Path) -> None:
 def test_the_sorted_image_has_the_hot_files_together_and_in_order(
     ordered: Path, config: Path
 ) -> None:
-    layout = read_layout(ordered, find_squashfs(ordered))
+    layout = open_image(ordered).layout()
     listed = []
     for line in (config.parent / "distrib.sort").read_text().splitlines():
         path, _, _ = line.rpartition(" ")
@@ -126,7 +126,7 @@ def test_the_sorted_image_holds_the_same_tree_in_the_same_size(
     ordered: Path, unsorted: Path, tmp_path: Path
 ) -> None:
     before, after = (
-        unpacked(image, tmp_path / image.stem, find_squashfs(image))
+        unpacked(image, tmp_path / image.stem, open_image(image).layout().offset_bytes)
         for image in (unsorted, ordered)
     )
     assert len(before) > 5000

@@ -133,6 +133,40 @@ def write_initramfs(
     return target
 
 
+def machine(
+    kernel: GuestKernel,
+    initramfs: Path,
+    output: Path,
+    console: Path,
+    memory_mib: int,
+    devices: Sequence[str] = (),
+    accelerator: str = "tcg",
+) -> list[str]:
+    """Return the command that boots a kernel in a machine with a port for results.
+
+    Args:
+        kernel: The kernel.
+        initramfs: Its initramfs.
+        output: File that gets what the guest writes to the port.
+        console: File that gets what it prints.
+        memory_mib: Memory in MiB.
+        devices: More options of QEMU.
+        accelerator: Key of ``ACCELERATORS``.
+    """
+    return [
+        program("qemu-system-x86_64"),
+        *(*ACCELERATORS[accelerator], "-smp", str(os.cpu_count() or 1)),
+        *("-m", str(memory_mib), "-nodefaults", "-display", "none", "-no-reboot"),
+        *("-serial", f"file:{console}"),
+        *("-device", "virtio-serial-pci", "-chardev", f"file,id=out,path={output}"),
+        *("-device", "virtserialport,chardev=out,name=vmtest"),
+        *devices,
+        *("-kernel", str(kernel.image), "-initrd", str(initramfs)),
+        # panic=-1 with -no-reboot ends the machine at once when the kernel panics.
+        *("-append", "console=ttyS0 panic=-1 loglevel=7"),
+    ]
+
+
 def run_guest(
     kernel: GuestKernel,
     script: str,
@@ -141,6 +175,7 @@ def run_guest(
     modules: Sequence[str] = (),
     memory_mib: int = 1024,
     timeout_seconds: float = 300,
+    accelerator: str = "tcg",
 ) -> GuestRun:
     """Boot a kernel, run a script as root, power off.
 
@@ -154,22 +189,13 @@ def run_guest(
         modules: Kernel modules to load before the script runs, by name.
         memory_mib: Memory in MiB.
         timeout_seconds: When to end a guest that hangs.
+        accelerator: Key of ``ACCELERATORS``.
     """
     with tempfile.TemporaryDirectory(prefix="vmtest-") as name:
         folder = Path(name)
         initramfs = write_initramfs(folder, kernel, files or {}, modules, script)
         output, console = folder / "output", folder / "console"
-        command = [
-            program("qemu-system-x86_64"),
-            *(*ACCELERATORS["tcg"], "-smp", str(os.cpu_count() or 1)),
-            *("-m", str(memory_mib), "-nodefaults", "-display", "none", "-no-reboot"),
-            *("-serial", f"file:{console}"),
-            *("-device", "virtio-serial-pci", "-chardev", f"file,id=out,path={output}"),
-            *("-device", "virtserialport,chardev=out,name=vmtest"),
-            *("-kernel", str(kernel.image), "-initrd", str(initramfs)),
-            # panic=-1 with -no-reboot ends the machine at once when the kernel panics.
-            *("-append", "console=ttyS0 panic=-1 loglevel=7"),
-        ]
+        command = machine(kernel, initramfs, output, console, memory_mib, accelerator=accelerator)
         for _ in range(2):
             guest = subprocess.Popen(command, stdin=subprocess.DEVNULL)
             try:

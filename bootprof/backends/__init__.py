@@ -1,12 +1,16 @@
 """Ways to obtain a bootlog: one module a backend, and the protocol that all of them follow.
 
-A backend is a module of this package, named like the backend, whose ``BACKEND`` says what it sees
-and how to turn what was recorded into a :class:`~optimizer.formats.events.Bootlog`. What records is
-elsewhere: a program in the guest (``agent`` names it to ``bootprof/guest/agent.c``), the server
-of the image (the block trace), or somebody else's tool, whose file is imported.
+A backend is a module of this package, named like the backend, whose ``BACKEND`` states its facts
+(what it sees, what it needs, which files it records) and turns what was recorded into a
+:class:`~optimizer.formats.events.Bootlog`. The recording itself is made elsewhere: by a program in
+the guest (``agent`` names it to the guest's agent), by the server of the image (the block trace),
+or by another tool, whose file is imported (:mod:`bootprof.imports`).
+
+The facts have one owner: ``bootprof profile --help``, the tables of docs/backends.md and the names
+that a guest may send are made from them, or tested against them.
 
 To add a backend: write ``bootprof/backends/NAME.py`` with a ``BACKEND``, and add NAME to
-:data:`RECORDERS` or :data:`IMPORTS`; docs/backends.md walks through one.
+:data:`RECORDERS`; docs/backends.md walks through one.
 """
 
 from __future__ import annotations
@@ -23,9 +27,11 @@ if TYPE_CHECKING:
     from optimizer.formats.blocktrace import BlockTrace
     from optimizer.formats.events import Bootlog
 
-# From the one that sees most to the one that needs least: the order in which "auto" tries them.
+# From the one that sees most to the one that needs least.
 RECORDERS: Final = ("kmod", "ebpf", "fanotify", "inotify", "tracepoints", "block_dump", "block")
 """Backends that can record a boot of an image."""
+AUTOMATIC: Final = ("kmod", "ebpf", "fanotify", "inotify")
+"""What the agent tries for ``auto``, in this order."""
 IMPORTS: Final = ("strace", "perf", "ureadahead", "blkparse", "e4rat")
 """Backends that read what another tool recorded."""
 NOTHING: Final = "none"
@@ -39,16 +45,13 @@ class Recording:
     Attributes:
         files: Recorded files by the name under which the agent sends them (``fanotify.events``);
             an import has one file, under its own name.
-        image: The image that was booted, to tell files from blocks; None if it is not at hand.
+        image: The image that was booted, to map blocks to files; None if it is not available.
         block_trace: The reads of the medium, if the image was served by us.
-        root: Root directory whose files the recording names relative to nothing or by inode, if
-            one was given.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict)
     image: Path | None = None
     block_trace: BlockTrace | None = None
-    root: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,17 @@ class Backend:
 
     Attributes:
         name: Its name on the command line; its module has the same.
-        summary: What it sees, and what it needs, on one line.
+        summary: What it sees, on one line, without a full stop.
         starts: From what moment on it sees a boot, on one line.
         agent: What the agent in the guest is told to start; :data:`NOTHING` if nothing runs in the
             guest; empty for an import, which cannot be started.
         read: Turns a recording into a bootlog. Raises FormatError where the recording is damaged,
-            InputError where something that it needs is not at hand.
+            InputError where something that it needs is missing.
+        needs: What guest and image must provide, on one line.
+        blind_to: What it cannot see, on one line; empty where that depends on the imported tool.
+        recorded: Names of the files that the agent sends for it. No other name is accepted from
+            the guest.
+        recorded_events: The one of ``recorded`` that is a bootlog in ``events`` format, if any.
     """
 
     name: str
@@ -70,6 +78,10 @@ class Backend:
     starts: str
     agent: str
     read: Callable[[Recording], Bootlog]
+    needs: str = ""
+    blind_to: str = ""
+    recorded: tuple[str, ...] = ()
+    recorded_events: str | None = None
 
 
 def load(name: str) -> Backend:
@@ -80,7 +92,7 @@ def load(name: str) -> Backend:
     """
     if name not in (*RECORDERS, *IMPORTS):
         raise InputError(
-            f"backend {name!r} is not known", hint="there are " + ", ".join((*RECORDERS, *IMPORTS))
+            f"unknown backend {name!r}", hint="there are " + ", ".join((*RECORDERS, *IMPORTS))
         )
     package = "bootprof.imports" if name in IMPORTS else __name__
     backend: Backend = importlib.import_module(f"{package}.{name}").BACKEND

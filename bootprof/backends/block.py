@@ -1,6 +1,6 @@
-"""The block trace alone: reads of the medium, told into files with the help of the image.
+"""The block trace alone: reads of the medium, mapped to files with the layout of the image.
 
-It needs nothing of the guest, so it works for any image that boots in QEMU.
+It needs nothing in the guest, so it works for any image that boots in QEMU.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ def locate_files(recording: Recording) -> Located:
     """Find the files of a block trace, whatever their confidence.
 
     Raises:
-        InputError: There is no block trace or no image, or they are not of each other.
-        FormatError: The image is corrupt, or of a kind that is not known.
+        InputError: The block trace or the image is missing, or the trace is of another image.
+        FormatError: The image is corrupt, or of an unknown kind.
     """
+    from optimizer.images.image import check_trace
+
     trace = recording.block_trace
     if trace is None:
-        raise InputError("block trace: not recorded", hint="only images served by us have one")
-    image = needed_image(recording.image, "block trace")
-    if image.size_bytes != trace.image_bytes:
         raise InputError(
-            f"{image.path}: {image.size_bytes} bytes, but the block trace is of an image of "
-            f"{trace.image_bytes} bytes ({trace.image})",
-            hint="an image that was built again has to be profiled again",
+            "block trace: not recorded", hint="bootprof profile records one of each boot"
         )
+    image = needed_image(recording.image, "block trace")
+    check_trace(image.image, trace)
     header = {"backend": "block"}
     if trace.image_sha256:
         header["image_sha256"] = trace.image_sha256
@@ -47,9 +46,10 @@ def read(recording: Recording) -> Bootlog:
 
 BACKEND = Backend(
     name="block",
-    summary="block trace: files found by the blocks that were read, each with a confidence; "
-    "works on any image, changed or not",
-    starts="power-on: what the boot loader reads is in it too",
+    summary="reads of the medium, mapped to files, each with a confidence",
+    starts="power-on: what the boot loader reads is included",
+    needs="an image that boots in QEMU, unchanged",
+    blind_to="processes; reads that the page cache serves; which file of a shared block was wanted",
     agent=NOTHING,
     read=read,
 )

@@ -106,9 +106,11 @@ def read(recording: Recording) -> Bootlog:
 
 BACKEND = Backend(
     name="block_dump",
-    summary="the kernel's log of block reads (vm.block_dump), told into files; needs a kernel "
-    "before 5.14",
-    starts="the first process of the boot, before the root is mounted",
+    summary="reads of the block layer, from the kernel's log, mapped to files",
+    starts="the first process, before the root is mounted",
+    needs="a profiling image and Linux before 5.14",
+    blind_to="reads by the boot loader; reads that the page cache serves",
     agent="block_dump",
+    recorded=(LOG_NAME,),
     read=read,
 )

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from optimizer.blockmap import FileMap, Found
+    from optimizer.blockmap import FileMap, FoundFiles
     from optimizer.formats.events import Bootlog
-    from optimizer.images.iso9660 import SquashfsPlace
+    from optimizer.images.image import Image, Place
 
 MEDIUM: Final = b"/run/live/medium"
 """Where the ISO itself is mounted in a Debian live system: paths of its files begin with this, so
@@ -24,20 +24,31 @@ that they are not taken for files of the root file system."""
 
 
 @dataclass(frozen=True, eq=False)
-class Image:
-    """An image whose files are known.
+class MappedImage:
+    """An image, and which of its bytes belong to which files.
 
     Attributes:
-        path: Of the image.
-        size_bytes: Its size.
-        places: The file systems of squashfs in it; none in an ISO that holds plain files.
+        image: The image.
         files: What lies where.
     """
 
-    path: Path
-    size_bytes: int
-    places: tuple[SquashfsPlace, ...]
+    image: Image
     files: FileMap
+
+    @property
+    def path(self) -> Path:
+        """Path of the image."""
+        return self.image.path
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the image."""
+        return self.image.size_bytes
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The file systems in the image; none in an ISO that holds plain files."""
+        return self.image.places
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +68,7 @@ class Located:
 
     header: Mapping[str, str]
     files: FileMap
-    found: Found
+    found: FoundFiles
     times_ns: NDArray[np.int64]
     pids: NDArray[np.int64]
     commands: NDArray[np.int64]
@@ -136,48 +147,37 @@ class Located:
             stream.write(b"%b\t%.3f\t%d\t%d\n" % (path, confidence, covered, total))
 
 
-def open_image(path: Path) -> Image:
-    """Find the files of an image: a squashfs, an ISO or a disk image, whoever built it.
+def needed_image(path: Path | None, name: str) -> MappedImage:
+    """Open the image of a recording that contains block reads only, and map its files.
+
+    Args:
+        path: The image that was booted; None if it is not given.
+        name: What to call the recording in errors.
 
     Raises:
+        InputError: There is no image.
         FormatError: It holds neither squashfs nor ISO 9660, or it is corrupt.
     """
+    from bootprof import progress
     from optimizer.blockmap import map_files
-    from optimizer.errors import FormatError
-    from optimizer.images.iso9660 import is_iso, list_squashfs, read_iso
-    from optimizer.images.squashfs.layout import read_layout
+    from optimizer.images.image import open_image
 
-    if not path.is_file():
-        raise InputError(f"{path}: no such image", hint="give the image that was booted: --image")
-    places = list_squashfs(path)
-    iso = read_iso(path) if is_iso(path) else None
-    if not places and iso is None:
-        raise FormatError(
-            f"{path}: neither squashfs nor ISO 9660 is in this image",
-            hint="other root file systems (erofs, ext4) cannot be told into files by their blocks",
-        )
-    layouts = [read_layout(path, place.offset_bytes) for place in places]
-    files = map_files(layouts, iso, MEDIUM if places else b"")
-    return Image(path, path.stat().st_size, tuple(places), files)
-
-
-def needed_image(path: Path | None, name: str) -> Image:
-    """Open the image of a recording that is of no use without.
-
-    Raises:
-        InputError: It is not at hand.
-        FormatError: As :func:`open_image`.
-    """
     if path is None:
         raise InputError(
-            f"{name}: tells blocks, and files can only be found with the image that was booted",
-            hint="give it with --image",
+            f"{name}: contains block reads only, and no image is given",
+            hint="give the booted image with --image to map the reads to files",
         )
-    return open_image(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such image", hint="give the image that was booted: --image")
+    image = open_image(path)
+    layouts = image.layouts()
+    for remark in image.remarks:
+        progress.note(f"bootprof: {remark}")
+    return MappedImage(image, map_files(layouts, image.iso, MEDIUM if layouts else b""))
 
 
 def locate(
-    image: Image, reads: NDArray[np.void], header: Mapping[str, str], *, exact: bool = False
+    image: MappedImage, reads: NDArray[np.void], header: Mapping[str, str], *, exact: bool = False
 ) -> Located:
     """Find the files of reads that have no process.
 

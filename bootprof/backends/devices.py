@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bootprof.backends.block_files import Image, Located
+    from bootprof.backends.block_files import Located, MappedImage
 
 SECTOR_BYTES: Final = 512
 """What the kernel counts in, whatever the sectors of the device are."""
@@ -63,7 +63,7 @@ class _Chosen:
 
 
 def locate_device_reads(
-    image: Image,
+    image: MappedImage,
     reads: Iterable[DeviceRead],
     header: Mapping[str, str],
     name: str,
@@ -120,7 +120,7 @@ def locate_device_reads(
     )
 
 
-def _loops(image: Image, by_device: Mapping[bytes, list[DeviceRead]]) -> _Chosen | None:
+def _loops(image: MappedImage, by_device: Mapping[bytes, list[DeviceRead]]) -> _Chosen | None:
     """Return the reads of the loop devices that one of the image's squashfs is mounted from."""
     placed: list[tuple[int, DeviceRead, int]] = []
     for device, reads in by_device.items():
@@ -141,7 +141,7 @@ def _loops(image: Image, by_device: Mapping[bytes, list[DeviceRead]]) -> _Chosen
     return _Chosen([one for _, one, _ in placed], [offset for _, _, offset in placed], True)
 
 
-def _fit(image: Image, base_bytes: int, reads: list[DeviceRead]) -> float:
+def _fit(image: MappedImage, base_bytes: int, reads: list[DeviceRead]) -> float:
     """Return which share of reads begins where a block does, if the device begins at a place.
 
     Reads of the tables count neither way: they are not in the map of files.
@@ -165,7 +165,7 @@ def _share(counted: NDArray[np.bool_], good: NDArray[np.bool_]) -> float:
 
 
 def _medium(
-    image: Image, by_device: Mapping[bytes, list[DeviceRead]], from_partition: bool
+    image: MappedImage, by_device: Mapping[bytes, list[DeviceRead]], from_partition: bool
 ) -> _Chosen | None:
     """Return the reads of the disk that most was read of within the image's squashfs."""
     from optimizer.images.partitions import partition_offsets

@@ -5,13 +5,16 @@ from __future__ import annotations
 from functools import partial
 
 from bootprof.backends import Backend
-from bootprof.backends.recorded import read_rich
+from bootprof.backends.recorded import read_recorded
 
 BACKEND = Backend(
     name="ebpf",
-    summary="BPF tracer: opens, executions, mappings, and what entered the page cache; "
-    "needs a kernel with BTF",
-    starts="the first process of the boot, before the root is mounted",
+    summary="opens, executions, mappings, and what enters the page cache",
+    starts="the first process, before the root is mounted",
+    needs="a profiling image and a kernel with BTF (Debian: 5.10 and newer)",
+    blind_to="reads of pages that are cached already; reads by the boot loader",
     agent="ebpf",
-    read=partial(read_rich, name="ebpf.events"),
+    recorded=("ebpf.events",),
+    recorded_events="ebpf.events",
+    read=partial(read_recorded, name="ebpf.events"),
 )

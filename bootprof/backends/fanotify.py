@@ -5,12 +5,16 @@ from __future__ import annotations
 from functools import partial
 
 from bootprof.backends import Backend
-from bootprof.backends.recorded import read_rich
+from bootprof.backends.recorded import read_recorded
 
 BACKEND = Backend(
     name="fanotify",
-    summary="fanotify: opens and executions on every file system; needs no module and no BTF",
-    starts="the first process of the boot; each file system from a moment after it is mounted",
+    summary="opens and executions on each mounted file system",
+    starts="the first process; each file system from a moment after it is mounted",
+    needs="a profiling image and a kernel with fanotify",
+    blind_to="what is opened right after a mount; mappings; which part of a file is read",
     agent="fanotify",
-    read=partial(read_rich, name="fanotify.events"),
+    recorded=("fanotify.events",),
+    recorded_events="fanotify.events",
+    read=partial(read_recorded, name="fanotify.events"),
 )

@@ -5,12 +5,16 @@ from __future__ import annotations
 from functools import partial
 
 from bootprof.backends import Backend
-from bootprof.backends.recorded import read_rich
+from bootprof.backends.recorded import read_recorded
 
 BACKEND = Backend(
     name="inotify",
-    summary="inotify: opens, without their processes; needs nothing but any kernel's inotify",
-    starts="the first process of the boot; each file system once all its directories are watched",
+    summary="opens in each watched directory, without the process",
+    starts="the first process; each directory once it is watched",
+    needs="a profiling image and any kernel with inotify",
+    blind_to="processes and executions; what is opened before its directory is watched",
     agent="inotify",
-    read=partial(read_rich, name="inotify.events"),
+    recorded=("inotify.events",),
+    recorded_events="inotify.events",
+    read=partial(read_recorded, name="inotify.events"),
 )

@@ -5,13 +5,16 @@ from __future__ import annotations
 from functools import partial
 
 from bootprof.backends import Backend
-from bootprof.backends.recorded import read_rich
+from bootprof.backends.recorded import read_recorded
 
 BACKEND = Backend(
     name="kmod",
-    summary="kernel module: opens, executions, mappings, first read of each page range, faults; "
-    "needs a module built for the image's kernel",
-    starts="the first process of the boot, before the root is mounted",
+    summary="opens, executions, mappings, the first read of each range of pages, page faults",
+    starts="the first process, before the root is mounted",
+    needs="a profiling image and a kernel that accepts our module",
+    blind_to="reads by the boot loader, and of file system tables",
     agent="kmod",
-    read=partial(read_rich, name="events"),
+    recorded=("stats", "bootlog.list", "events"),
+    recorded_events="events",
+    read=partial(read_recorded, name="events"),
 )

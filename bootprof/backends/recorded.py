@@ -1,4 +1,4 @@
-"""What the recorders that write a rich bootlog themselves have in common."""
+"""Backends whose recorder in the guest writes a bootlog in ``events`` format itself."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from optimizer.formats.events import Bootlog
 
 
-def read_rich(recording: Recording, name: str) -> Bootlog:
-    """Read one of the recorded files as a rich bootlog.
+def read_recorded(recording: Recording, name: str) -> Bootlog:
+    """Read one of the recorded files as a bootlog in ``events`` format.
 
     Args:
         recording: What was recorded.
@@ -26,6 +26,6 @@ def read_rich(recording: Recording, name: str) -> Bootlog:
 
     path = recording.files.get(name)
     if path is None:
-        raise InputError(f"{name}: not recorded", hint="see what the guest's agent said of itself")
+        raise InputError(f"{name}: not recorded", hint="guest/agent.log says what the agent did")
     with path.open("rb") as stream:
         return read_bootlog(stream, str(path))

@@ -124,8 +124,11 @@ def read(recording: Recording) -> Bootlog:
 
 BACKEND = Backend(
     name="tracepoints",
-    summary="the kernel's block tracepoints, told into files; needs tracefs",
-    starts="the first process of the boot, before the root is mounted",
+    summary="reads of the block layer, by the kernel's tracepoints, mapped to files",
+    starts="the first process, before the root is mounted",
+    needs="a profiling image and tracefs",
+    blind_to="reads by the boot loader; reads that the page cache serves",
     agent="tracepoints",
+    recorded=(LOG_NAME,),
     read=read,
 )

@@ -2,10 +2,10 @@
 /*
  * drive.c - nbdkit plugin that serves an image as slowly as a drive would
  *
- * Each read takes overhead + positioning + transfer, by the formulas of optimizer/drives/models.py and
- * optimizer/drives/seek.py, which see for their sources; the numbers of the drive are parameters, and
- * Python passes them, so that model and emulator cannot come to have different ones. Requests are
- * served one after the other, as by one head.
+ * Each read takes overhead + positioning + transfer. The formulas, and their sources, are those of
+ * optimizer/drives/models.py and optimizer/drives/seek.py. Python passes the numbers of the drive as
+ * parameters, so model and emulated drive always have the same ones. Requests are served one after
+ * the other, because a drive has one head.
  *
  *	nbdkit drive.so file=IMAGE capacity_bytes=N overhead_ms=X ... [scale=X] [statistics=FILE]
  *
@@ -34,7 +34,7 @@
 /* The mean distance of two random places, whose time data sheets call the average seek time. */
 #define AVERAGE_STROKE	(1.0 / 3.0)
 
-/* As the attributes of optimizer.drives.Drive. */
+/* The attributes of optimizer.drives.models.Drive. */
 struct drive {
 	double capacity_bytes;
 	double overhead_ms;
@@ -101,7 +101,7 @@ static double positioning_seconds(uint64_t end, uint64_t offset)
 		return 0.0;
 	if (drive.rotation_per_minute > 0.0)
 		cost += 30.0 / drive.rotation_per_minute;
-	/* A short way forward is read through, when that is faster. */
+	/* A short gap ahead is read through, if that is faster. */
 	if (offset > end && (double)(offset - end) <= drive.readahead_bytes)
 		cost = fmin(cost, through);
 	return cost;
@@ -223,7 +223,7 @@ static int drive_pread(void *handle, void *buffer, uint32_t count, uint64_t offs
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got <= 0) {
-			nbdkit_error("%s: %s", file_name, got ? strerror(errno) : "it has shrunk");
+			nbdkit_error("%s: %s", file_name, got ? strerror(errno) : "unexpected end of file");
 			return -1;
 		}
 		done += got;

@@ -1,22 +1,72 @@
-"""A running guest: its console, and the port that the agent in it answers on."""
+"""A running guest: its console, and the port that the agent in it answers on.
+
+Nothing that a guest sends is trusted: it is bounded in memory and on disk, and shown only as
+printable text (:func:`bootprof.process.last_line`).
+"""
 
 from __future__ import annotations
 
+import contextlib
+import re
 import selectors
 import socket
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Final
 
+from bootprof.boot.harvest import REQUEST, Harvest
 from bootprof.boot.target import Target
 from bootprof.errors import BootprofError, UnsupportedError
-from bootprof.process import last_line, wait_for
+from bootprof.process import last_line
 
 # Long enough for the reply to a harvest of tens of megabytes under emulation.
 HARVEST_PATIENCE_SECONDS = 120.0
 # The agent answers once the driver of its port is loaded, which udev does early in the boot.
 AGENT_PATIENCE_SECONDS = 60.0
+POLL_SECONDS = 0.25
+CONSOLE_LIMIT_BYTES: Final = 16 << 20
+"""Of ``console.log``. What a guest prints beyond it is searched for the boot target only."""
+TAIL_BYTES: Final = 4096
+"""What is kept of the console in memory."""
+OVERLAP_BYTES: Final = 200
+"""How much of the text before is searched again for the target, which may arrive in pieces."""
+
+# kernel/watchdog.c; it says so every 20 seconds or so, with a growing time, until the end.
+SOFT_LOCKUP = re.compile(rb"soft lockup - CPU#\d+ stuck for (\d{1,6})s!")
+HUNG_SECONDS: Final = 40.0
+"""A processor that is stuck for so long (the second report, at least) does not come back."""
+# kernel/time/clocksource.c. The next line follows at once, without a read of the medium between.
+LAST_LINE_OF_A_HANG = b"clocksource: Switched to clocksource"
+SILENT_SECONDS: Final = 60.0
+
+
+class HungError(BootprofError):
+    """The guest's kernel hangs, as it does on emulated processors now and then."""
+
+
+def find_hang(tail: bytes, silent_seconds: float) -> str:
+    """Tell from a console whether the guest's kernel hangs for good.
+
+    Emulated processors do that in about one of a hundred boots: each of them waits for the other,
+    or for a clock. The kernel then reports a soft lockup again and again, or falls silent where it
+    changes its clock.
+
+    Args:
+        tail: The end of what the guest printed.
+        silent_seconds: Time since it printed something.
+
+    Returns:
+        What shows it; empty if it does not hang.
+    """
+    stuck = max((int(seconds) for seconds in SOFT_LOCKUP.findall(tail)), default=0)
+    if stuck >= HUNG_SECONDS:
+        return f"the kernel reports a soft lockup of {stuck} s"
+    lines = tail.strip().rsplit(b"\n", 1)
+    if silent_seconds >= SILENT_SECONDS and LAST_LINE_OF_A_HANG in lines[-1]:
+        return f"the kernel has been silent for {silent_seconds:.0f} s since it changed its clock"
+    return ""
 
 
 class Watch:
@@ -27,139 +77,201 @@ class Watch:
         guest: subprocess.Popen[bytes],
         target: Target,
         console_log: Path,
+        *,
         timeout_seconds: float,
         progress: Callable[[str], None],
+        check: Callable[[], None],
     ) -> None:
+        """Follow a guest that was just powered on.
+
+        Args:
+            guest: QEMU, whose standard output is the console.
+            target: When the boot is done.
+            console_log: Where the console is logged.
+            timeout_seconds: When to give up.
+            progress: Called with the state of the boot.
+            check: Called about four times a second; raises an error that ends the boot.
+        """
         assert guest.stdout is not None
+        assert guest.stderr is not None
         self.guest = guest
         self.target = target
         self.timeout_seconds = timeout_seconds
         self.progress = progress
+        self.check = check
         self.started = time.monotonic_ns()
-        self.console = bytearray()
-        self.received = bytearray()
-        self.agent = ""
+        self.reached_ns: int | None = None
+        self.printed_ns = 0
+        self.console_bytes = 0
+        self.tail = b""
+        self.errors = b""
+        self.harvested: Harvest | None = None
         self.port: socket.socket | None = None
         self.log = console_log.open("wb")
+        self.next_check = 0.0
         self.selector = selectors.DefaultSelector()
         self.selector.register(guest.stdout, selectors.EVENT_READ, self.read_console)
+        self.selector.register(guest.stderr, selectors.EVENT_READ, self.read_errors)
 
     def close(self) -> None:
         """Release the console and the port."""
         self.selector.close()
         self.log.close()
-        if self.port is not None:
-            self.port.close()
-        if self.guest.stdout is not None:
-            self.guest.stdout.close()
+        if self.harvested is not None:
+            self.harvested.close()
+        for stream in (self.guest.stdout, self.guest.stderr):
+            if stream is not None:
+                stream.close()
 
-    def connect(self, path: Path) -> None:
-        """Connect to the harvest port; QEMU makes its socket when it starts."""
-        wait_for(lambda: path.exists() or self.guest.poll() is not None, 10)
-        self.port = socket.socket(socket.AF_UNIX)
-        try:
-            self.port.connect(str(path))
-        except OSError:
-            # QEMU ended at once; until_target() reports it with QEMU's own words.
-            return
-        self.selector.register(self.port, selectors.EVENT_READ, self.read_port)
+    def listen(self, port: socket.socket, harvest: Harvest) -> None:
+        """Follow the harvest port, too.
+
+        Args:
+            port: Our end of it.
+            harvest: Takes what arrives.
+        """
+        self.port = port
+        self.harvested = harvest
+        self.selector.register(port, selectors.EVENT_READ, self.read_port)
 
     def read_console(self) -> bool:
         """Take in what the guest printed; False at the end of the stream."""
-        assert self.guest.stdout is not None
-        data = self.guest.stdout.read1(65536)  # type: ignore[attr-defined]
-        self.console += data
-        self.log.write(data)
-        self.log.flush()
+        data = read_some(self.guest.stdout)
+        now = time.monotonic_ns() - self.started
+        room = CONSOLE_LIMIT_BYTES - self.console_bytes
+        if room > 0:
+            self.log.write(data[:room])
+            self.log.flush()
+        self.console_bytes += len(data)
+        if data:
+            self.printed_ns = now
+        window = self.tail + data
+        if (
+            self.reached_ns is None
+            and self.target.console is not None
+            and self.target.console.search(window, max(0, len(self.tail) - OVERLAP_BYTES))
+        ):
+            self.reached_ns = now
+        self.tail = window[-TAIL_BYTES:]
+        return bool(data)
+
+    def read_errors(self) -> bool:
+        """Take in what QEMU complained of; False at the end of the stream."""
+        data = read_some(self.guest.stderr)
+        self.errors = (self.errors + data)[-TAIL_BYTES:]
         return bool(data)
 
     def read_port(self) -> bool:
         """Take in what the agent sent; False at the end of the stream."""
         assert self.port is not None
-        data = self.port.recv(1 << 20)
-        self.received += data
-        if not self.agent and b"\n" in self.received:
-            line, _, rest = self.received.partition(b"\n")
-            self.agent = line.decode(errors="replace")
-            self.received = bytearray(rest)
+        assert self.harvested is not None
+        try:
+            data = self.port.recv(1 << 18)
+        except ConnectionResetError:
+            return False
+        self.harvested.feed(data)
         return bool(data)
 
-    def step(self) -> None:
-        """Wait a moment for something to read, and read it."""
-        for key, _ in self.selector.select(0.25):
+    def step(self, state: Callable[[], str]) -> None:
+        """Wait a moment for something to read, and read it.
+
+        Args:
+            state: Returns what to show as progress.
+        """
+        for key, _ in self.selector.select(POLL_SECONDS):
             if not key.data():
                 self.selector.unregister(key.fileobj)
+        # A guest that floods us makes many steps a second.
+        if time.monotonic() >= self.next_check:
+            self.check()
+            self.progress(state())
+            self.next_check = time.monotonic() + POLL_SECONDS
 
     def elapsed_seconds(self) -> float:
         """Return the time since power-on."""
         return (time.monotonic_ns() - self.started) / 1e9
 
+    def last_line(self) -> str:
+        """Return the last line on the console, fit to be shown."""
+        return last_line(self.tail)
+
     def until_target(self) -> int:
-        """Follow the boot; return the time from power-on to the boot target in nanoseconds."""
-        searched = 0
+        """Follow the boot; return the time from power-on to the boot target in nanoseconds.
+
+        Raises:
+            HungError: The guest's kernel hangs.
+            BootprofError: The machine ended or the time was up before the boot target.
+        """
         while True:
-            self.step()
+            self.step(lambda: f"{self.elapsed_seconds():.0f} s, {self.last_line()[:60]}")
             now = time.monotonic_ns() - self.started
-            if self.target.console is not None:
-                # A little of what was searched before, in case the match was cut in two.
-                if self.target.console.search(self.console, max(0, searched - 200)):
-                    return now
-                searched = len(self.console)
+            if self.reached_ns is not None:
+                return self.reached_ns
             if self.target.seconds is not None and now >= self.target.seconds * 1e9:
                 return now
-            where = f"the last line on its console is: {last_line(bytes(self.console[-4000:]))}"
+            where = f"the last line on its console is: {self.last_line()}"
             if self.guest.poll() is not None:
-                raise BootprofError("the machine ended before the boot target", hint=where)
+                self.drain()
+                if self.reached_ns is not None:
+                    return self.reached_ns
+                said = last_line(self.errors) if self.errors.strip() else ""
+                raise BootprofError(
+                    "the machine ended before the boot target",
+                    hint=f"QEMU printed: {said}" if said else where,
+                )
+            hang = find_hang(self.tail, (now - self.printed_ns) / 1e9)
+            if hang:
+                raise HungError(f"the guest hangs: {hang}", hint=where)
             if now > self.timeout_seconds * 1e9:
                 raise BootprofError(
                     f"no boot target within {self.timeout_seconds:.0f} s",
                     hint=f"{where}; give another target with --until, or more time with --timeout",
                 )
-            self.progress(f"{now / 1e9:.0f} s, {last_line(bytes(self.console[-400:]))[:60]}")
 
-    def harvest(self) -> dict[str, bytes]:
-        """Ask the agent for the bootlog.
+    def drain(self) -> None:
+        """Read what a guest that has ended had still to say."""
+        for stream, read in (
+            (self.guest.stdout, self.read_console),
+            (self.guest.stderr, self.read_errors),
+        ):
+            if stream in self.selector.get_map():
+                while read():
+                    pass
+
+    def harvest(self) -> Harvest:
+        """Ask the agent for what was recorded; return it when it has arrived whole.
 
         Raises:
             UnsupportedError: No agent answers.
+            BootprofError: The agent does not follow its protocol, or stops in the middle.
         """
+        assert self.harvested is not None
+        assert self.port is not None
+        harvest = self.harvested
         deadline = self.elapsed_seconds() + AGENT_PATIENCE_SECONDS
         deadline = min(deadline, max(self.timeout_seconds, self.elapsed_seconds() + 5))
-        while not self.agent and self.elapsed_seconds() < deadline and self.guest.poll() is None:
-            self.progress("waiting for the agent in the guest")
-            self.step()
-        if not self.agent or self.port is None:
+        while not harvest.agent and self.elapsed_seconds() < deadline and self.guest.poll() is None:
+            self.step(lambda: "waiting for the agent in the guest")
+        if not harvest.agent:
             raise UnsupportedError(
                 "no profiler answers in the guest",
-                hint="build the image with --profiling, or take --backend block",
+                hint="build the image with --profiling, or choose --backend block",
             )
-        self.port.sendall(b"harvest\n")
+        # Of a machine that has just ended, the loop below says so.
+        with contextlib.suppress(OSError):
+            self.port.sendall(REQUEST)
         deadline = self.elapsed_seconds() + HARVEST_PATIENCE_SECONDS
-        while (files := parse_harvest(self.received)) is None:
+        while not harvest.finished:
             if self.elapsed_seconds() > deadline or self.guest.poll() is not None:
-                raise BootprofError(f"the harvest was cut off after {len(self.received)} bytes")
-            self.progress(f"harvest, {len(self.received)} bytes")
-            self.step()
-        return files
+                raise BootprofError(
+                    f"the harvest stopped after {harvest.received_bytes} bytes",
+                    hint=f"the last line on the guest's console is: {self.last_line()}",
+                )
+            self.step(lambda: f"harvest, {harvest.received_bytes} bytes")
+        return harvest
 
 
-def parse_harvest(data: bytearray) -> dict[str, bytes] | None:
-    """Take apart the agent's answer (see ``bootprof/guest/agent.c``).
-
-    Returns:
-        Content by name, or None while the answer is not complete.
-
-    Raises:
-        BootprofError: It is not the answer of an agent.
-    """
-    files: dict[str, bytes] = {}
-    position = 0
-    while (end := data.find(b"\n", position)) >= 0:
-        words = bytes(data[position:end]).split(b" ")
-        if words == [b"end"]:
-            return files
-        if len(words) != 3 or words[0] != b"file" or not words[2].isdigit():
-            raise BootprofError(f"the agent in the guest says {words!r}, which is no harvest")
-        position = end + 1 + int(words[2])
-        files[words[1].decode()] = bytes(data[end + 1 : position])
-    return None
+def read_some(stream: IO[bytes] | None) -> bytes:
+    """Return what can be read from a pipe now; empty at its end."""
+    assert stream is not None
+    return stream.read1(65536)  # type: ignore[attr-defined,no-any-return]

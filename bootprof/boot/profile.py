@@ -1,78 +1,42 @@
 """Profiling a boot in QEMU: from an image to a folder with bootlog and block trace.
 
-The folder holds ``bootlog.list``, ``bootlog.events`` and ``blocktrace.tsv``; what the backends
-recorded beside it (``stats``, ``tracepoints.log``); ``console.log``, ``nbdkit.log`` (every request
-as nbdkit logged it) and ``profile.json``, which says what was booted and how.
+The folder holds ``bootlog.list``, ``bootlog.events`` and ``blocktrace.tsv``; ``console.log`` and
+``nbdkit.log`` (every request as nbdkit logged it); in ``guest/``, what the guest sent; and
+``profile.json``, which says what was booted and how.
 """
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from bootprof import backends
+from bootprof import __version__, backends
 from bootprof.boot import qemu
+from bootprof.boot.clock import GuestClock, read_guest_clock
+from bootprof.boot.folder import GUEST, PROFILE, profile_folder
+from bootprof.boot.guest import CONSOLE_LIMIT_BYTES, HungError
+from bootprof.boot.medium import Medium, examine
 from bootprof.boot.nbd import Emulation, Statistics
+from bootprof.boot.plan import RecordingPlan, parse_agent_log, settle
 from bootprof.boot.target import Target
-from bootprof.errors import BootprofError, InputError, UnsupportedError
-from bootprof.files import file_digest, remove, replacing
+from bootprof.errors import InputError
+from bootprof.files import remove
 from optimizer.formats.blocktrace import BlockTrace, parse_nbdkit_log, write_block_trace
+from optimizer.formats.text import printable
 
 if TYPE_CHECKING:
     from optimizer.formats.events import Bootlog
 
-# Of several images' worth of words for "that module is not wanted here", what they mean.
-REASONS = {
-    "ENOEXEC": "the module was built for another kernel: build the profiling image again",
-    "EKEYREJECTED": "the kernel takes signed modules only (lockdown, Secure Boot): "
-    "take --backend ebpf or fanotify, or switch that off",
-    "EPERM": "the kernel takes no modules (lockdown, Secure Boot, kernel.modules_disabled): "
-    "take --backend ebpf or fanotify, or switch that off",
-    "debugfs": "the kernel's debugfs is switched off: boot with debugfs=on, or take --backend ebpf",
-    "BTF": "take --backend kmod or fanotify, or a kernel with CONFIG_DEBUG_INFO_BTF",
-}
-# Recorded files that are rich bootlogs.
-RICH_RECORDINGS: Mapping[str, Sequence[str]] = {
-    "kmod": ("events",),
-    "ebpf": ("ebpf.events",),
-    "fanotify": ("fanotify.events",),
-    "inotify": ("inotify.events",),
-}
-SCHEMA_VERSION = 2
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What shall record a boot.
-
-    Attributes:
-        names: Backends, the one whose bootlog counts first. For ``auto``, those to be tried.
-        agent: What the agent in the guest is told.
-        reason: Why.
-    """
-
-    names: tuple[str, ...]
-    agent: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What became of a backend in the guest.
-
-    Attributes:
-        backend: Its name.
-        started: Whether it recorded.
-        reason: Why it did not.
-    """
-
-    backend: str
-    started: bool
-    reason: str
+SCHEMA_VERSION: Final = 3
+# What the kernel prints first (init/version-timestamp.c), if it prints at all.
+KERNEL_LINE = re.compile(rb"Linux version (\S{1,64})")
+KERNEL_LINE_WITHIN_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -83,6 +47,10 @@ class Profile:
         folder: Where it is.
         backend: The backend that recorded the bootlog.
         reason: Why it was this one.
+        notes: What else is worth saying of the boot, a line each.
+        accelerator: What ran the guest's code: ``kvm``, ``tcg`` or ``icount``.
+        kernel: Release of the guest's kernel; empty if neither bootlog nor console names it.
+        clock: What the boot took by the guest's own clock; None if its agent did not say.
         target_ns: Time from power-on to the boot target in nanoseconds.
         reads: Number of reads of the medium until then.
         paths: Number of distinct paths in ``bootlog.list``.
@@ -93,6 +61,10 @@ class Profile:
     folder: Path
     backend: str
     reason: str
+    notes: tuple[str, ...]
+    accelerator: str
+    kernel: str
+    clock: GuestClock | None
     target_ns: int
     reads: int
     paths: int
@@ -100,65 +72,11 @@ class Profile:
     lost: int
 
 
-def choose_backend(image: Path, wanted: str) -> Choice:
-    """Choose what shall record the boot of an image.
-
-    Args:
-        image: ISO or disk image.
-        wanted: A backend; several, separated by ``+``; or ``auto`` for the best one that the
-            image's kernel lets start, which turns out in the guest.
-
-    Raises:
-        InputError: There is no such image or backend, or the backend cannot record a boot.
-    """
-    if not image.is_file():
-        raise InputError(f"{image}: no such image", hint="make one with bootprof build")
-    if wanted == "auto":
-        if brings_profiler(image):
-            return Choice(backends.RECORDERS, "auto", "the first one that the kernel lets start")
-        return Choice(
-            ("block",),
-            backends.NOTHING,
-            "the image does not bring the profiler, so its reads are all that can be seen",
-        )
-    names = tuple(wanted.split("+"))
-    agents = []
-    for name in names:
-        agent = backends.load(name).agent
-        if not agent:
-            raise InputError(
-                f"backend {name} cannot record a boot: it reads what another tool recorded",
-                hint=f"bootprof convert --from {name} FILE",
-            )
-        agents.append(agent)
-    running = [agent for agent in agents if agent != backends.NOTHING]
-    return Choice(names, "+".join(running) or backends.NOTHING, "as asked for")
-
-
-def brings_profiler(image: Path) -> bool:
-    """Tell whether an ISO image holds the profiler archive."""
-    from pycdlib import PyCdlib
-    from pycdlib.pycdlibexception import PyCdlibException
-
-    iso = PyCdlib()
-    try:
-        iso.open(str(image))
-    except PyCdlibException:
-        return False
-    try:
-        children = iso.list_children(rr_path="/live")
-        return any(child.rock_ridge.name().startswith(b"profiler-") for child in children if child)
-    except PyCdlibException:
-        return False
-    finally:
-        iso.close()
-
-
 def profile(
     image: Path,
     folder: Path,
     *,
-    choice: Choice,
+    plan: RecordingPlan,
     machine: qemu.Machine,
     target: Target,
     timeout_seconds: float,
@@ -170,122 +88,203 @@ def profile(
     Args:
         image: ISO or disk image.
         folder: Where the profile goes; an earlier profile there is replaced when the new one is
-            whole. If the boot fails, what was seen of it is kept in ``<folder>.failed``.
-        choice: What shall record it; the block trace is always taken.
+            whole. If the boot fails, what was recorded of it is kept in ``<folder>.failed``.
+        plan: What shall record it; the block trace is always recorded.
         machine: The virtual machine.
         target: When the boot is done.
         timeout_seconds: When to give up.
         progress: Called with the state of the boot.
-        emulation: The drive that the image is served like; None for one that costs no time.
+        emulation: The drive that the image is served like; None to serve it as fast as possible.
 
     Raises:
-        BootprofError: The boot did not reach its target, or nothing could be harvested.
+        InputError: There is no such image, or the folder holds something else than a profile.
+        BootprofError: The boot did not reach its target, nothing could be harvested, or the image
+            was changed meanwhile.
     """
-    if folder.exists() and not (folder / "profile.json").exists():
-        raise InputError(
-            f"{folder}: is there already, and is no profile", hint="name another folder"
+    progress("reading the image")
+    request = qemu.Request(
+        medium=examine(image),
+        machine=machine,
+        target=target,
+        agent=plan.agent,
+        allowed=plan.allowed,
+        timeout_seconds=timeout_seconds,
+        emulation=emulation,
+    )
+    with profile_folder(folder) as temporary:
+        result, notes = boot_again_if_hung(request, temporary, progress)
+        trace = make_block_trace(request.medium, result, temporary / "nbdkit.log")
+        with (temporary / "blocktrace.tsv").open("wb") as stream:
+            write_block_trace(stream, trace)
+        backend, reason, bootlog = make_bootlog(plan, result, request.medium, trace)
+        done = Profile(
+            folder=folder,
+            backend=backend,
+            reason=reason,
+            notes=(*notes, *find_notes(result)),
+            accelerator=result.accelerator,
+            kernel=find_kernel(bootlog, temporary / "console.log"),
+            clock=find_clock(result, machine.processors),
+            target_ns=result.target_ns,
+            reads=len(trace.reads),
+            paths=write_bootlog(temporary, bootlog),
+            events=len(bootlog.events),
+            lost=bootlog.lost,
         )
-    failed = folder.with_name(folder.name + ".failed")
-    with replacing(folder) as temporary:
-        temporary.mkdir()
-        try:
-            result = qemu.boot(
-                image,
-                temporary,
-                machine=machine,
-                target=target,
-                backend=choice.agent,
-                timeout_seconds=timeout_seconds,
-                progress=progress,
-                emulation=emulation,
-            )
-            done = write_profile(temporary, folder, image, choice, machine, result, emulation)
-        except BootprofError as error:
-            remove(failed)
-            temporary.rename(failed)
-            hint = f"{error.hint}; " if error.hint else ""
-            error.hint = f"{hint}what was seen of the boot is in {failed}"
-            raise
-        remove(folder)
-    remove(failed)
+        # A recording in the format of bootlog.events is there twice now.
+        recorded = backends.load(backend).recorded_events
+        if recorded is not None:
+            (temporary / GUEST / recorded).unlink(missing_ok=True)
+        description = describe(done, request, result)
+        (temporary / PROFILE).write_text(json.dumps(description, indent=2) + "\n")
     return done
 
 
-def write_profile(
-    temporary: Path,
-    folder: Path,
-    image: Path,
-    choice: Choice,
-    machine: qemu.Machine,
-    result: qemu.BootResult,
-    emulation: Emulation | None,
-) -> Profile:
-    """Write what a boot gave into a folder."""
-    from optimizer.formats.events import Bootlog
+def boot_again_if_hung(
+    request: qemu.Request, folder: Path, progress: Callable[[str], None]
+) -> tuple[qemu.BootResult, tuple[str, ...]]:
+    """Boot, and once more if the guest's kernel hangs, as emulated processors let it do at times.
 
-    for name, content in result.harvest.items():
-        (temporary / name).write_bytes(content)
-    image_sha256 = file_digest(image)
-    with (temporary / "nbdkit.log").open("rb") as stream:
+    Args:
+        request: What to boot, and how.
+        folder: Where to write; it is emptied before the second boot.
+        progress: Called with the state of the boot.
+
+    Returns:
+        What the boot left behind, and notes for the user.
+
+    Raises:
+        HungError: It hung both times.
+        BootprofError: As for :func:`bootprof.boot.qemu.boot`.
+    """
+    try:
+        return qemu.boot(request, folder, progress), ()
+    except HungError as error:
+        note = f"{error.message}; booted once more"
+    progress(note)
+    for path in folder.iterdir():
+        remove(path)
+    try:
+        return qemu.boot(request, folder, progress), (note,)
+    except HungError as error:
+        raise HungError(f"{error.message}; so did a boot before it", hint=error.hint) from None
+
+
+def make_block_trace(medium: Medium, result: qemu.BootResult, log_file: Path) -> BlockTrace:
+    """Turn nbdkit's log into the reads of the medium until the boot target."""
+    with log_file.open("rb") as stream:
         reads = parse_nbdkit_log(stream, result.power_on_epoch_ns)
-    reads = reads[reads["time_ns"] <= result.target_ns]
-    trace = BlockTrace(
-        reads=reads,
-        image=image.name,
-        image_bytes=image.stat().st_size,
-        image_sha256=image_sha256,
+    return BlockTrace(
+        reads=reads[reads["time_ns"] <= result.target_ns],
+        image=medium.path.name,
+        image_bytes=medium.size_bytes,
+        image_sha256=medium.sha256,
         target_ns=result.target_ns,
     )
-    with (temporary / "blocktrace.tsv").open("wb") as stream:
-        write_block_trace(stream, trace)
-    attempts = parse_agent_log(result.harvest.get("agent.log", b""))
-    backend, reason = what_recorded(choice, attempts)
-    files = {name: temporary / name for name in result.harvest}
-    recording = backends.Recording(files=files, image=image, block_trace=trace)
+
+
+def make_bootlog(
+    plan: RecordingPlan, result: qemu.BootResult, medium: Medium, trace: BlockTrace
+) -> tuple[str, str, Bootlog]:
+    """Turn what was recorded into a bootlog.
+
+    Returns:
+        The backend that recorded it, why it was this one, and the bootlog.
+
+    Raises:
+        UnsupportedError: A backend that was asked for did not start.
+        FormatError: What the guest sent is no recording.
+    """
+    from optimizer.formats.events import Bootlog
+
+    log_file = result.files.get("agent.log")
+    attempts = parse_agent_log(log_file.read_bytes() if log_file is not None else b"")
+    backend, reason = settle(plan, attempts)
+    recording = backends.Recording(files=result.files, image=medium.path, block_trace=trace)
     try:
-        bootlog = backends.load(backend).read(recording)
+        return backend, reason, backends.load(backend).read(recording)
     except InputError as error:
         if backend != "block":
             raise
         # The block trace of an image that we cannot read is worth having by itself.
-        reason += f"; no files are told from it: {error.message}"
-        bootlog = Bootlog.of({"backend": backend}, [])
-    paths = write_bootlog(temporary, backend, bootlog)
-    done = Profile(
-        folder=folder,
-        backend=backend,
-        reason=reason,
-        target_ns=result.target_ns,
-        reads=len(reads),
-        paths=paths,
-        events=len(bootlog.events),
-        lost=bootlog.lost,
+        reason += f"; no files can be mapped: {error.message}"
+        return backend, reason, Bootlog.of({"backend": backend}, [])
+
+
+def write_bootlog(folder: Path, bootlog: Bootlog) -> int:
+    """Write a bootlog in both formats; return the number of distinct paths."""
+    from optimizer.formats.bootlog import distinct_paths, write_plain, write_rich
+    from optimizer.order import PSEUDO_FILE_SYSTEMS
+
+    events, plain = folder / "bootlog.events", folder / "bootlog.list"
+    with events.open("wb") as stream:
+        write_rich(stream, bootlog)
+    with events.open("rb") as source:
+        found = distinct_paths(source, str(events), skip=PSEUDO_FILE_SYSTEMS)
+    paths = [path for path in found if path.startswith(b"/")]
+    with plain.open("wb") as stream:
+        write_plain(stream, paths)
+    return len(paths)
+
+
+def find_kernel(bootlog: Bootlog, console: Path) -> str:
+    """Return the release of the guest's kernel, by its bootlog or its console; empty if unknown."""
+    if "kernel" in bootlog.header:
+        return printable(bootlog.header["kernel"])
+    with console.open("rb") as stream:
+        found = KERNEL_LINE.search(stream.read(KERNEL_LINE_WITHIN_BYTES))
+    return printable(found[1]) if found else ""
+
+
+def find_clock(result: qemu.BootResult, processors: int) -> GuestClock | None:
+    """Return what the boot took by the guest's own clock; None if its agent did not say."""
+    path = result.files.get("processor")
+    if path is None:
+        return None
+    with path.open("rb") as stream:
+        return read_guest_clock(stream.read(1000), processors)
+
+
+def find_notes(result: qemu.BootResult) -> tuple[str, ...]:
+    """Say what of a boot was not kept."""
+    if result.console_bytes <= CONSOLE_LIMIT_BYTES:
+        return ()
+    limit = CONSOLE_LIMIT_BYTES >> 20
+    return (
+        f"console.log holds the first {limit} MiB of the {result.console_bytes >> 20} MiB "
+        "that the guest printed",
     )
-    description = {
+
+
+def describe(done: Profile, request: qemu.Request, result: qemu.BootResult) -> dict[str, object]:
+    """Return what ``profile.json`` says; docs/commands/profile.md lists the keys."""
+    started = datetime.fromtimestamp(result.power_on_epoch_ns // 10**9, UTC)
+    return {
         "schema": SCHEMA_VERSION,
-        "image": str(image),
-        "image_sha256": image_sha256,
-        "backend": backend,
-        "reason": reason,
+        "bootprof": __version__,
+        "date": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "boots": 1,
+        "image": str(request.medium.path),
+        "image_bytes": request.medium.size_bytes,
+        "image_sha256": request.medium.sha256,
+        "backend": done.backend,
+        "reason": done.reason,
+        "notes": done.notes,
         "agent": result.agent,
-        "accelerator": result.accelerator,
+        "kernel": done.kernel or None,
+        "accelerator": done.accelerator,
         "machine": {
-            "arch": machine.arch,
-            "memory_mib": machine.memory_mib,
-            "processors": machine.processors,
-            "firmware": machine.firmware,
-            "medium": machine.medium,
+            key: value for key, value in asdict(request.machine).items() if key != "accelerator"
         },
-        "drive": describe_drive(emulation, result.emulated),
+        "drive": describe_drive(request.emulation, result.emulated),
         "host_kernel": platform.release(),
         "target_ns": done.target_ns,
+        "guest_clock": None if done.clock is None else asdict(done.clock),
         "reads": done.reads,
         "paths": done.paths,
         "events": done.events,
         "lost": done.lost,
     }
-    (temporary / "profile.json").write_text(json.dumps(description, indent=2) + "\n")
-    return done
 
 
 def describe_drive(
@@ -301,62 +300,3 @@ def describe_drive(
         "modelled_seconds": statistics.modelled_ns / 1e9,
         "measured_seconds": statistics.waited_ns / 1e9,
     }
-
-
-def what_recorded(choice: Choice, attempts: Sequence[Attempt]) -> tuple[str, str]:
-    """Tell which backend's recording counts, and why.
-
-    Raises:
-        UnsupportedError: A backend that was asked for by name did not start.
-    """
-    failed = [attempt for attempt in attempts if not attempt.started]
-    started = {attempt.backend for attempt in attempts if attempt.started}
-    failures = "; ".join(f"{attempt.backend} did not start: {attempt.reason}" for attempt in failed)
-    if choice.agent == "auto":
-        name = next((name for name in choice.names if name in started), "block")
-        return name, failures or "it sees most, and the kernel let it start"
-    for attempt in failed:
-        if attempt.backend in choice.names:
-            raise UnsupportedError(failures, hint=explain(attempt.reason))
-    for name in choice.names:
-        if backends.load(name).agent != backends.NOTHING and name not in started:
-            raise UnsupportedError(
-                f"the agent in the guest did not start {name}", hint="build the image again"
-            )
-    return choice.names[0], choice.reason
-
-
-def explain(reason: str) -> str:
-    """Say what to do about a backend that did not start; empty if that is not known."""
-    return next((text for sign, text in REASONS.items() if sign in reason), "")
-
-
-def parse_agent_log(text: bytes) -> list[Attempt]:
-    """Read what the agent in the guest says of each backend (see ``bootprof/guest/agent.c``)."""
-    attempts = []
-    for line in text.decode(errors="replace").splitlines():
-        backend, state, reason = (line + "\t\t").split("\t")[:3]
-        attempts.append(Attempt(backend, state == "started", reason))
-    return attempts
-
-
-def write_bootlog(folder: Path, backend: str, bootlog: Bootlog) -> int:
-    """Write a bootlog in both formats, unless the backend has written the plain one itself.
-
-    Returns:
-        The number of distinct paths.
-    """
-    from optimizer.formats.bootlog import distinct_paths, write_plain, write_rich
-    from optimizer.order import PSEUDO_FILE_SYSTEMS
-
-    rich, plain = folder / "bootlog.events", folder / "bootlog.list"
-    with rich.open("wb") as stream:
-        write_rich(stream, bootlog)
-    # A recording that has just been written once more.
-    for name in RICH_RECORDINGS.get(backend, ()):
-        (folder / name).unlink(missing_ok=True)
-    if not plain.exists():
-        with rich.open("rb") as source, plain.open("wb") as stream:
-            paths = distinct_paths(source, str(rich), skip=PSEUDO_FILE_SYSTEMS)
-            write_plain(stream, (path for path in paths if path.startswith(b"/")))
-    return plain.read_bytes().count(b"\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -32,10 +33,13 @@ def parse_target(text: str) -> Target:
         if kind == "console" and value:
             return Target(re.compile(value.encode()), None)
         if kind == "seconds":
-            return Target(None, float(value))
+            seconds = float(value)
+            if not (math.isfinite(seconds) and seconds > 0):
+                raise ValueError("the time must be above 0")
+            return Target(None, seconds)
     except (re.error, ValueError) as error:
         raise InputError(f"boot target {text!r}: {error}") from None
     raise InputError(
-        f"boot target {text!r} is not understood",
+        f"unknown boot target {text!r}",
         hint="give console:REGEX or seconds:N, for example console:login:",
     )

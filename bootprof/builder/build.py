@@ -14,6 +14,7 @@ from bootprof import progress
 from bootprof.builder import identity, overlay, root, store
 from bootprof.builder.config import Initrd, LiveConfig
 from bootprof.builder.initrd import additions, profiler, repack
+from bootprof.builder.initrd.archive import COMMON
 from bootprof.builder.initrd.readahead import (
     FILES,
     PROGRAM,
@@ -341,7 +342,7 @@ def obtain_profiler(
         profiler.make_profiler(modules, recorders, kernel.release, system.arch, target, epoch=epoch)
 
     with progress.step("profiler archive"):
-        parts = [profiler.AGENT_SOURCE, *recorders, *(module.path for module in modules)]
+        parts = [*recorders, *(module.path for module in modules)]
         digest = store.digest_of(modules, epoch, *parts)
         return store.obtain(cache, "profiler", digest, make, ".cpio")[0]
 
@@ -358,7 +359,7 @@ def obtain_recorder(recorder: profiler.Recorder, arch: str, cache: Path) -> Path
         profiler.make_recorder(recorder, arch, target, cache / f"{recorder.name}.log")
 
     with progress.step(recorder.name) as update:
-        digest = store.digest_of(arch, *sources)
+        digest = store.digest_of(arch, *sources, *COMMON)
         folder, reused = store.obtain(cache, recorder.name, digest, make)
         update("unchanged, reused" if reused else "compiled")
     return folder / recorder.name
@@ -370,7 +371,7 @@ def obtain_additions(cache: Path, arch: str, epoch: int) -> Path:
     def make(target: Path) -> None:
         additions.make_additions(target, arch, epoch=epoch)
 
-    digest = store.digest_of(*additions.ADDITIONS, *additions.PROGRAMS, arch, epoch)
+    digest = store.digest_of(*additions.ADDITIONS, *additions.PROGRAMS, *COMMON, arch, epoch)
     return store.obtain(cache, "additions", digest, make, ".cpio")[0]
 
 
@@ -385,7 +386,7 @@ def obtain_readahead(
     with progress.step(f"readahead list for {request.drive.title}") as update:
         content = make_list(request, squashfs)
         update(f"{sum(not line.startswith(b'#') for line in content.splitlines())} ranges")
-        digest = store.digest_of(content, PROGRAM, *FILES, arch, epoch)
+        digest = store.digest_of(content, PROGRAM, *FILES, *COMMON, arch, epoch)
         return store.obtain(cache, "readahead", digest, make, ".cpio")[0]
 
 

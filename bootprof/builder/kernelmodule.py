@@ -16,8 +16,8 @@ from bootprof.builder.roottree import open_tree
 from bootprof.builder.sources import debian
 from bootprof.errors import ToolError, UnsupportedError
 from bootprof.process import ISOLATED, run
+from bootprof.sources import KERNEL_MODULE
 
-SOURCES = Path(__file__).parents[2] / "kmod"
 # Debian's name of the kernel flavour for each architecture that the module is built for.
 FLAVOURS = {"amd64": "amd64", "i386": "686"}
 
@@ -62,8 +62,8 @@ def build_module(
     """
     tell = progress or (lambda _: None)
     chroot, release = find_headers(suite, cache, architecture, kernel_release, mirrors, tell)
-    sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".c", ".h"))
-    sources.append(SOURCES / "Kbuild")
+    sources = sorted(path for path in KERNEL_MODULE.iterdir() if path.suffix in (".c", ".h"))
+    sources.append(KERNEL_MODULE / "Kbuild")
     log_file = cache / f"module-{release}.log"
 
     def make(target: Path) -> None:

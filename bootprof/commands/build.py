@@ -111,6 +111,7 @@ def readahead_request(
     """Return what the image reads ahead: by the options, else by the configuration."""
     from bootprof.builder.initrd.readahead import ReadaheadRequest
     from optimizer.demand import touched_by
+    from optimizer.readahead import with_kernel_readahead
 
     bootlog = options.readahead
     if bootlog is None and configured.bootlog:
@@ -121,4 +122,4 @@ def readahead_request(
     drive = choose_drives([options.readahead_drive or configured.drive])[0]
     if tables_only:
         return ReadaheadRequest("tables", None, drive)
-    return ReadaheadRequest(str(bootlog), touched_by(bootlog), drive)
+    return ReadaheadRequest(str(bootlog), touched_by(bootlog, with_kernel_readahead), drive)

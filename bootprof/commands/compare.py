@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bootprof.commands.inputs import choose_drives
+from bootprof.commands.inputs import add_path, choose_drives, find_trace, open_input
 from bootprof.errors import InputError
+from bootprof.files import STANDARD_STREAM
+from optimizer.drives.names import COMPARED_DRIVES, DRIVE_NAMES
 
 if TYPE_CHECKING:
-    from bootprof.report.comparison import Comparison
-    from bootprof.report.details import Evidence
+    from bootprof.commands.inputs import Parsers
+    from bootprof.report.comparison import Build, Comparison
+    from bootprof.report.details import Details
 
-DEFAULT_DRIVES = ("cd-24x", "usb-2", "hard-disk", "nvme")
-# Named here too, because optimizer.drives.models needs numpy, which help must not wait for. A test
-# compares the two.
-KNOWN_DRIVES = ("cd-24x", "dvd-8x", "usb-2", "sd-card", "hard-disk", "nvme")
-# Two boots of one image differ in it by more than two images do.
-UNSTEADY_METRIC = "boot-time"
+PLOT_NAME, REPORT_NAME = Path("seek"), Path("compare.html")
+HINT = "record a profile with bootprof profile"
 
 EPILOG = f"""\
-Each of A, B, C ... is a folder that bootprof profile wrote, or a block trace file. A is what the
-others are compared with.
+Each PROFILE is a folder that bootprof profile wrote, a block trace file, or - for a block trace on
+standard input. Changes are relative to the first one.
 
 metrics (in --json and --fail-above; less is better):
   reads            reads of the medium until the boot target
@@ -33,48 +33,50 @@ metrics (in --json and --fail-above; less is better):
   unique-bytes     bytes that were read at least once
   non-contiguous   reads that do not start where the one before them ended
   seek-distance    sum over reads of |offset - end of the previous read|, in bytes
-  boot-time        time to the boot target in the machine that was profiled
+  boot-time        time to the boot target in the machine that was booted
   DRIVE            modelled time of the reads on a drive, in seconds
   DRIVE-bound      the same for one ascending pass over the bytes that were read
 
-drives: {", ".join(KNOWN_DRIVES)}, or a TOML file
-(docs/drive-model.md has the formulas, the numbers and where they are from)
+drives: {", ".join(DRIVE_NAMES)}, or a TOML file
+(docs/drive-model.md has the formulas, the numbers and their sources)
 
-report: DIR/compare.html holds the figures, the seek plot, the histogram of seeks by length, the map
-of each image with hot and cold files, what the reads were for, and who read what. It is one file
-that needs no network and no script. Where the image or the bootlog of a build is missing, or the
-image is another one by now, the report says so.
+plots and report: written only if --output, --plot or --report names a place. The report is one HTML
+file that needs neither network nor script: metrics, seek plot, seeks by length, map of each image,
+causes of the reads, accesses of each process. It states what is missing, and why.
 
-gate: --fail-above METRIC=RATIO (or METRIC=PERCENT%) judges one metric; --fail-above PERCENT all
-that are not bounds, but for boot-time, which differs from boot to boot.
-exit status: 0, or 1 if --fail-above found a build worse than it may be
+boot-time is comparable only between boots with instruction counting on equal machines (profile
+--accelerator icount): other virtual machines are as fast as the load of their host permits.
+
+gate: --fail-above METRIC=RATIO (or METRIC=PERCENT%) judges one metric; --fail-above PERCENT judges
+all metrics except boot-time and the bounds.
+exit status: 0, or 1 if a build exceeds a --fail-above limit
 
 examples:
-  bootprof compare out/unsorted out/sorted
-  bootprof compare --no-plot --json out/released out/candidate --fail-above 10%
+  bootprof compare out/unsorted out/sorted --output out
+  bootprof compare --json out/released out/candidate --fail-above 10%
   bootprof compare old.tsv new.tsv --drive dvd-8x --plot docs/seek --theme both
-  bootprof compare --json --no-plot out/released out/candidate --fail-above seek-distance=1.1
+  ssh builder cat new.tsv | bootprof compare old.tsv - --fail-above seek-distance=1.1
 """
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: Parsers) -> None:
     """Declare the options of ``bootprof compare``."""
     parser = subparsers.add_parser(
         "compare",
-        help="seek distance and modelled time of several profiles",
+        help="compare seek distance and modelled time of several profiles",
         description=(
-            "Compare the block traces of several builds: a table of seek distance and of modelled "
-            "time on several drives, the seek plot of all builds, and a report in one HTML file."
+            "Compare the block traces of several builds: print a table of seek distance and of "
+            "modelled time on several drives; write a seek plot, and a report as one HTML file."
         ),
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    add_path(
+        parser,
         "profiles",
-        type=Path,
         nargs="+",
         metavar="PROFILE",
-        help="folder of a profile, or a block trace file; two or more",
+        help="folder of a profile, block trace file, or - for standard input; two or more",
     )
     parser.add_argument(
         "-l",
@@ -83,7 +85,7 @@ def add_parser(subparsers: Any) -> None:
         default=[],
         metavar="TEXT",
         dest="labels",
-        help="what to call a build; once for each, in their order (default: its folder's name)",
+        help="name of a build; once for each, in their order (default: the name of its folder)",
     )
     parser.add_argument(
         "-d",
@@ -92,17 +94,15 @@ def add_parser(subparsers: Any) -> None:
         default=[],
         metavar="DRIVE",
         dest="drives",
-        help=f"drive to model; may be repeated (default: {', '.join(DEFAULT_DRIVES)})",
+        help=f"drive to model; may be repeated (default: {', '.join(COMPARED_DRIVES)})",
     )
     parser.add_argument(
         "-b",
         "--bounds",
         action="store_true",
-        help="also print what each trace could cost at best, in one ascending pass",
+        help="also print the modelled time of one ascending pass over what was read",
     )
-    parser.add_argument(
-        "-j", "--json", action="store_true", help="print JSON rather than the table"
-    )
+    parser.add_argument("-j", "--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument(
         "--fail-above",
         action="append",
@@ -110,43 +110,43 @@ def add_parser(subparsers: Any) -> None:
         type=parse_limit,
         metavar="LIMIT",
         dest="limits",
-        help="exit with status 1 if a build is worse than A by more than LIMIT: a PERCENT for all "
-        "metrics of its I/O, or METRIC=RATIO; may be repeated",
+        help="exit with status 1 if a build is worse than the first one by more than LIMIT: a "
+        "PERCENT for all metrics of its I/O, or METRIC=RATIO; may be repeated",
     )
-    plots = parser.add_argument_group("plots")
-    plots.add_argument(
-        "-p",
-        "--plot",
-        type=Path,
-        default=Path("seek"),
-        metavar="PREFIX",
-        help="write PREFIX.png and PREFIX.svg (default: %(default)s)",
-    )
-    plots.add_argument(
+    outputs = parser.add_argument_group("plots and report (none by default)")
+    add_path(
+        outputs,
         "-o",
         "--output",
-        type=Path,
-        default=Path(),
+        folder=True,
         metavar="DIR",
-        help="folder for plots and report (default: the current one)",
+        help=f"write the plots and the report ({PLOT_NAME}.png, {PLOT_NAME}.svg, {REPORT_NAME}) "
+        "to DIR",
     )
-    plots.add_argument(
+    add_path(
+        outputs,
+        "-p",
+        "--plot",
+        metavar="PREFIX",
+        help="write PREFIX.png and PREFIX.svg, in DIR if --output is given",
+    )
+    add_path(
+        outputs,
+        "-r",
+        "--report",
+        metavar="FILE",
+        help="write the report to FILE, in DIR if --output is given; - prints it instead of the "
+        "table",
+    )
+    outputs.add_argument(
         "--theme",
         choices=("light", "dark", "both"),
         default="light",
-        help="dark: PREFIX-dark.png and PREFIX-dark.svg (default: %(default)s)",
+        help="colours of the plots; dark: PREFIX-dark.png and PREFIX-dark.svg "
+        "(default: %(default)s)",
     )
-    plots.add_argument("--no-plot", action="store_true", help="write no plots")
-    reports = parser.add_argument_group("report")
-    reports.add_argument(
-        "-r",
-        "--report",
-        type=Path,
-        default=Path("compare.html"),
-        metavar="FILE",
-        help="write the report there, in the folder of --output (default: %(default)s)",
-    )
-    reports.add_argument("--no-report", action="store_true", help="write no report")
+    outputs.add_argument("--no-plot", action="store_true", help="write no plots")
+    outputs.add_argument("--no-report", action="store_true", help="write no report")
     parser.set_defaults(run=run)
 
 
@@ -172,51 +172,24 @@ def parse_limit(text: str) -> tuple[str, float]:
 
 def run(options: argparse.Namespace) -> int:
     """Compare, print, plot, and judge."""
-    if len(options.profiles) < 2:
-        raise InputError(
-            f"only {options.profiles[0]} is given: there is nothing to compare it with",
-            hint="bootprof compare A B",
-        )
-    if options.labels and len(options.labels) != len(options.profiles):
-        raise InputError(
-            f"{len(options.labels)} labels for {len(options.profiles)} profiles",
-            hint="give --label once for each profile, or not at all",
-        )
-    from bootprof.progress import note, step
-    from bootprof.report.comparison import compare, load_build
+    check_usage(options)
+    from bootprof.progress import note
+    from bootprof.report.comparison import compare
     from bootprof.report.table import print_table
 
-    drives = choose_drives(options.drives or DEFAULT_DRIVES)
+    drives = choose_drives(options.drives or COMPARED_DRIVES)
     labels = options.labels or [None] * len(options.profiles)
-    builds = [load_build(*given) for given in zip(options.profiles, labels, strict=True)]
+    builds = [load(*given) for given in zip(options.profiles, labels, strict=True)]
     comparison = compare(builds, drives)
     worse = above_limits(comparison, options.limits)
-    plots: list[Path] = []
-    if not options.no_plot:
-        with step("seek plots") as update:
-            from bootprof.report.plot import write_plots
-
-            themes = ("light", "dark") if options.theme == "both" else (options.theme,)
-            plots = write_plots(comparison, options.output / options.plot, themes)
-            update("wrote " + ", ".join(map(str, plots)))
-    report = None if options.no_report else options.output / options.report
-    evidence: list[Evidence] = []
-    if options.json or report:
-        with step("report") as update:
-            from bootprof.report.details import gather
-
-            evidence = [gather(build, drives) for build in comparison.builds]
-            if report:
-                from bootprof.report.page import write_report
-
-                write_report(comparison, evidence, report)
-                update(f"wrote {report}")
+    plots = make_plots(comparison, options)
+    report = place_of(options.report, options.output, REPORT_NAME, unwanted=options.no_report)
+    details = make_report(comparison, report, needed=options.json)
     if options.json:
         from bootprof.report.as_json import as_json
 
-        found = as_json(comparison, evidence, plots, report)
-        print(json.dumps(found, indent=2, allow_nan=False))
-    else:
+        print(json.dumps(as_json(comparison, details, plots, report), indent=2, allow_nan=False))
+    elif report != STANDARD_STREAM:
         print_table(comparison, sys.stdout, bounds=options.bounds)
     sys.stdout.flush()
     for sentence in worse:
@@ -224,17 +197,117 @@ def run(options: argparse.Namespace) -> int:
     return 1 if worse else 0
 
 
+def check_usage(options: argparse.Namespace) -> None:
+    """Refuse arguments that do not go together.
+
+    Raises:
+        InputError: Such are given.
+    """
+    profiles, labels = options.profiles, options.labels
+    if len(profiles) < 2:
+        raise InputError(
+            f"only {profiles[0]} is given: there is nothing to compare it with",
+            hint="bootprof compare A B",
+        )
+    if labels and len(labels) != len(profiles):
+        raise InputError(
+            f"{len(labels)} labels for {len(profiles)} profiles",
+            hint="give --label once for each profile, or not at all",
+        )
+    if profiles.count(STANDARD_STREAM) > 1:
+        raise InputError("- is given twice: standard input can be read once", hint="use files")
+    if options.plot == STANDARD_STREAM:
+        raise InputError("--plot -: the plots are several files", hint="give their common prefix")
+    if options.json and options.report == STANDARD_STREAM:
+        raise InputError("--json and --report - both print to standard output", hint="name a file")
+
+
+def load(given: Path, label: str | None = None) -> Build:
+    """Return the build of a profile's folder, of a block trace file, or of standard input (``-``).
+
+    Raises:
+        InputError: There is none.
+        FormatError: It is no block trace.
+    """
+    from bootprof.report.comparison import read_build
+
+    file = find_trace(given, HINT)
+    with open_input(file, HINT) as (_, stream):
+        return read_build(stream, file, label)
+
+
+def place_of(
+    given: Path | None, folder: Path | None, default: Path, *, unwanted: bool
+) -> Path | None:
+    """Return where an output goes; None if it is not to be written.
+
+    Args:
+        given: Its own option.
+        folder: The folder of ``--output``.
+        default: Its name there.
+        unwanted: Whether an option forbids it.
+    """
+    if unwanted or (given is None and folder is None):
+        return None
+    if given == STANDARD_STREAM:
+        return given
+    return (folder or Path()) / (given or default)
+
+
+def make_plots(comparison: Comparison, options: argparse.Namespace) -> list[Path]:
+    """Write the plots that the options ask for; return their files."""
+    prefix = place_of(options.plot, options.output, PLOT_NAME, unwanted=options.no_plot)
+    if prefix is None:
+        return []
+    from bootprof.progress import step
+
+    with step("seek plots") as update:
+        # Its remarks on fonts and its cache folder are nothing that a person has to act on.
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
+        from bootprof.report.plot import write_plots
+
+        themes = ("light", "dark") if options.theme == "both" else (options.theme,)
+        plots = write_plots(comparison, prefix, themes)
+        update("wrote " + ", ".join(map(str, plots)))
+    return plots
+
+
+def make_report(comparison: Comparison, report: Path | None, *, needed: bool) -> list[Details]:
+    """Write the report, and return the details of each build.
+
+    Args:
+        comparison: The builds.
+        report: Where the report goes; None for no report.
+        needed: Whether the details are needed without a report.
+    """
+    if report is None and not needed:
+        return []
+    from bootprof.progress import step
+    from bootprof.report.details import gather
+
+    with step("report" if report else "details of the builds") as update:
+        details = [gather(build, comparison.drives) for build in comparison.builds]
+        if report:
+            from bootprof.report.page import write_report
+
+            write_report(comparison, details, report)
+            update(f"wrote {report}" if report != STANDARD_STREAM else "")
+    return details
+
+
 def above_limits(comparison: Comparison, limits: list[tuple[str, float]]) -> list[str]:
-    """Return a sentence for each build that is worse than it may be.
+    """Return a sentence for each build that exceeds a limit.
 
     Args:
         comparison: What is judged.
-        limits: Metric, or nothing for all but the bounds and :data:`UNSTEADY_METRIC`, and the
+        limits: Metric, or nothing for all but the bounds and the boot time, and the
             ratio to the first build that it may have at most.
 
     Raises:
         InputError: There is no such metric, or no value for it.
     """
+    from bootprof.report.comparison import BOOT_TIME
+
     known = {metric.name: metric for metric in comparison.metrics}
     sentences = []
     for wanted, limit in limits:
@@ -242,7 +315,7 @@ def above_limits(comparison: Comparison, limits: list[tuple[str, float]]) -> lis
             raise InputError(
                 f"--fail-above: no such metric: {wanted}", hint=f"one of {', '.join(known)}"
             )
-        steady = [name for name in known if not known[name].is_bound and name != UNSTEADY_METRIC]
+        steady = [name for name in known if not known[name].is_bound and name != BOOT_TIME]
         for name in [wanted] if wanted else steady:
             for number, build in enumerate(comparison.builds[1:], 1):
                 ratio = comparison.ratio(number, name)
@@ -255,8 +328,9 @@ def above_limits(comparison: Comparison, limits: list[tuple[str, float]]) -> lis
                 if ratio is None and comparison.value(0, name) is not None:
                     sentences.append(f"{build.label}: does not fit on {name}, and {first} does")
                 elif ratio is not None and ratio > limit:
+                    reason = comparison.why_not_comparable(number, name)
                     sentences.append(
                         f"{build.label}: {name} is {ratio:.3g} times that of {first},"
-                        f" more than {limit:g}"
+                        f" more than {limit:g}" + (f" (not comparable: {reason})" if reason else "")
                     )
     return sentences

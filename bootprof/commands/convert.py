@@ -149,10 +149,11 @@ def locate(options: argparse.Namespace) -> Located:
     )
     if options.format == "block":
         from bootprof.commands.inputs import load_trace
+        from optimizer.images.image import open_image
 
         if not options.image.is_file():
             raise InputError(f"{options.image}: no such image")
-        trace = load_trace(options.file, options.image)
+        trace = load_trace(options.file, open_image(options.image))
         recording = Recording(image=options.image, block_trace=trace)
     else:
         name = getattr(module, "LOG_NAME", options.format)

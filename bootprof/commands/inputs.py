@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from bootprof.errors import InputError
 from bootprof.files import STANDARD_STREAM
+from bootprof.progress import note
+from optimizer.formats import BOOTLOG_NAMES, TRACE_NAME
 
 if TYPE_CHECKING:
     from optimizer.drives.models import Drive
     from optimizer.formats.blocktrace import BlockTrace
+    from optimizer.images.image import Image
 
     Parsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-BOOTLOG_NAMES: Final = ("bootlog.events", "bootlog.list")
-"""Bootlogs in the folder of a profile, the one that says more first."""
-TRACE_NAME: Final = "blocktrace.tsv"
 DEFAULT_DRIVE: Final = "cd-24x"
 
 # Names of files and folders for the completion that shtab makes; each shell calls them differently.
@@ -197,28 +197,49 @@ def choose_drives(wanted: Sequence[str]) -> list[Drive]:
     return drives
 
 
-def load_trace(path: Path, image: Path) -> BlockTrace:
+def load_trace(path: Path, image: Image) -> BlockTrace:
     """Read a block trace and make sure that it is of this image.
 
     Raises:
-        InputError: It is of another image.
+        InputError: It is of another image, or holds no reads.
     """
-    import hashlib
-
     from optimizer.formats.blocktrace import read_block_trace
+    from optimizer.images.image import check_trace
 
     with path.open("rb") as stream:
         trace = read_block_trace(stream, str(path))
-    size_bytes = image.stat().st_size
-    same = size_bytes == trace.image_bytes
-    if same and trace.image_sha256:
-        with image.open("rb") as stream:
-            same = hashlib.file_digest(stream, "sha256").hexdigest() == trace.image_sha256
-    if not same:
-        raise InputError(
-            f"{path}: is of another image than {image}: {trace.image}, {trace.image_bytes} bytes",
-            hint="an image that was built again has to be profiled again",
-        )
+    check_trace(image, trace, str(path))
     if not len(trace.reads):
         raise InputError(f"{path}: holds no reads", hint="profile the image again")
     return trace
+
+
+def add_squashfs(parser: argparse._ActionsContainer) -> None:
+    """Declare ``--squashfs`` and ``--squashfs-offset`` of a command that opens an image."""
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--squashfs",
+        metavar="PATH",
+        help="file of the ISO that is the squashfs to look at (default: the largest one)",
+    )
+    choice.add_argument(
+        "--squashfs-offset",
+        type=number,
+        metavar="BYTES",
+        help="where the squashfs begins in IMAGE (default: find it)",
+    )
+
+
+def open_chosen(path: Path, options: argparse.Namespace) -> Image:
+    """Open an image with the squashfs that the options choose, and print the remarks.
+
+    Raises:
+        InputError: The image has no such squashfs.
+        FormatError: There is no squashfs in the image, or it is corrupt.
+    """
+    from optimizer.images.image import open_image
+
+    image = open_image(path, offset_bytes=options.squashfs_offset, squashfs=options.squashfs)
+    for remark in image.remarks:
+        note(f"bootprof: {remark}")
+    return image

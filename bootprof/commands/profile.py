@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import math
+import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+from bootprof import backends
+from bootprof.commands.inputs import add_path
+
+if TYPE_CHECKING:
+    from bootprof.commands.inputs import Parsers
 
 EPILOG = """\
 backends, from the one that sees most to the one that needs least:
-  kmod         the kernel module, loaded in the initrd before the root is mounted
-  ebpf         the BPF tracer from the initrd; needs a kernel with BTF, and sees what came into
-               the page cache, too
-  fanotify     opens and executions on each file system, by the kernel's own notification
-  inotify      opens alone, by a watch for each directory, for kernels without fanotify
-  tracepoints  the kernel's block tracepoints, mapped to files
-  block_dump   the kernel's log of block reads (before Linux 5.14), mapped to files
-  block        the reads of the medium as the host sees them, mapped to files with a confidence:
-               any image that boots, with no change to it
-  auto         the first of kmod, ebpf, fanotify, inotify that the image's kernel lets start, if
-               the image is a profiling image (bootprof build --profiling); block if it is not
-Several run on one boot with a plus sign, as in kmod+ebpf; the bootlog is that of the first. The
-block trace is always taken.
+{backends}
+With a plus sign, several run on one boot, as in kmod+ebpf; the bootlog is that of the first. The
+block trace is always recorded.
 
 The boot runs until its boot target: console:REGEX (found in what the guest prints on its serial
 port) or seconds:N. The profile is a folder:
-  bootlog.list     distinct paths in order of first access: feed it to bootprof sort
+  bootlog.list     distinct paths in order of first access: for bootprof sort
   bootlog.events   every event, with time, pid, command, operation, device, inode
-  blocktrace.tsv   every read of the medium: feed it to bootprof compare
-  console.log, nbdkit.log, stats, profile.json
+  blocktrace.tsv   every read of the medium: for bootprof compare
+  profile.json     what was booted and how: machine, accelerator, backend, kernel, date
+  console.log, nbdkit.log, and in guest/ what the guest sent
 
 examples:
   bootprof profile out/profiling.iso -o out/unsorted
@@ -35,20 +34,43 @@ examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
+def describe_backends() -> str:
+    """Return the list of backends for the help, from what each states of itself."""
+    lines = {}
+    for name in backends.RECORDERS:
+        backend = backends.load(name)
+        lines[name] = f"{backend.summary}; needs {backend.needs}"
+    lines["auto"] = (
+        f"the first of {', '.join(backends.AUTOMATIC)} that the image's kernel lets start, if the "
+        "image is a profiling image (bootprof build --profiling); block if it is not"
+    )
+    return "\n".join(
+        textwrap.fill(
+            text,
+            width=98,
+            initial_indent=f"  {name:<13}",
+            subsequent_indent=" " * 15,
+            break_on_hyphens=False,
+        )
+        for name, text in lines.items()
+    )
+
+
+def add_parser(subparsers: Parsers) -> None:
     """Declare the options of ``bootprof profile``."""
     parser = subparsers.add_parser(
         "profile",
         help="boot an image in QEMU and record what it reads",
-        description="Boot an image in QEMU; harvest the bootlog and the block trace.",
-        epilog=EPILOG,
+        description="Boot an image in QEMU and record the files and blocks that it reads.",
+        epilog=EPILOG.format(backends=describe_backends()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="ISO or disk image")
-    parser.add_argument(
+    add_path(parser, "image", metavar="IMAGE", help="ISO or disk image")
+    add_path(
+        parser,
         "-o",
         "--output",
-        type=Path,
+        folder=True,
         metavar="DIR",
         help="folder of the profile (default: IMAGE without its suffix, plus .profile)",
     )
@@ -69,23 +91,44 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "-t",
         "--timeout",
-        type=float,
-        default=600,
+        type=positive,
+        default=600.0,
         metavar="SECONDS",
-        help="give up after this time (default: %(default)s)",
+        help="give up after this time (default: %(default)g)",
     )
-    parser.add_argument("--arch", choices=("amd64", "i386"), default="amd64")
     parser.add_argument(
-        "--memory", type=int, default=1024, metavar="MIB", help="default: %(default)s MiB"
+        "--arch",
+        choices=("amd64", "i386"),
+        default="amd64",
+        help="processor of the machine (default: %(default)s)",
     )
-    parser.add_argument("--processors", type=int, default=2, metavar="N", help="default: 2")
+    parser.add_argument(
+        "--memory",
+        type=count,
+        default=1024,
+        metavar="MIB",
+        help="memory of the machine (default: %(default)s MiB)",
+    )
+    parser.add_argument(
+        "--processors",
+        type=count,
+        metavar="N",
+        help="number of processors (default: 2, or 1 with --accelerator icount)",
+    )
     parser.add_argument(
         "--accelerator",
-        choices=("auto", "kvm", "tcg"),
+        choices=("auto", "kvm", "tcg", "icount"),
         default="auto",
-        help="auto: KVM where it runs guest code, or else emulation",
+        help="kvm; tcg: emulation; icount: emulation in which each instruction takes a nanosecond "
+        "of the guest's time, whatever the load of the host; auto: kvm if it works, else tcg "
+        "(default: %(default)s)",
     )
-    parser.add_argument("--firmware", choices=("bios", "uefi"), default="bios")
+    parser.add_argument(
+        "--firmware",
+        choices=("bios", "uefi"),
+        default="bios",
+        help="firmware of the machine (default: %(default)s)",
+    )
     parser.add_argument(
         "--medium",
         choices=("disk", "cdrom"),
@@ -95,58 +138,89 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--drive",
         metavar="DRIVE",
-        help="serve the image as slowly as a drive would: a name (cd-24x, dvd-8x, usb-2, sd-card, "
-        "hard-disk, nvme) or a TOML file (docs/drive-model.md)",
+        help="serve the image as slowly as a drive would: a name or a TOML file, see bootprof "
+        "compare",
     )
     parser.add_argument(
         "--drive-scale",
-        type=float,
+        type=positive,
         default=1.0,
         metavar="FACTOR",
-        help="multiply the drive's times, as the processor's are where it is emulated "
-        "(default: %(default)s)",
+        help="multiply the times of the drive, to keep their proportion to those of an emulated "
+        "processor (default: %(default)g)",
     )
     parser.set_defaults(run=run)
+
+
+def positive(text: str) -> float:
+    """Read a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number above 0")
+    return value
+
+
+def count(text: str) -> int:
+    """Read a whole number from 1 on, of at most six digits."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 6 and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number from 1 to 999999")
+    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:
     """Profile, and print the folder of the profile."""
     from bootprof.boot.nbd import Emulation
-    from bootprof.boot.profile import choose_backend, profile
+    from bootprof.boot.plan import plan_recording
+    from bootprof.boot.profile import profile
     from bootprof.boot.qemu import Machine
     from bootprof.boot.target import parse_target
     from bootprof.commands.inputs import choose_drives
-    from bootprof.errors import InputError
     from bootprof.progress import note, step
 
     target = parse_target(options.until)
     emulation = None
     if options.drive is not None:
-        if not 0 < options.drive_scale < float("inf"):
-            raise InputError(f"drive scale {options.drive_scale}: must be above 0")
         emulation = Emulation(choose_drives([options.drive])[0], options.drive_scale)
-    choice = choose_backend(options.image, options.backend)
-    folder = options.output or options.image.with_suffix(".profile")
+    plan = plan_recording(options.image, options.backend)
+    folder: Path = options.output or options.image.with_suffix(".profile")
+    machine = Machine(
+        arch=options.arch,
+        memory_mib=options.memory,
+        processors=options.processors or (1 if options.accelerator == "icount" else 2),
+        accelerator=options.accelerator,
+        firmware=options.firmware,
+        medium=options.medium,
+    )
     with step(f"boot of {options.image}") as update:
         done = profile(
             options.image,
             folder,
-            choice=choice,
-            machine=Machine(
-                arch=options.arch,
-                memory_mib=options.memory,
-                processors=options.processors,
-                accelerator=options.accelerator,
-                firmware=options.firmware,
-                medium=options.medium,
-            ),
+            plan=plan,
+            machine=machine,
             target=target,
             timeout_seconds=options.timeout,
             progress=update,
             emulation=emulation,
         )
         update(f"boot target after {done.target_ns / 1e9:.1f} s")
+    for text in done.notes:
+        note(text)
     note(f"backend {done.backend}: {done.reason}")
+    plural = "s" if machine.processors > 1 else ""
+    note(
+        f"one boot of kernel {done.kernel or 'unknown'} with {done.accelerator} on "
+        f"{machine.processors} processor{plural}, {machine.memory_mib} MiB, "
+        f"{machine.firmware}, {machine.medium}"
+    )
+    if done.clock is not None:
+        busy = done.clock.busy_seconds
+        note(
+            f"by the guest's clock: {done.clock.uptime_seconds:.2f} s from the start of its kernel"
+            + (f", its processor busy for {busy:.2f} s" if busy is not None else "")
+        )
     note(
         f"{folder}: {done.reads} reads of the medium, "
         f"{done.events} events, {done.paths} paths, {done.lost} lost"

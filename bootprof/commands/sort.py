@@ -7,36 +7,48 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from bootprof.commands.inputs import (
+    add_drive,
+    add_output,
+    add_path,
+    add_squashfs,
+    choose_drives,
+    open_chosen,
+    open_input,
+)
+from bootprof.errors import InputError
 
 if TYPE_CHECKING:
+    from bootprof.commands.inputs import Parsers
     from optimizer.drives.models import Drive
     from optimizer.order import Arrangement
     from optimizer.place import Placement
 
 HINT = "give a bootlog.list or bootlog.events, or pipe one in"
 EPILOG = """\
-The bootlog may be plain (bootlog.list) or rich (bootlog.events); its first line tells. Lines that
+BOOTLOG has either format (bootlog.list or bootlog.events); its first line says which. Lines that
 are no absolute path (pipe:[4711]) are left out and counted.
 
 With --root, the paths are looked up in the directory that the image is made of: symbolic links are
 resolved inside it (/lib/x and /usr/lib/x are one file), and what is not there, or is no regular
-file, is left out. Without --root, paths are taken as they are, and mksquashfs warns about each one
+file, is left out. Without --root, paths are used unchanged, and mksquashfs warns about each one
 that it does not find.
 
 excludes:
-  Left out are /dev, /proc, /sys and /live/distrib and what lies below them, by whole components of
-  the path (/sysroot stays), and, in a rich bootlog, files on file systems that no image holds
-  (proc, sysfs, tmpfs, rootfs of the initramfs, ...). A PATTERN adds to that:
+  /dev, /proc, /sys and /live/distrib and everything below them are left out, by whole components of
+  the path (/sysroot stays). So are files on file systems that no image holds (proc, sysfs, tmpfs,
+  rootfs of the initramfs, ...), if BOOTLOG is bootlog.events. --exclude PATTERN leaves out more:
     /usr/share/doc     this path and everything below
     /var/lib/*/cache   * and ? match anything but a slash, [a-z] one character, ** anything
     *.pyc              without a slash at the start: at every depth
 
 formats:
   mksquashfs    PATH PRIORITY for mksquashfs -sort FILE; at most 32767 priorities: beyond that many
-                files, neighbours share one, and mksquashfs puts equal ones in an order of its own
+                files, neighbours share one, and mksquashfs orders files of equal priority itself
   gensquashfs   PRIORITY PATH for gensquashfs --sort-file FILE
-  list          the ordered paths by themselves: again a plain bootlog
+  list          the ordered paths alone, as a bootlog.list
 
 examples:
   bootprof sort bootlog.list > config/distrib.sort
@@ -46,7 +58,7 @@ examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: Parsers) -> None:
     """Declare the options of ``bootprof sort``."""
     parser = subparsers.add_parser(
         "sort",
@@ -55,18 +67,19 @@ def add_parser(subparsers: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    add_path(
+        parser,
         "bootlog",
-        type=Path,
         nargs="?",
         default=Path("-"),
         metavar="BOOTLOG",
-        help="plain or rich bootlog; - or nothing: standard input",
+        help="bootlog of either format (default, and -: standard input)",
     )
-    parser.add_argument(
+    add_path(
+        parser,
         "-r",
         "--root",
-        type=Path,
+        folder=True,
         metavar="DIR",
         help="directory that the image is made of: resolve links, leave out what is not there",
     )
@@ -86,7 +99,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--all-file-systems",
         action="store_true",
-        help="do not leave out proc, sysfs, tmpfs and the like (rich bootlogs tell)",
+        help="do not leave out files on proc, sysfs, tmpfs and their like",
     )
     parser.add_argument(
         "-f",
@@ -100,52 +113,43 @@ def add_parser(subparsers: Any) -> None:
         "--place",
         choices=("start", "end", "auto"),
         default="start",
-        help="the files go before all others, or behind them, beside the tables of the image; "
-        "auto: where the simulated boot costs less, needs --image (default: %(default)s)",
+        help="put the files before all others (start), behind them and beside the tables of the "
+        "image (end), or where the simulated boot costs less (auto, needs --image) "
+        "(default: %(default)s)",
     )
-    parser.add_argument(
+    add_path(
+        parser,
         "-i",
         "--image",
-        type=Path,
         metavar="IMAGE",
-        help="image of this root file system (whatever its order), to simulate the boot on",
+        help="image of this root file system, in any order, to simulate the boot on",
     )
+    add_squashfs(parser)
     parser.add_argument(
         "--search",
         type=int,
         default=0,
         metavar="CANDIDATES",
-        help="simulate so many orders and take the best one, needs --image (default: the order "
-        "of first access)",
+        help="simulate this many orders and use the best one; needs --image (default: keep the "
+        "order of first access)",
     )
-    parser.add_argument(
-        "--drive",
-        default="cd-24x",
-        metavar="DRIVE",
-        help="drive to simulate, or a TOML file, see bootprof compare (default: %(default)s)",
-    )
+    add_drive(parser, "drive to simulate")
     parser.add_argument(
         "--hard-links",
         choices=("once", "all"),
-        help="with --root, list one name of a file, or all that were accessed (default: once for "
-        "mksquashfs, where the last name would count, all for the others, which go by name)",
+        help="with --root, list one name of each file, or all names that were accessed (default: "
+        "once for mksquashfs, which uses the last name; all for the other formats)",
     )
+    add_output(parser)
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="file to write (default: standard output)"
+        "--allow-empty", action="store_true", help="succeed even if no path is left to write"
     )
-    parser.add_argument(
-        "--allow-empty", action="store_true", help="no error if no path is left to write"
-    )
-    parser.add_argument(
-        "-q", "--quiet", action="store_true", help="do not say how many paths were left out"
-    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="print no summary")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Sort, and say on standard error what was left out."""
-    from bootprof.commands.inputs import open_input
-    from bootprof.errors import InputError
     from optimizer.formats.bootlog import distinct_paths
     from optimizer.formats.sortfile import split_expressible
     from optimizer.order import (
@@ -185,7 +189,7 @@ def run(options: argparse.Namespace) -> int:
     if options.format != "list":
         paths, others = split_expressible(paths)
         if options.place == "end" and options.root is not None:
-            paths = with_twins(paths, options.root)
+            paths = with_duplicates(paths, options.root)
     summary = describe(arrangement, len(paths), len(others), len(skipped), options.root)
     if not paths and not options.allow_empty:
         raise InputError(
@@ -204,21 +208,17 @@ def simulated(
     paths: Sequence[bytes], stream: BinaryIO, name: str, options: argparse.Namespace
 ) -> tuple[list[bytes], Literal["start", "end"], tuple[str, ...]]:
     """Choose place and order by simulation; return them, and what to say of them."""
-    from bootprof.commands.inputs import choose_drives
-    from bootprof.errors import InputError
     from optimizer.formats.bootlog import read_bootlog
-    from optimizer.images.iso9660 import find_squashfs
-    from optimizer.images.squashfs.layout import read_layout
     from optimizer.place import choose
 
     if options.image is None or options.search < 0:
         raise InputError(
-            "--place auto and --search simulate the boot, which takes an image",
+            "--place auto and --search simulate the boot, which needs an image",
             hint="bootprof sort out/unsorted/bootlog.events --image out/unsorted.iso --place auto",
         )
     if not stream.read(18).startswith(b"#bootprof-bootlog "):
         raise InputError(
-            f"{name}: a plain bootlog does not say which parts of a file were read when",
+            f"{name}: a list of paths does not say which parts of a file were read when",
             hint="give bootlog.events, or leave out --place auto and --search",
         )
     stream.seek(0)
@@ -227,7 +227,7 @@ def simulated(
     chosen = choose(
         paths,
         log,
-        read_layout(options.image, find_squashfs(options.image)),
+        open_chosen(options.image, options).layout(),
         place=options.place,
         drive=drive,
         candidates=options.search,
@@ -256,15 +256,15 @@ def describe_placement(chosen: Placement, drive: Drive, candidates: int) -> tupl
     return tuple(said)
 
 
-def with_twins(paths: Sequence[bytes], root: Path) -> list[bytes]:
-    """Put the twins of hot files beside them; one written earlier would draw the content away."""
-    from optimizer.duplicates import find_twins
+def with_duplicates(paths: Sequence[bytes], root: Path) -> list[bytes]:
+    """Put duplicates beside their hot file; mksquashfs stores content where it meets it first."""
+    from optimizer.duplicates import find_duplicates
     from optimizer.formats.sortfile import split_expressible
 
-    twins = find_twins(root, [path[1:] for path in paths])
+    duplicates = find_duplicates(root, [path[1:] for path in paths])
     together = []
     for path in paths:
-        found, _ = split_expressible([b"/" + twin for twin in twins.get(path[1:], ())])
+        found, _ = split_expressible([b"/" + name for name in duplicates.get(path[1:], ())])
         together += [path, *found]
     return together
 

@@ -1,4 +1,4 @@
-"""The comparison as JSON, for machines: every figure of the table and of the report.
+"""The comparison as JSON: every value of the table and of the report.
 
 docs/commands/compare.md describes the keys.
 """
@@ -11,11 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bootprof.report.comparison import Comparison
-from bootprof.report.details import Causes, Evidence
+from bootprof.report.conditions import Conditions
+from bootprof.report.details import Causes, Details
 from bootprof.report.imagemap import ImageMap
 from bootprof.report.seeks import seek_histogram
 from bootprof.report.timeline import Row, Timeline
-from optimizer.attribution import Attribution, Cause
+from optimizer.analysis import cause_rows
 
 SCHEMA_VERSION = 1
 
@@ -23,19 +24,19 @@ Json = dict[str, object]
 
 
 def as_json(
-    comparison: Comparison, evidence: Sequence[Evidence], files: Sequence[Path], report: Path | None
+    comparison: Comparison, details: Sequence[Details], files: Sequence[Path], report: Path | None
 ) -> Json:
     """Return the comparison as JSON has it.
 
     Args:
         comparison: What is compared.
-        evidence: What else is known of each build, in their order.
+        details: What else is known of each build, in their order.
         files: Files of plots that were written.
         report: File of the report, if one was written.
     """
     histogram = seek_histogram(comparison.builds)
     builds: list[Json] = []
-    for place, (build, known) in enumerate(zip(comparison.builds, evidence, strict=True)):
+    for place, (build, known) in enumerate(zip(comparison.builds, details, strict=True)):
         trace = build.trace
         builds.append(
             {
@@ -44,6 +45,7 @@ def as_json(
                 "image": trace.image,
                 "image_bytes": trace.image_bytes,
                 "image_sha256": trace.image_sha256 or None,
+                "conditions": conditions_json(build.conditions),
                 "metrics": metrics_of(comparison, place),
                 "seeks_by_length": {
                     "contiguous_reads": int(histogram.contiguous[place]),
@@ -66,18 +68,26 @@ def as_json(
     }
 
 
-def metrics_of(comparison: Comparison, place: int) -> Json:
+def metrics_of(comparison: Comparison, place: int) -> dict[str, Json]:
     """Return the metrics of a build, given by its number."""
-    metrics: Json = {}
+    metrics: dict[str, Json] = {}
     for metric in comparison.metrics:
         ratio = comparison.ratio(place, metric.name)
+        reason = comparison.why_not_comparable(place, metric.name)
         metrics[metric.name] = {
             "unit": metric.unit,
             "value": comparison.value(place, metric.name),
             # JSON has no infinity.
-            "ratio": None if ratio is None or math.isinf(ratio) else ratio,
+            "ratio": None if ratio is None or math.isinf(ratio) or reason else ratio,
         }
+        if reason:
+            metrics[metric.name]["not_comparable"] = reason
     return metrics
+
+
+def conditions_json(conditions: Conditions) -> Json:
+    """Return how a build was recorded; null where that is not recorded."""
+    return {name: value or None for name, value in asdict(conditions).items()}
 
 
 def map_of(found: ImageMap) -> list[Json]:
@@ -93,24 +103,6 @@ def map_of(found: ImageMap) -> list[Json]:
     ]
 
 
-def rows_of(found: Attribution) -> list[Json]:
-    """Return what each cause has cost."""
-    return [
-        {
-            "cause": cause.name.lower(),
-            "title": cause.label,
-            "bytes": int(found.bytes_read[cause]),
-            "needed_bytes": int(found.needed_bytes[cause]),
-            "seeks": int(found.seeks[cause]),
-            "long_seeks": int(found.long_seeks[cause]),
-            "seek_distance_bytes": int(found.seek_distance_bytes[cause]),
-            "positioning_seconds": float(found.positioning_seconds[cause]),
-            "transfer_seconds": float(found.transfer_seconds[cause]),
-        }
-        for cause in Cause
-    ]
-
-
 def causes_of(causes: Causes) -> Json:
     """Return the attribution of a build."""
     found = causes.found
@@ -121,7 +113,7 @@ def causes_of(causes: Causes) -> Json:
         "read_limit_seconds": causes.read_limit_seconds,
         "files": causes.files,
         "missing": causes.missing,
-        "causes": rows_of(found),
+        "causes": [asdict(row) for row in cause_rows(found)],
     }
 
 

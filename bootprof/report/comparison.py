@@ -1,18 +1,31 @@
-"""Block traces of several builds, side by side: the figures, their ratios, and their JSON."""
+"""Block traces of several builds, side by side: metrics, ratios, and what may be compared."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO, Literal
 
-from bootprof.errors import InputError
+from bootprof.errors import BootprofError, InputError
+from bootprof.files import STANDARD_STREAM
+from bootprof.report.conditions import (
+    Conditions,
+    accelerators_of,
+    conditions_of,
+    read_description,
+    why_times_differ,
+)
+from bootprof.units import NOTABLE, change, quantity
 from optimizer.drives.models import Drive
 from optimizer.drives.seek import bound_seconds, figures, modelled_seconds
+from optimizer.formats import TRACE_NAME
 from optimizer.formats.blocktrace import BlockTrace, read_block_trace
+from optimizer.formats.text import printable
 
-TRACE_NAME = "blocktrace.tsv"
+BOOT_TIME = "boot-time"
 
 
 @dataclass(frozen=True)
@@ -23,7 +36,7 @@ class Metric:
         name: In JSON and in ``--fail-above``.
         title: In the table.
         unit: ``reads``, ``bytes`` or ``seconds``.
-        is_bound: Whether it is what the trace could cost at best, rather than what it costs.
+        is_bound: Whether it is the cost of one ascending pass, rather than that of the trace.
     """
 
     name: str
@@ -37,19 +50,34 @@ class Build:
     """One build's block trace.
 
     Attributes:
-        label: What people call the build.
-        path: The block trace file.
-        trace: What is in it.
+        label: The name of the build.
+        path: The block trace file, or ``-`` for standard input.
+        trace: Its content.
+        conditions: How it was recorded, as far as that is recorded beside it.
     """
 
     label: str
     path: Path
     trace: BlockTrace
+    conditions: Conditions = field(default_factory=Conditions)
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a metric of a build differs from that of the first one.
+
+    Attributes:
+        text: For people.
+        direction: ``less`` is better; empty if the change is small or meaningless.
+    """
+
+    text: str
+    direction: Literal["less", "more", ""] = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The figures of several builds.
+    """The metrics of several builds.
 
     Attributes:
         builds: The builds; the first one is what the others are compared with.
@@ -81,44 +109,77 @@ class Comparison:
             return 1.0 if other == 0 else math.inf
         return other / first
 
+    def why_not_comparable(self, build: int, metric: str) -> str:
+        """Return why the ratio of a metric means nothing; empty if it means something.
 
-def load_build(path: Path, label: str | None = None) -> Build:
-    """Read the block trace of a build.
+        Args:
+            build: Number of the build that is compared with the first one.
+            metric: Name of the metric.
+        """
+        if metric != BOOT_TIME or build == 0:
+            return ""
+        return why_times_differ(self.builds[0].conditions, self.builds[build].conditions)
+
+    def value_text(self, build: int, metric: Metric) -> str:
+        """Return a value for people."""
+        value = self.value(build, metric.name)
+        return "does not fit" if value is None else quantity(value, metric.unit)
+
+    def change(self, build: int, metric: Metric) -> Change:
+        """Return how a metric of a build differs from that of the first build."""
+        ratio = self.ratio(build, metric.name)
+        if ratio is None:
+            return Change("")
+        if self.why_not_comparable(build, metric.name):
+            return Change("not comparable")
+        if ratio < 1 - NOTABLE:
+            return Change(change(ratio), "less")
+        return Change(change(ratio), "more" if ratio > 1 + NOTABLE else "")
+
+    def remarks(self) -> list[str]:
+        """Return a sentence for each reason why a boot time is not comparable."""
+        reasons: dict[str, list[str]] = {}
+        for place, build in enumerate(self.builds):
+            reason = self.why_not_comparable(place, BOOT_TIME)
+            if reason:
+                reasons.setdefault(reason, []).append(build.label)
+        first = self.builds[0].label
+        return [
+            f"The time to the boot target of {' and '.join(labels)} is not comparable with that of "
+            f"{first}: {reason}."
+            for reason, labels in reasons.items()
+        ]
+
+
+def read_build(stream: BinaryIO, file: Path, label: str | None = None) -> Build:
+    """Read the block trace of a build, and how it was recorded.
 
     Args:
-        path: A block trace file, or the folder of a profile that has one.
-        label: What to call the build; by default the name of the folder or of the file.
+        stream: The block trace.
+        file: Its file, or ``-`` for standard input; what else is known of the build lies beside it.
+        label: The name of the build; by default that of the folder or of the file.
 
     Raises:
-        InputError: There is no such file.
         FormatError: It is no block trace.
     """
-    file = path / TRACE_NAME if path.is_dir() else path
-    if not file.exists():
-        if path.is_dir():
-            raise InputError(
-                f"{path}: holds no {TRACE_NAME}", hint="make a profile with bootprof profile"
-            )
-        raise InputError(
-            f"{path}: no such file or folder", hint="make a profile with bootprof profile"
-        )
-    with file.open("rb") as stream:
-        trace = read_block_trace(stream, str(file))
+    is_profile = file.name == TRACE_NAME
     if label is None:
-        label = file.resolve().parent.name if file.name == TRACE_NAME else file.stem
-    return Build(label=printable(label), path=file, trace=trace)
-
-
-def printable(label: str) -> str:
-    """Replace what neither a terminal nor a plot can show."""
-    return "".join(character if character.isprintable() else "?" for character in label)
+        label = file.resolve().parent.name if is_profile else file.stem
+        label = "standard input" if file == STANDARD_STREAM else label
+    conditions = Conditions()
+    # Beside a block trace of another name lies, if any, the description of another boot.
+    if is_profile:
+        # What is wrong with it stands among the details of the build; the metrics do not need it.
+        with contextlib.suppress(BootprofError, OSError):
+            conditions = conditions_of(read_description(file.parent))
+    return Build(printable(label), file, read_block_trace(stream, str(file)), conditions)
 
 
 def compare(builds: Sequence[Build], drives: Sequence[Drive]) -> Comparison:
-    """Compute the figures of several builds.
+    """Compute the metrics of several builds.
 
     Args:
-        builds: At least one build. Where labels are alike, they are told apart by a number.
+        builds: At least one build. Equal labels get a number.
         drives: Drives that times are modelled for.
 
     Raises:
@@ -130,11 +191,14 @@ def compare(builds: Sequence[Build], drives: Sequence[Drive]) -> Comparison:
         Metric("unique-bytes", "unique bytes", "bytes"),
         Metric("non-contiguous", "non-contiguous reads", "reads"),
         Metric("seek-distance", "seek distance", "bytes"),
-        Metric("boot-time", "time to boot target", "seconds"),
+        Metric(BOOT_TIME, boot_time_title(builds), "seconds"),
     ]
     for drive in drives:
-        metrics.append(Metric(drive.name, f"modelled I/O on {drive.title}", "seconds"))
-        metrics.append(Metric(f"{drive.name}-bound", "  at best, one pass", "seconds", True))
+        title = f"modelled I/O on {printable(drive.title)}"
+        metrics.append(Metric(drive.name, title, "seconds"))
+        metrics.append(
+            Metric(f"{drive.name}-bound", "  bound (one ascending pass)", "seconds", True)
+        )
     names = [metric.name for metric in metrics]
     for name in names:
         if names.count(name) > 1:
@@ -142,18 +206,24 @@ def compare(builds: Sequence[Build], drives: Sequence[Drive]) -> Comparison:
                 f"two metrics are called {name}", hint="give each drive once, with its own name"
             )
     return Comparison(
-        builds=tuple(told_apart(builds)),
+        builds=tuple(numbered(builds)),
         drives=tuple(drives),
         metrics=tuple(metrics),
         values=tuple(tuple(values_of(build.trace, drives)) for build in builds),
     )
 
 
-def told_apart(builds: Sequence[Build]) -> list[Build]:
-    """Number the builds whose labels are alike."""
+def boot_time_title(builds: Sequence[Build]) -> str:
+    """Return the title of the boot time, which holds for the machine that was booted only."""
+    machine = accelerators_of([build.conditions for build in builds])
+    return "time to boot target" + (f" ({machine})" if machine else "")
+
+
+def numbered(builds: Sequence[Build]) -> list[Build]:
+    """Add a number to labels that are equal."""
     labels = [build.label for build in builds]
     return [
-        Build(f"{build.label} ({number})", build.path, build.trace)
+        replace(build, label=f"{build.label} ({number})")
         if labels.count(build.label) > 1
         else build
         for number, build in enumerate(builds, 1)

@@ -1,33 +1,38 @@
-"""What a report says of one build beyond its figures: the image, the causes, the processes.
+"""What a report shows of one build beyond its block trace: image, causes, processes.
 
-What cannot be found out is not an error: a report of block traces alone is a report too. It says
-what is missing, and why.
+A detail that cannot be found is not an error: a report of block traces alone is a report too. It
+says what is missing, and why.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from bootprof.errors import BootprofError
-from bootprof.files import file_digest
+from bootprof.files import STANDARD_STREAM
 from bootprof.report.comparison import Build
+from bootprof.report.conditions import DESCRIPTION_NAME, read_description
 from bootprof.report.imagemap import ImageMap, map_image
 from bootprof.report.timeline import Timeline, make_timeline
-from optimizer.attribution import Attribution, attribute, common, needed_reads, pass_seconds
-from optimizer.demand import Demand, demand_of, resolve, touched_by
+from optimizer.attribution import Attribution, attribute, needed_reads, pass_seconds
+from optimizer.demand import Demand, demand_of, touched_by
 from optimizer.drives.models import Drive
 from optimizer.drives.seek import modelled_seconds
 from optimizer.errors import FormatError, InputError
+from optimizer.formats import BOOTLOG_NAMES, EVENTS_NAME
 from optimizer.formats.blocktrace import BlockTrace
 from optimizer.formats.bootlog import read_bootlog
 from optimizer.formats.events import Bootlog
-from optimizer.images.iso9660 import IsoLayout, find_squashfs, is_iso, read_iso
-from optimizer.images.squashfs.layout import InodeType, Layout, read_layout
+from optimizer.images.image import Image, check_trace, open_image
+from optimizer.images.iso9660 import IsoLayout
+from optimizer.images.layout import FileType, Layout
+from optimizer.spans import common
+
+PARTS = ("image_map", "causes", "timeline")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,15 +59,17 @@ class Causes:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
-    """What is known of one build. Where a part is None, ``absent`` says why, by its name.
+class Details:
+    """What is known of one build beside its block trace.
+
+    Where a part is None, ``absent`` says why, by its name.
 
     Attributes:
         image: The image, if it is there and is the one that was booted.
         image_map: Where everything lies on it.
         causes: Why it was read.
         timeline: Who read what.
-        absent: Reasons, by the names ``image_map``, ``causes`` and ``timeline``.
+        absent: Reasons, by the names in :data:`PARTS`.
     """
 
     image: Path | None
@@ -72,21 +79,23 @@ class Evidence:
     absent: Mapping[str, str]
 
 
-def gather(build: Build, drives: Sequence[Drive]) -> Evidence:
-    """Find out what can be found out about a build.
+def gather(build: Build, drives: Sequence[Drive]) -> Details:
+    """Return what can be found beside the block trace of a build.
 
     Args:
         build: The build; its image, its bootlog and ``profile.json`` are looked for beside its
             block trace.
-        drives: Causes are told for the first of these that the image fits on.
+        drives: Causes are computed for the first of these that the image fits on.
     """
+    if build.path == STANDARD_STREAM:
+        reason = "nothing lies beside a block trace from standard input"
+        return Details(None, None, None, None, dict.fromkeys(PARTS, reason))
     absent: dict[str, str] = {}
     folder = build.path.parent
     image, layout, iso = None, None, None
     try:
-        image = find_image(build)
-        layout = read_layout(image, find_squashfs(image))
-        iso = read_iso(image) if is_iso(image) else None
+        opened = find_image(build)
+        image, layout, iso = opened.path, opened.layout(), opened.iso
     except (BootprofError, OSError) as error:
         absent["image_map"] = absent["causes"] = sentence(error)
     timeline = None
@@ -94,7 +103,7 @@ def gather(build: Build, drives: Sequence[Drive]) -> Evidence:
         bootlog = load_events(folder)
         timeline = make_timeline(bootlog, sizes_of(bootlog, layout) if layout else None)
         if timeline is None:
-            raise InputError(f"{folder / 'bootlog.events'} holds no access to a file of the image")
+            raise InputError(f"{folder / EVENTS_NAME} holds no access to a file of the image")
     except (BootprofError, OSError) as error:
         absent["timeline"] = sentence(error)
     image_map = causes = None
@@ -108,7 +117,7 @@ def gather(build: Build, drives: Sequence[Drive]) -> Evidence:
         except (BootprofError, OSError) as error:
             absent["causes"] = sentence(error)
         image_map = map_image(layout, trace.image_bytes, trace.reads, needed)
-    return Evidence(image, image_map, causes, timeline, absent)
+    return Details(image, image_map, causes, timeline, absent)
 
 
 def sentence(error: BootprofError | OSError) -> str:
@@ -118,8 +127,8 @@ def sentence(error: BootprofError | OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
-def find_image(build: Build) -> Path:
-    """Return the image that a build's trace was made of.
+def find_image(build: Build) -> Image:
+    """Open the image that a build's trace was made of.
 
     It is looked for where ``profile.json`` says, and beside the profile.
 
@@ -129,36 +138,32 @@ def find_image(build: Build) -> Path:
     folder, trace = build.path.parent, build.trace
     places = [folder / trace.image, folder.parent / trace.image]
     digest = trace.image_sha256
-    description = folder / "profile.json"
-    if description.is_file():
-        try:
-            described = json.loads(description.read_bytes())
-            named = Path(described["image"])
-            digest = digest or str(described.get("image_sha256") or "")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise FormatError(f"{description}: names no image") from error
+    described = read_description(folder)
+    if described:
+        name = described.get("image")
+        if not isinstance(name, str) or "\0" in name:
+            raise FormatError(f"{folder / DESCRIPTION_NAME}: names no image")
+        named = Path(name)
+        digest = digest or str(described.get("image_sha256") or "")
         places = [named, folder.parent / named, folder.parent / named.name, *places]
     present = next((place for place in places if place.is_file()), None)
     if present is None:
         raise InputError(f"the image {places[0]} is not there")
-    same = present.stat().st_size == trace.image_bytes
-    if same and digest:
-        same = file_digest(present) == digest
-    if not same:
-        raise InputError(f"{present} is not the image that was booted: it was built again since")
-    return present
+    image = open_image(present)
+    check_trace(image, replace(trace, image_sha256=digest), str(build.path))
+    return image
 
 
 def load_events(folder: Path) -> Bootlog:
-    """Return the rich bootlog of a profile.
+    """Return the bootlog of a profile in the ``events`` format.
 
     Raises:
         InputError: It has none.
         FormatError: It is none.
     """
-    file = folder / "bootlog.events"
+    file = folder / EVENTS_NAME
     if not file.is_file():
-        raise InputError(f"{folder} holds no bootlog.events, which has times and processes")
+        raise InputError(f"{folder} holds no {EVENTS_NAME}, which has times and processes")
     with file.open("rb") as stream:
         return read_bootlog(stream, str(file))
 
@@ -167,10 +172,10 @@ def sizes_of(bootlog: Bootlog, layout: Layout) -> dict[bytes, int]:
     """Return the sizes of the files of a bootlog; symbolic links count with what they point to."""
     sizes = {}
     for path in bootlog.paths:
-        way = resolve(layout, path) if path.startswith(b"/") else None
+        way = layout.resolve(path) if path.startswith(b"/") else None
         if way:
             inode = layout.inodes[int(layout.entries["inode"][way[-1]])]
-            if inode["type"] == InodeType.FILE:
+            if inode["type"] == FileType.FILE:
                 sizes[path] = int(inode["size_bytes"])
     return sizes
 
@@ -182,8 +187,8 @@ def demand_from(folder: Path, layout: Layout) -> Demand:
         InputError: There is no bootlog, or it is of other files.
         FormatError: It is none.
     """
-    names = ("bootlog.events", "bootlog.list")
-    bootlog = next((folder / name for name in names if (folder / name).is_file()), None)
+    present = (folder / name for name in BOOTLOG_NAMES if (folder / name).is_file())
+    bootlog = next(present, None)
     if bootlog is None:
         raise InputError(f"{folder} holds no bootlog, so it is not known what the boot needed")
     demand = demand_of(layout, touched_by(bootlog))

@@ -1,29 +1,17 @@
-"""What plots and reports say in words: the title, and labels that fit."""
+"""The headline of a comparison: what the best build gained, in one sentence and its figures."""
 
 from __future__ import annotations
 
-from bootprof.report.comparison import Build, Comparison
+from bootprof.report.comparison import Comparison
+from bootprof.report.plotdata import short
 from bootprof.units import factor, quantity
-
-LABEL_CHARACTERS = 28
-
-
-def short(label: str) -> str:
-    """Return a label that fits above a panel."""
-    if len(label) <= LABEL_CHARACTERS:
-        return label
-    half = LABEL_CHARACTERS // 2
-    return f"{label[: half - 1]}…{label[-half:]}"
-
-
-def horizon_seconds(build: Build) -> float:
-    """Return the time that a panel has to reach to."""
-    last_ns = int(build.trace.reads["time_ns"][-1]) if len(build.trace.reads) else 0
-    return max(build.trace.target_ns, last_ns, 1) / 1e9
 
 
 def headline(comparison: Comparison) -> tuple[str, str]:
-    """Return title and subtitle: how much less the best build seeks than the first one."""
+    """Return the headline of a comparison, and a line with the values behind it.
+
+    The headline compares the build with the least seek distance with the first one.
+    """
     distances = [
         comparison.value(number, "seek-distance") or 0.0 for number in range(len(comparison.builds))
     ]

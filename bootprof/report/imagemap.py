@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.attribution import common
-from optimizer.drives.seek import ascending_pass
-from optimizer.formats.blocktrace import READ_DTYPE
-from optimizer.images.squashfs.layout import Kind, Layout
+from optimizer.images.extents import Role
+from optimizer.images.layout import Layout
+from optimizer.spans import Spans, common, make_spans, merge, spans_of
 
 COLUMNS = 400
 FILES, FRAGMENTS, TABLES, OUTSIDE = "file data", "fragments", "tables", "outside of the squashfs"
@@ -48,9 +47,7 @@ class ImageMap:
     knows_need: bool
 
 
-def map_image(
-    layout: Layout, image_bytes: int, reads: NDArray[np.void], needed: NDArray[np.void] | None
-) -> ImageMap:
+def map_image(layout: Layout, image_bytes: int, reads: Spans, needed: Spans | None) -> ImageMap:
     """Make the map of an image.
 
     Args:
@@ -60,18 +57,15 @@ def map_image(
         needed: What it had to read, likewise; None if that is not known.
     """
     edges = np.linspace(0, image_bytes, COLUMNS + 1)
-    was_read = ascending_pass(reads)
+    was_read = merge(reads)
     hot = common(was_read, needed if needed is not None else was_read[:0])
     extents = layout.extent_map.extents
-    kinds = extents["kind"]
     end = layout.offset_bytes + layout.size_bytes
     parts = {
-        FILES: spans(extents[kinds == Kind.BLOCK]),
-        FRAGMENTS: spans(extents[kinds == Kind.FRAGMENT]),
-        TABLES: spans(extents[(kinds != Kind.BLOCK) & (kinds != Kind.FRAGMENT)]),
-        OUTSIDE: np.array(
-            [(0, 0, layout.offset_bytes), (0, end, max(image_bytes - end, 0))], READ_DTYPE
-        ),
+        FILES: spans_of(extents[extents["role"] == Role.DATA]),
+        FRAGMENTS: spans_of(extents[extents["role"] == Role.PACKED]),
+        TABLES: spans_of(extents[~layout.is_content]),
+        OUTSIDE: make_spans([0, end], [layout.offset_bytes, max(image_bytes - end, 0)]),
     }
     lanes = []
     for title, held in parts.items():
@@ -82,17 +76,9 @@ def map_image(
     return ImageMap(image_bytes, tuple(lanes), needed is not None)
 
 
-def spans(extents: NDArray[np.void]) -> NDArray[np.void]:
-    """Return extents of an image as if they were reads."""
-    found = np.zeros(len(extents), READ_DTYPE)
-    for name in ("offset_bytes", "length_bytes"):
-        found[name] = extents[name]
-    return found
-
-
-def in_columns(spans: NDArray[np.void], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+def in_columns(spans: Spans, edges: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how many bytes of some spans lie between each two edges."""
-    ascending = ascending_pass(spans)
+    ascending = merge(spans)
     if not len(ascending):
         return np.zeros(len(edges) - 1)
     starts, lengths = ascending["offset_bytes"], ascending["length_bytes"]

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing but itself, no network and no script."""
+"""The report: one HTML file that needs neither network nor script."""
 
 from __future__ import annotations
 
@@ -6,37 +6,40 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bootprof.files import write_output
-from bootprof.report.comparison import Comparison
-from bootprof.report.details import Causes, Evidence
+from bootprof.report.comparison import Change, Comparison
+from bootprof.report.conditions import accelerators_of
+from bootprof.report.details import Causes, Details
 from bootprof.report.details_figures import (
     cause_bars,
     image_map_svg,
     map_legend,
-    shade_legend,
+    timeline_legend,
     timeline_svg,
 )
-from bootprof.report.figures import (
+from bootprof.report.headline import headline
+from bootprof.report.imagemap import ImageMap
+from bootprof.report.plotdata import plot_data, time_title
+from bootprof.report.seeks import seek_histogram
+from bootprof.report.style import style_sheet
+from bootprof.report.svg import escape
+from bootprof.report.timeline import Row
+from bootprof.report.trace_figures import (
     build_legend,
     drive_bars,
     figure,
     histogram_panels,
     panel,
     seek_panels,
-    sums,
+    seek_sums,
 )
-from bootprof.report.headline import headline
-from bootprof.report.imagemap import ImageMap
-from bootprof.report.seeks import seek_histogram
-from bootprof.report.style import style_sheet
-from bootprof.report.svg import escape
-from bootprof.report.timeline import Row
-from bootprof.units import NOTABLE, change, quantity
+from bootprof.units import quantity
 from optimizer.attribution import Cause
 
-# Nothing may be fetched, whatever a label says; the browser holds to this.
+# The browser fetches nothing, whatever a label contains.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+SIGNS = {"less": "▼", "more": "▲"}
 TITLES = {
-    "figures": "Figures",
+    "metrics": "Metrics",
     "seeks": "Offset over time",
     "sums": "Seek distance over time",
     "lengths": "Seeks by length",
@@ -47,33 +50,36 @@ TITLES = {
 }
 
 
-def write_report(comparison: Comparison, evidence: Sequence[Evidence], path: Path) -> None:
+def write_report(comparison: Comparison, details: Sequence[Details], path: Path) -> None:
     """Write the report; equal input gives equal bytes.
 
     Args:
-        comparison: The figures of the builds.
-        evidence: What else is known of each of them, in their order.
+        comparison: The metrics of the builds.
+        details: What else is known of each of them, in their order.
         path: Where it goes; it appears there when it is whole.
 
     Raises:
         OSError: It could not be written; the error has its name.
     """
-    write_output(path, report(comparison, evidence).encode())
+    write_output(path, report(comparison, details).encode())
 
 
-def report(comparison: Comparison, evidence: Sequence[Evidence]) -> str:
+def report(comparison: Comparison, details: Sequence[Details]) -> str:
     """Return the report as HTML."""
     title, _ = headline(comparison)
+    data = plot_data(comparison)
     names = ", ".join(build.label for build in comparison.builds)
     contents = {
-        "figures": figures_section(comparison),
-        "seeks": seek_panels(comparison),
-        "sums": sums(comparison),
-        "lengths": histogram_panels(comparison, seek_histogram(comparison.builds)),
-        "drives": drive_bars(comparison),
-        "map": map_section(comparison, evidence),
-        "causes": causes_section(comparison, evidence),
-        "processes": processes_section(comparison, evidence),
+        "metrics": metrics_section(comparison),
+        "seeks": seek_panels(data),
+        "sums": seek_sums(data),
+        "lengths": histogram_panels(
+            comparison.builds, data.labels, seek_histogram(comparison.builds)
+        ),
+        "drives": drive_bars(data),
+        "map": map_section(comparison, details),
+        "causes": causes_section(comparison, details, data.labels),
+        "processes": processes_section(comparison, details),
     }
     links = "".join(f'<li><a href="#{key}">{TITLES[key]}</a></li>' for key in contents)
     sections = "".join(
@@ -87,8 +93,8 @@ def report(comparison: Comparison, evidence: Sequence[Evidence]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>bootprof: {escape(names)}</title><style>\n{style_sheet()}</style></head>\n"
         f'<body><header><h1>{escape(title)}</h1><p class="lead">Block traces of '
-        f"{len(comparison.builds)} builds compared by bootprof: {escape(names)}. The first one is "
-        "what the others are compared with. Less is better everywhere.</p>"
+        f"{len(comparison.builds)} builds compared by bootprof: {escape(names)}. Changes are "
+        "relative to the first build. Less is better for every metric.</p>"
         f'<nav aria-label="Contents"><ul>{links}</ul></nav></header>\n'
         f"<main>{sections}</main></body></html>\n"
     )
@@ -100,7 +106,7 @@ def table(
     rows: Sequence[Sequence[str]],
     foot: Sequence[str] = (),
     *,
-    words: bool = False,
+    prose: int = 0,
 ) -> str:
     """Return a table.
 
@@ -109,21 +115,19 @@ def table(
         head: Titles of the columns, as text; the first column names the rows.
         rows: Cells as HTML.
         foot: Cells of the last row, likewise.
-        words: Whether the last column is words rather than figures.
+        prose: How many of the last columns are text rather than numbers.
     """
+    first_prose = len(head) - prose
+
+    def kind(place: int) -> str:
+        return ' class="prose"' if place >= first_prose else ""
 
     def cells(row: Sequence[str]) -> str:
-        kinds = ["" for _ in row]
-        if words:
-            kinds[-1] = ' class="words"'
-        columns = zip(row[1:], kinds[1:], strict=True)
-        rest = "".join(f"<td{kind}>{cell}</td>" for cell, kind in columns)
+        rest = "".join(f"<td{kind(place)}>{row[place]}</td>" for place in range(1, len(row)))
         return f'<tr><th scope="row">{row[0]}</th>{rest}</tr>'
 
-    last = len(head) - 1
     titles = "".join(
-        f'<th scope="col"{" class=words" if words and place == last else ""}>{escape(name)}</th>'
-        for place, name in enumerate(head)
+        f'<th scope="col"{kind(place)}>{escape(name)}</th>' for place, name in enumerate(head)
     )
     end = f"<tfoot>{cells(foot)}</tfoot>" if foot else ""
     return (
@@ -133,65 +137,71 @@ def table(
     )
 
 
-def figures_section(comparison: Comparison) -> str:
-    """Return the table of all metrics, and that of the builds."""
+def metrics_section(comparison: Comparison) -> str:
+    """Return the table of all metrics, that of the builds, and how they were recorded."""
+    builds = comparison.builds
     head = [""]
-    for place, build in enumerate(comparison.builds):
+    for place, build in enumerate(builds):
         head += [build.label, "change"] if place else [build.label]
     drives = {drive.name: drive.title for drive in comparison.drives}
     rows = []
     for metric in comparison.metrics:
         title = metric.title
         if metric.is_bound:
-            title = f"{drives[metric.name.removesuffix('-bound')]}, one pass at best"
+            title = f"bound on {drives[metric.name.removesuffix('-bound')]}"
         row = [escape(title)]
-        for place in range(len(comparison.builds)):
-            value = comparison.value(place, metric.name)
-            row.append("does not fit" if value is None else quantity(value, metric.unit))
+        for place in range(len(builds)):
+            row.append(escape(comparison.value_text(place, metric)))
             if place:
-                row.append(change_cell(comparison.ratio(place, metric.name)))
+                row.append(change_cell(comparison.change(place, metric)))
         rows.append(row)
-    builds = [
+    remarks = "".join(f'<p class="note">{escape(text)}</p>' for text in comparison.remarks())
+    images = [
         [
             escape(build.label),
             escape(build.trace.image),
-            f"{build.trace.image_bytes:,}",
-            f'<span class="digest">{escape(build.trace.image_sha256[:16]) or "not known"}</span>',
-            quantity(build.trace.target_ns / 1e9, "seconds"),
+            quantity(build.trace.image_bytes, "bytes"),
+            f'<span class="digest">{escape(build.trace.image_sha256[:12]) or "not known"}</span>',
         ]
-        for build in comparison.builds
+        for build in builds
     ]
-    return table("Figures of all builds", head, rows) + table(
-        "The builds", ["", "image", "bytes", "SHA-256 begins", "boot target after"], builds
+    conditions = [build.conditions.rows() for build in builds]
+    recorded = [
+        [escape(title), *(escape(row[title]) for row in conditions)] for title in conditions[0]
+    ]
+    return (
+        table("Metrics of all builds", head, rows)
+        + remarks
+        + table("Images", ["", "file", "size", "SHA-256 begins"], images)
+        + table(
+            "Recorded with", ["", *(build.label for build in builds)], recorded, prose=len(builds)
+        )
     )
 
 
-def change_cell(ratio: float | None) -> str:
+def change_cell(change: Change) -> str:
     """Return a change, with a sign that does not need its colour."""
-    if ratio is None:
-        return ""
-    if ratio < 1 - NOTABLE:
-        return f'<span class="less">▼ {change(ratio)}</span>'
-    if ratio > 1 + NOTABLE:
-        return f'<span class="more">▲ {change(ratio)}</span>'
-    return change(ratio)
+    content = escape(change.text)
+    if not change.direction:
+        return content
+    return f'<span class="{change.direction}">{SIGNS[change.direction]} {content}</span>'
 
 
-def absent(comparison: Comparison, evidence: Sequence[Evidence], part: str, what: str) -> str:
+def absent(comparison: Comparison, details: Sequence[Details], part: str, what: str) -> str:
     """Return a note for each build that a part is not there for, and why."""
     return "".join(
         f'<p class="note">{escape(build.label)}: {what}, because {escape(known.absent[part])}.</p>'
-        for build, known in zip(comparison.builds, evidence, strict=True)
+        for build, known in zip(comparison.builds, details, strict=True)
         if part in known.absent
     )
 
 
-def map_section(comparison: Comparison, evidence: Sequence[Evidence]) -> str:
+def map_section(comparison: Comparison, details: Sequence[Details]) -> str:
     """Return the maps of the images that are there."""
-    notes = absent(comparison, evidence, "image_map", "no map")
+    notes = absent(comparison, details, "image_map", "no map")
     maps = [
         (build.label, known.image_map)
-        for build, known in zip(comparison.builds, evidence, strict=True)
+        for build, known in zip(comparison.builds, details, strict=True)
         if known.image_map is not None
     ]
     if not maps:
@@ -204,16 +214,16 @@ def map_section(comparison: Comparison, evidence: Sequence[Evidence]) -> str:
     drawn = figure(
         f'{map_legend(knows_need)}<div class="panels">{panels}</div>',
         "The whole image from left to right, a lane for each kind of content. The height of a "
-        "colour is its share of that place. Compressed blocks that hold something needed count as "
-        "needed whole."
-        + ("" if all(found.knows_need for _, found in maps) else " What a boot needed is known "
-           "from its bootlog only; where there is none, all that was read is shown alike."),
+        "colour is its share of that place. A compressed block of which a part was needed counts "
+        "as needed."
+        + ("" if all(found.knows_need for _, found in maps) else " Only a bootlog tells what a "
+           "boot needed; without one, everything that was read has one colour."),
     )  # fmt: skip
     return notes + drawn + "".join(map_table(label, found) for label, found in maps)
 
 
 def map_table(label: str, found: ImageMap) -> str:
-    """Return the figures of a map."""
+    """Return the sums of a map as a table."""
     rows = []
     for lane in found.lanes:
         held, read, needed = (
@@ -232,17 +242,19 @@ def map_table(label: str, found: ImageMap) -> str:
     return table(f"Contents of the image: {label}", head, rows)
 
 
-def causes_section(comparison: Comparison, evidence: Sequence[Evidence]) -> str:
+def causes_section(
+    comparison: Comparison, details: Sequence[Details], labels: Sequence[str]
+) -> str:
     """Return the attribution of each build, as bars and as tables."""
-    notes = absent(comparison, evidence, "causes", "no causes")
-    known = [each.causes for each in evidence]
+    notes = absent(comparison, details, "causes", "no causes")
+    known = [each.causes for each in details]
     if not any(known):
         return notes
     drives = sorted({each.drive.title for each in known if each is not None})
     drawn = figure(
-        build_legend(comparison.builds, lines=False) + cause_bars(comparison.builds, known),
-        f"Modelled time on {escape(' and '.join(drives))}, positioning and transfer. A seek counts "
-        "for what its read was needed for.",
+        build_legend(labels, lines=False) + cause_bars(comparison.builds, known),
+        f"Modelled time on {escape(' and '.join(drives))}, positioning and transfer. A seek "
+        "has the cause of the read that follows it.",
     )
     tables = "".join(
         causes_table(build.label, causes)
@@ -288,31 +300,38 @@ def causes_table(label: str, causes: Causes) -> str:
     limit, read_limit = causes.limit_seconds, causes.read_limit_seconds
     sentences = [
         f"On {causes.drive.title} the reads take {quantity(causes.modelled_seconds, 'seconds')}. "
-        f"One pass over all that the boot needs of {causes.files:,} files would take "
-        f"{quantity(limit, 'seconds')}"
-        + (f": the boot takes {causes.modelled_seconds / limit:.2f} times the limit." if limit
+        f"One pass over everything that the boot needs, {causes.files:,} files, takes "
+        f"{quantity(limit, 'seconds')} (the limit)"
+        + (f": the reads take {causes.modelled_seconds / limit:.2f} times the limit." if limit
            else "."),
     ]  # fmt: skip
     if read_limit:
         sentences.append(
-            f"Without what the boot did not read after all the limit is "
-            f"{quantity(read_limit, 'seconds')}."
+            f"One pass over the part of that which it did read takes "
+            f"{quantity(read_limit, 'seconds')} (the read limit)."
         )
     if causes.missing:
         sentences.append(f"{causes.missing:,} of the touched paths are not in the image.")
     return table(f"Causes: {label}", head, rows, foot) + f"<p>{escape(' '.join(sentences))}</p>"
 
 
-def processes_section(comparison: Comparison, evidence: Sequence[Evidence]) -> str:
+def processes_section(comparison: Comparison, details: Sequence[Details]) -> str:
     """Return the timelines: by process and by folder."""
-    notes = absent(comparison, evidence, "timeline", "no timeline")
+    notes = absent(comparison, details, "timeline", "no timeline")
+    found = [
+        (build, known.timeline)
+        for build, known in zip(comparison.builds, details, strict=True)
+        if known.timeline is not None
+    ]
+    if not found:
+        return notes
+    # Panels that stand side by side share the axis of time.
+    end_ns = max(timeline.end_ns for _, timeline in found)
+    axis_title = time_title("time since the kernel started", [build for build, _ in found])
     processes: list[str] = []
     folders: list[str] = []
     tables: list[str] = []
-    for build, known in zip(comparison.builds, evidence, strict=True):
-        timeline = known.timeline
-        if timeline is None:
-            continue
+    for build, timeline in found:
         if timeline.lost:
             notes += (
                 f'<p class="note">{escape(build.label)}: the recorder lost {timeline.lost:,} '
@@ -322,22 +341,23 @@ def processes_section(comparison: Comparison, evidence: Sequence[Evidence]) -> s
             (f"{build.label}: processes", timeline.processes, processes),
             (f"{build.label}: folders", timeline.folders, folders),
         ):
-            panels.append(panel(title, timeline_svg(timeline, rows, title)))
-            tables.append(rows_table(title, rows))
-    if not processes:
-        return notes
-    drawn = figure(
-        f'{shade_legend()}<div class="panels">{"".join(processes + folders)}</div>',
+            drawn = timeline_svg(timeline, rows, title, end_ns=end_ns, time_title=axis_title)
+            panels.append(panel(title, drawn))
+            machine = accelerators_of([build.conditions])
+            times = f", times in seconds of {machine}" if machine else ""
+            tables.append(rows_table(title + times, rows))
+    shown = figure(
+        f'{timeline_legend()}<div class="panels">{"".join(processes + folders)}</div>',
         "Accesses to files of the image by process and by folder, those with the most accesses, in "
-        "the order of their first one. A program that a process executes is a row of its own. "
-        "Files that live in memory are left out.",
+        "the order of their first access. A program that a process executes has a row of its own. "
+        "Files in memory are left out.",
     )
-    details = f"<details><summary>The timelines as tables</summary>{''.join(tables)}</details>"
-    return notes + drawn + details
+    hidden = f"<details><summary>The timelines as tables</summary>{''.join(tables)}</details>"
+    return notes + shown + hidden
 
 
 def rows_table(title: str, rows: Sequence[Row]) -> str:
-    """Return the figures of the rows of a timeline."""
+    """Return the rows of a timeline as a table."""
     cells = [
         [
             escape(row.title),
@@ -353,4 +373,4 @@ def rows_table(title: str, rows: Sequence[Row]) -> str:
     ]
     head = ["", "first", "last", "accesses", "files", "first to touch", "size of these",
             "some of them"]  # fmt: skip
-    return table(title, head, cells, words=True)
+    return table(title, head, cells, prose=1)

@@ -12,13 +12,13 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
+from bootprof.report.plotdata import STROKE_INK, stroke_ink
+
 WIDTH_PIXELS = 1200
 HEIGHT_PIXELS = 640
 # Of these many reads dots become smaller, and their ink thinner.
 CROWD = 5_000
 MULTITUDE = 50_000
-# Strokes leave room for the dots to stand out, however many there are.
-STROKE_INK = 0.7
 
 Grey = NDArray[np.uint8]
 
@@ -45,8 +45,7 @@ def seek_picture(
         np.add.at(edges, (tops, columns + shift), 1)
         np.add.at(edges, (bottoms + 1, columns + shift), -1)
     strokes = np.cumsum(edges, axis=0)[:HEIGHT_PIXELS, :WIDTH_PIXELS]
-    # A few hundred strokes can be told apart; of a hundred thousand only their density shows.
-    ink = float(np.clip(300 / max(len(across), 1), 0.03, 0.5))
+    ink = stroke_ink(len(across))
     drawn: Grey = np.rint(255 * STROKE_INK * (1 - (1 - ink) ** strokes)).astype(np.uint8)
     return drawn
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bootprof.report.palette import GREEN, ORANGE, THEMES, VERMILLION
+from bootprof.report.palette import THEMES, variables
 
 RULES = """\
 :root{color-scheme:light dark;%(light)s}
@@ -32,8 +32,8 @@ table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-num
 caption{text-align:left;font-weight:600;padding:.3rem 0;font-size:.95rem}
 th,td{padding:.22rem .7rem;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap;
 overflow-wrap:normal}
-th:first-child,td.words,th.words{text-align:left;padding-left:0}
-td.words{white-space:normal;overflow-wrap:anywhere;min-width:14em}
+th:first-child,td.prose,th.prose{text-align:left;padding-left:0}
+td.prose{white-space:normal;overflow-wrap:anywhere;min-width:14em}
 thead th{border-bottom:2px solid var(--faint);vertical-align:bottom}
 tbody th{font-weight:400}
 tfoot th,tfoot td{font-weight:600}
@@ -42,7 +42,7 @@ tfoot th,tfoot td{font-weight:600}
 .more{color:var(--more);font-weight:600}
 summary{cursor:pointer;margin:.6rem 0}
 svg{font-size:11.5px;fill:var(--ink)}
-svg.plot{display:block;overflow:visible;width:calc(100%% - 64px);margin:34px 8px 46px 56px}
+svg.plot{display:block;overflow:visible;width:calc(100%% - 64px);margin:40px 8px 46px 56px}
 svg.bars{display:block;overflow:visible;width:calc(100%% - 14px);margin:2px 7px}
 svg.area{overflow:hidden}
 .grid line{stroke:var(--grid);shape-rendering:crispEdges}
@@ -56,7 +56,7 @@ svg.area{overflow:hidden}
 .paper{fill:var(--empty)}
 @media (max-width:560px){body{padding:0 12px 30px}.second{display:none}h1{font-size:1.35rem}
 th,td{padding:.22rem .3rem}th{white-space:normal}tbody th{min-width:8.5em}
-table{font-size:.8rem}}
+table{font-size:.8rem}td.prose{min-width:9em}}
 @media print{body{max-width:none;font-size:10pt}nav{display:none}
 h2,h3,.legend,caption{break-after:avoid}figure,.panel,svg,tr,.scroll{break-inside:avoid}
 .scroll{overflow:visible}
@@ -65,43 +65,7 @@ table{font-size:7.5pt}th,td{padding:.15rem .35rem}
 svg,.legend{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
 
-# What of the image is hot or cold, and of what colour words may be, on each paper.
-OTHERS = {
-    "light": {
-        "hot": VERMILLION,
-        "read": ORANGE,
-        "cold": "#bcc4ce",
-        "empty": "#f3f5f7",
-        "life": "#b9c2cd",
-        "less": "#00704f",
-        "more": "#b04a00",
-    },
-    "dark": {
-        "hot": VERMILLION,
-        "read": "#f2cf6b",
-        "cold": "#505b69",
-        "empty": "#1a212b",
-        "life": "#4a5563",
-        "less": GREEN,
-        "more": ORANGE,
-    },
-}
-
 
 def style_sheet() -> str:
     """Return the style sheet."""
-    return RULES % {name: variables(name) for name in THEMES}
-
-
-def variables(name: str) -> str:
-    """Return the colours of a theme as CSS variables."""
-    theme = THEMES[name]
-    colours = {
-        "paper": theme.paper,
-        "ink": theme.ink,
-        "faint": theme.faint,
-        "grid": theme.grid,
-        **{f"build-{place}": colour for place, colour in enumerate(theme.builds)},
-        **OTHERS[name],
-    }
-    return ";".join(f"--{key}:{colour}" for key, colour in colours.items())
+    return RULES % {name: variables(theme) for name, theme in THEMES.items()}

@@ -13,11 +13,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from optimizer.formats.text import printable
+
 AREA = 1000
 """Width and height of a plotting area in its own units; y grows downwards."""
-
-DASHES = ("", "7 4", "8 3 2 3", "2 3")
-"""Of lines, so that they differ without colour too."""
 
 Tick = tuple[float, str]
 
@@ -48,28 +47,28 @@ class Axis:
         return (value - low) / (high - low)
 
 
-def linear_axis(high: float, title: str, *, ticks: int = 6) -> Axis:
+def linear_axis(high: float, title: str, *, ticks: int = 6, margin: float = 0.0) -> Axis:
     """Return an axis from 0 with ticks on round numbers.
 
     Args:
         high: Largest value that it has to show; not negative.
         title: What it shows, with the unit.
         ticks: How many there may be after that at 0.
+        margin: Room before 0 and after ``high``, as a share of ``high``.
     """
     high = high or 1.0
     power = 10.0 ** math.floor(math.log10(high / ticks))
     step = next(factor * power for factor in (1, 2, 5, 10) if high / (factor * power) <= ticks)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     values = [number * step for number in range(math.floor(high / step + 1e-9) + 1)]
-    return Axis(0.0, high, title, tuple((value, f"{value:,.{decimals}f}") for value in values))
+    labelled = tuple((value, f"{value:,.{decimals}f}") for value in values)
+    return Axis(-margin * high, (1 + margin) * high, title, labelled)
 
 
 def escape(text: str) -> str:
     """Return text that may stand anywhere in the page: in an element or in an attribute."""
-    visible = "".join(
-        letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text
-    )
-    return html.escape(visible, quote=True)
+    visible = (printable(line, limit=None) for line in text.split("\n"))
+    return html.escape("\n".join(visible), quote=True)
 
 
 def number(value: float) -> str:
@@ -84,14 +83,14 @@ def percent(share: float) -> str:
 
 
 def text(
-    across: float, down: float, words: str, *, kind: str = "", dx: float = 0, dy: float = 0
+    across: float, down: float, content: str, *, kind: str = "", dx: float = 0, dy: float = 0
 ) -> str:
     """Return a text.
 
     Args:
         across: Where, as a share of the width.
         down: Where, as a share of the height.
-        words: What it says.
+        content: The text.
         kind: Classes of the style sheet.
         dx: Pixels to the right of there.
         dy: Pixels below.
@@ -99,7 +98,7 @@ def text(
     classes = f' class="{kind}"' if kind else ""
     return (
         f'<text x="{percent(across)}" y="{percent(down)}" dx="{number(dx)}" dy="{number(dy)}"'
-        f"{classes}>{escape(words)}</text>"
+        f"{classes}>{escape(content)}</text>"
     )
 
 
@@ -111,11 +110,15 @@ def area(body: str) -> str:
     )
 
 
-def line(points: Iterable[tuple[float, float]], *, colour: str, dashes: str = "") -> str:
+def dash_array(dashes: Sequence[int]) -> str:
+    """Return the attribute for dashes and gaps of these lengths in pixels; none for no dashes."""
+    return f' stroke-dasharray="{" ".join(map(str, dashes))}"' if dashes else ""
+
+
+def line(points: Iterable[tuple[float, float]], *, colour: str, dashes: Sequence[int] = ()) -> str:
     """Return a line through points in units of the area."""
     path = "L".join(f"{number(across)} {number(down)}" for across, down in points)
-    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
-    return f'<path class="line" d="M{path}" style="stroke:{colour}"{dashed}/>'
+    return f'<path class="line" d="M{path}" style="stroke:{colour}"{dash_array(dashes)}/>'
 
 
 def boxes(places: Iterable[tuple[float, float, float, float]]) -> str:
@@ -147,7 +150,7 @@ def plot(
     up: Axis,
     marks: str,
     *,
-    says: str,
+    description: str,
     height_pixels: int = 260,
     above: str = "",
 ) -> str:
@@ -157,7 +160,7 @@ def plot(
         across: The horizontal axis.
         up: The vertical axis; its title stands above it.
         marks: What is drawn, in units of the area.
-        says: What a person who does not see the plot is told.
+        description: What it shows, for people who do not see it.
         height_pixels: Height of the plotting area.
         above: What is drawn over the marks, in percentages.
     """
@@ -173,20 +176,20 @@ def plot(
         lines.append(f'<line x1="0" x2="100%" y1="{percent(down)}" y2="{percent(down)}"/>')
         labels.append(text(0, down, label, kind="tick end", dx=-7, dy=4))
     labels.append(text(1, 1, across.title, kind="title end", dy=36))
-    labels.append(text(0, 0, up.title, kind="title", dx=-52, dy=-13))
+    labels.append(text(0, 0, up.title, kind="title", dx=-52, dy=-24))
     return figure_svg(
         f'<g class="grid">{"".join(lines)}</g>{area(marks)}{above}{"".join(labels)}',
-        says=says,
+        description=description,
         height_pixels=height_pixels,
         kind="plot",
     )
 
 
-def figure_svg(body: str, *, says: str, height_pixels: int, kind: str) -> str:
-    """Return an SVG that is a picture for those who see it, and words for those who do not."""
+def figure_svg(body: str, *, description: str, height_pixels: int, kind: str) -> str:
+    """Return an SVG with a description for people who do not see it."""
     return (
-        f'<svg class="{kind}" role="img" aria-label="{escape(says)}" height="{height_pixels}">'
-        f"{body}</svg>"
+        f'<svg class="{kind}" role="img" aria-label="{escape(description)}"'
+        f' height="{height_pixels}">{body}</svg>'
     )
 
 
@@ -194,19 +197,18 @@ def legend(entries: Sequence[tuple[str, str]]) -> str:
     """Return a legend.
 
     Args:
-        entries: The SVG of a sign, 26 by 12 pixels, and its words.
+        entries: The SVG of a sign, 26 by 12 pixels, and its text.
     """
     items = "".join(
-        f'<li><svg width="26" height="12" aria-hidden="true">{sign}</svg>{escape(words)}</li>'
-        for sign, words in entries
+        f'<li><svg width="26" height="12" aria-hidden="true">{sign}</svg>{escape(label)}</li>'
+        for sign, label in entries
     )
     return f'<ul class="legend">{items}</ul>'
 
 
-def line_sign(colour: str, dashes: str = "") -> str:
+def line_sign(colour: str, dashes: Sequence[int] = ()) -> str:
     """Return the sign of a line for a legend."""
-    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
-    return f'<path class="line" d="M0 6H26" style="stroke:{colour}"{dashed}/>'
+    return f'<path class="line" d="M0 6H26" style="stroke:{colour}"{dash_array(dashes)}/>'
 
 
 def box_sign(colour: str) -> str:

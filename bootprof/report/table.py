@@ -10,49 +10,60 @@ from rich.table import Table
 from rich.text import Text
 
 from bootprof.report.comparison import Comparison
-from bootprof.units import NOTABLE, change, quantity
+from bootprof.report.conditions import NOT_RECORDED
 
 # Wider than any table; a table takes what it needs of it.
 PIPE_WIDTH_COLUMNS = 10_000
+SHORT = ["accelerator"]
+STYLES = {"less": "green", "more": "red", "": ""}
 
 
 def print_table(comparison: Comparison, stream: TextIO, *, bounds: bool = False) -> None:
-    """Print a comparison: a row for each metric, a column for each build and its change.
+    """Print a comparison: the metrics of each build with their change, and how it was recorded.
 
     On a terminal it has colours and is as wide as that; elsewhere it is plain and never cut.
 
     Args:
         comparison: What is printed.
         stream: Where to.
-        bounds: Also print what each trace could cost at best.
+        bounds: Also print what each trace would cost at best.
     """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for number, build in enumerate(comparison.builds):
-        table.add_column(Text(build.label), justify="right")
-        if number:
-            table.add_column("change", justify="right")
+    metrics = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    metrics.add_column("")
+    for place, build in enumerate(comparison.builds):
+        metrics.add_column(Text(build.label), justify="right")
+        if place:
+            metrics.add_column("change", justify="right")
     for metric in comparison.metrics:
         if metric.is_bound and not bounds:
             continue
         cells = [Text(metric.title)]
-        for number in range(len(comparison.builds)):
-            value = comparison.value(number, metric.name)
-            cells.append(Text("does not fit" if value is None else quantity(value, metric.unit)))
-            if number:
-                cells.append(change_cell(comparison.ratio(number, metric.name)))
-        table.add_row(*cells)
+        for place in range(len(comparison.builds)):
+            cells.append(Text(comparison.value_text(place, metric)))
+            if place:
+                change = comparison.change(place, metric)
+                cells.append(Text(change.text, style=STYLES[change.direction]))
+        metrics.add_row(*cells)
     width = None if stream.isatty() else PIPE_WIDTH_COLUMNS
     console = Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
-        console.print(table)
+        console.print(metrics)
+        console.print(conditions_table(comparison))
+        for remark in comparison.remarks():
+            console.print(Text(remark))
     for line in captured.get().strip("\n").splitlines():
         stream.write(line.rstrip() + "\n")
 
 
-def change_cell(ratio: float | None) -> Text:
-    """Return the cell of a change: green for less, red for more."""
-    if ratio is None:
-        return Text("")
-    style = "green" if ratio < 1 - NOTABLE else "red" if ratio > 1 + NOTABLE else ""
-    return Text(change(ratio), style=style)
+def conditions_table(comparison: Comparison) -> Table:
+    """Return how each build was recorded, as a table."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("recorded with")
+    for build in comparison.builds:
+        table.add_column(Text(build.label))
+    rows = [build.conditions.rows() for build in comparison.builds]
+    # Lone block traces record nothing: one row says so.
+    titles = list(rows[0]) if any(set(row.values()) != {NOT_RECORDED} for row in rows) else SHORT
+    for title in titles:
+        table.add_row(Text(title), *(Text(row[title]) for row in rows))
+    return table

@@ -28,7 +28,7 @@ class Row:
         first_ns: Time of its first access.
         last_ns: Time of its last access.
         files: Number of distinct files.
-        new_files: Number of files that nobody had touched before.
+        new_files: Number of files that it was the first to touch.
         new_bytes: Size of these; None if it is not known.
         examples: Some of its files: those first touched, new ones before others.
     """
@@ -92,7 +92,7 @@ def make_timeline(bootlog: Bootlog, sizes_bytes: Mapping[bytes, int] | None) -> 
     callers = events[["pid", "command"]]
     distinct, caller = np.unique(callers, return_inverse=True)
     caller_names = [
-        f"{printable(bootlog.commands[command])} [{pid}]" for pid, command in distinct.tolist()
+        process_title(bootlog.commands[command], pid) for pid, command in distinct.tolist()
     ]
     gathering = _Gathering(
         events=events, paths=bootlog.paths, sizes=sizes, end_ns=int(events["time_ns"][-1]) + 1
@@ -104,6 +104,11 @@ def make_timeline(bootlog: Bootlog, sizes_bytes: Mapping[bytes, int] | None) -> 
         processes=gathering.rows(caller, caller_names, "processes"),
         folders=gathering.rows(folder_of_path[events["path"]], folder_names, "folders"),
     )
+
+
+def process_title(command: bytes, pid: int) -> str:
+    """Return how a process is called; recorders that see blocks only know neither."""
+    return f"{printable(command)} [{pid}]" if command or pid else "process not recorded"
 
 
 def folder(path: bytes) -> bytes:

@@ -23,14 +23,15 @@ gives 3.3x for the first byte on a DVD drive of 8x; a test of one showed 3.5x, w
 
 *Positioning.* It costs nothing to go on where the last read ended: the drive has read ahead into
 its buffer. Otherwise the arm moves, and then half a turn passes on average before the first sector
-comes by. The arm's way x is the difference of the radii as a fraction of the full stroke. Its time
-follows C. Ruemmler and J. Wilkes, An Introduction to Disk Drive Modeling, IEEE Computer 27 (3),
-1994: a + b · √x while the arm accelerates and brakes, c + e · x once it has reached its top speed,
-plus the time to settle, which is in a and c. Data sheets give three points of that curve: single
-track, average (which is the time of a third of the full stroke) and full stroke. The curve goes
-through all three: the root from the first to the second, the line from there to the third.
+comes by. The distance x that the arm moves is the difference of the radii as a fraction of the full
+stroke. Its time follows C. Ruemmler and J. Wilkes, An Introduction to Disk Drive Modeling, IEEE
+Computer 27 (3), 1994: a + b · √x while the arm accelerates and brakes, c + e · x once it has
+reached its top speed, plus the time to settle, which is in a and c. Data sheets give three points
+of that curve: single track, average (which is the time of a third of the full stroke) and full
+stroke. The curve goes through all three: the root from the first to the second, the line from there
+to the third.
 
-A short way forward is read through, when that is faster than a seek: the head stays where it is
+A short gap forward is read through, if that is faster than a seek: the head stays where it is
 until the wanted sector comes by, which takes the transfer time of what is between. Drives do this
 as far as their read-ahead buffer reaches. Flash memory has no need to.
 
@@ -48,6 +49,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from optimizer.drives.names import DRIVE_NAMES
 from optimizer.errors import FormatError, InputError
 
 KIB = 1024
@@ -130,12 +132,12 @@ class Drive:
         """Return the time of moves of the arm, without rotation.
 
         Args:
-            stroke: Ways as fractions of the full stroke; 0 is the shortest move, not none.
+            stroke: Distances as fractions of the full stroke; 0 is the shortest move, not none.
         """
-        way = np.asarray(stroke, dtype=np.float64)
+        distance = np.asarray(stroke, dtype=np.float64)
         track, average, full = self.seek_track_ms, self.seek_average_ms, self.seek_full_ms
-        near = track + (average - track) * np.sqrt(np.minimum(way / AVERAGE_STROKE, 1.0))
-        far = (full - average) * np.maximum(way - AVERAGE_STROKE, 0.0) / (1.0 - AVERAGE_STROKE)
+        near = track + (average - track) * np.sqrt(np.minimum(distance / AVERAGE_STROKE, 1.0))
+        far = (full - average) * np.maximum(distance - AVERAGE_STROKE, 0.0) / (1.0 - AVERAGE_STROKE)
         return np.asarray((near + far) / 1e3)
 
     def positioning_seconds(
@@ -269,7 +271,7 @@ NVME = Drive(
     source="Intel SSD DC P4500 data sheet",
 )
 
-DRIVES = {drive.name: drive for drive in (CD_24X, DVD_8X, USB_2, SD_CARD, HARD_DISK, NVME)}
+DRIVES = dict(zip(DRIVE_NAMES, (CD_24X, DVD_8X, USB_2, SD_CARD, HARD_DISK, NVME), strict=True))
 """The drives that are described here, by name."""
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizer.drives.models import Drive
-from optimizer.formats.blocktrace import READ_DTYPE
+from optimizer.spans import Spans, merge
 
 
 @dataclass(frozen=True)
@@ -42,63 +42,39 @@ class Figures:
     seek_distance_bytes: int
 
 
-def previous_ends(reads: NDArray[np.void]) -> NDArray[np.int64]:
+def previous_ends(reads: Spans) -> NDArray[np.int64]:
     """Return where the head stands before each read, in bytes, shape (reads,)."""
     ends = np.zeros(len(reads), dtype=np.int64)
     ends[1:] = (reads["offset_bytes"] + reads["length_bytes"])[:-1]
     return ends
 
 
-def seek_distances(reads: NDArray[np.void]) -> NDArray[np.int64]:
+def seek_distances(reads: Spans) -> NDArray[np.int64]:
     """Return |offset - end of the previous read| of each read in bytes, shape (reads,)."""
     return np.asarray(np.abs(reads["offset_bytes"] - previous_ends(reads)))
 
 
-def figures(reads: NDArray[np.void]) -> Figures:
+def figures(reads: Spans) -> Figures:
     """Return the figures of a block trace.
 
     Args:
-        reads: Shape (reads,), of :data:`optimizer.formats.blocktrace.READ_DTYPE`.
+        reads: Reads, or spans that are read in this order.
     """
     distances = seek_distances(reads)
     return Figures(
         reads=len(reads),
         bytes=int(reads["length_bytes"].sum()),
-        unique_bytes=int(ascending_pass(reads)["length_bytes"].sum()),
+        unique_bytes=int(merge(reads)["length_bytes"].sum()),
         noncontiguous_reads=int(np.count_nonzero(distances)),
         seek_distance_bytes=int(distances.sum()),
     )
 
 
-def ascending_pass(reads: NDArray[np.void]) -> NDArray[np.void]:
-    """Return the reads of one ascending pass over the same bytes.
-
-    Args:
-        reads: Shape (reads,), of :data:`optimizer.formats.blocktrace.READ_DTYPE`.
-
-    Returns:
-        Reads that neither overlap nor touch, in ascending order, at time 0; same type.
-    """
-    if not len(reads):
-        return reads
-    order = np.argsort(reads["offset_bytes"], kind="stable")
-    starts = reads["offset_bytes"][order]
-    # How far the bytes reach that all reads up to this one cover.
-    reach = np.maximum.accumulate(starts + reads["length_bytes"][order])
-    first = np.concatenate(([True], starts[1:] > reach[:-1]))
-    last = np.concatenate((first[1:], [True]))
-    merged = np.zeros(int(first.sum()), dtype=READ_DTYPE)
-    merged["offset_bytes"] = starts[first]
-    merged["length_bytes"] = reach[last] - starts[first]
-    return merged
-
-
-def read_seconds(reads: NDArray[np.void], drive: Drive) -> NDArray[np.float64]:
+def read_seconds(reads: Spans, drive: Drive) -> NDArray[np.float64]:
     """Return the modelled time of each read on a drive in seconds, shape (reads,).
 
     Args:
-        reads: Shape (reads,), of :data:`optimizer.formats.blocktrace.READ_DTYPE`; all within the
-            capacity of the drive.
+        reads: Reads, or spans that are read in this order; all within the capacity of the drive.
         drive: The drive; the image starts at its offset 0.
     """
     offsets = reads["offset_bytes"]
@@ -107,11 +83,11 @@ def read_seconds(reads: NDArray[np.void], drive: Drive) -> NDArray[np.float64]:
     return np.asarray(drive.overhead_ms / 1e3 + positioning + transfer)
 
 
-def modelled_seconds(reads: NDArray[np.void], drive: Drive) -> float:
+def modelled_seconds(reads: Spans, drive: Drive) -> float:
     """Return the modelled time of a block trace on a drive in seconds."""
     return float(read_seconds(reads, drive).sum())
 
 
-def bound_seconds(reads: NDArray[np.void], drive: Drive) -> float:
+def bound_seconds(reads: Spans, drive: Drive) -> float:
     """Return the modelled time of one ascending pass over the bytes that a block trace read."""
-    return modelled_seconds(ascending_pass(reads), drive)
+    return modelled_seconds(merge(reads), drive)

@@ -1,1 +1,11 @@
-"""Files that bootprof reads and writes: one module a format."""
+"""Files that bootprof reads and writes: one module a format. Here are their names in a profile."""
+
+from __future__ import annotations
+
+from typing import Final
+
+EVENTS_NAME: Final = "bootlog.events"
+LIST_NAME: Final = "bootlog.list"
+BOOTLOG_NAMES: Final = (EVENTS_NAME, LIST_NAME)
+"""Bootlogs in the folder of a profile, the one that holds more first."""
+TRACE_NAME: Final = "blocktrace.tsv"

@@ -30,7 +30,15 @@ class Operation(IntEnum):
     CACHE = 5
     """A page entered the page cache: what the medium served, kernel readahead included."""
     BLOCK = 6
-    """A block of the medium was read."""
+    """A block of the medium was read that holds a part of the file."""
+
+
+ASKED_FOR = (Operation.READ, Operation.FAULT)
+"""Operations that tell which part of a file a process asked for."""
+
+SERVED = (Operation.CACHE, Operation.BLOCK)
+"""Operations that tell which part of a file came from the medium, kernel readahead included. They
+stand for what was asked for where nothing tells that."""
 
 
 EVENT_DTYPE = np.dtype(

@@ -1,4 +1,4 @@
-"""Where things lie in an ISO 9660 image, and where the squashfs begins in any image.
+"""Where things lie in an ISO 9660 image.
 
 The records are parsed by pycdlib; this module turns them into regions of the image: (kind, path,
 offset, length), the same terms as in a squashfs layout. ECMA-119 describes the format, SUSP and
@@ -7,22 +7,13 @@ RRIP the names of Rock Ridge.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from optimizer.errors import FormatError
-from optimizer.images.squashfs.format import (
-    FOREIGN_MAGICS,
-    MAGIC,
-    MAGIC_BYTES,
-    Source,
-    Superblock,
-    read_superblock,
-)
 
 if TYPE_CHECKING:
     from pycdlib.dr import DirectoryRecord
@@ -33,9 +24,6 @@ SECTOR_BYTES = 2048
 ISO_MAGIC = b"CD001"
 # Of the size of the volume in blocks, in the primary volume descriptor.
 VOLUME_BLOCKS_OFFSET_BYTES = 80
-# Partitions and the clusters of any file system begin on a multiple of this.
-SCAN_STEP_BYTES = 512
-SCAN_CHUNK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -86,21 +74,6 @@ class IsoLayout:
             for region in self.regions
             if region.offset_bytes <= offset_bytes < region.offset_bytes + region.length_bytes
         ]
-
-
-@dataclass(frozen=True)
-class SquashfsPlace:
-    """A squashfs in an image.
-
-    Attributes:
-        offset_bytes: Where it begins.
-        size_bytes: Its size by its superblock.
-        path: Of the file in the ISO; empty where it stands by itself or in a disk image.
-    """
-
-    offset_bytes: int
-    size_bytes: int
-    path: bytes = b""
 
 
 def is_iso(path: str | Path) -> bool:
@@ -239,100 +212,3 @@ def _name(record: DirectoryRecord, style: str) -> bytes:
         identifier = identifier.decode("utf-16-be", "surrogatepass").encode(errors="replace")
     # The version number of ISO 9660, and the dot of a name without extension.
     return identifier.rpartition(b";")[0].removesuffix(b".") if b";" in identifier else identifier
-
-
-def list_squashfs(path: str | Path) -> list[SquashfsPlace]:
-    """Find every squashfs in an image: a squashfs itself, files of an ISO, or by a scan.
-
-    The scan looks at every 512th byte for a superblock that makes sense, which finds partitions of
-    a disk image and files of a file system in it that are in one piece.
-
-    Raises:
-        FormatError: The image begins like a squashfs or an ISO, but is corrupt.
-        OSError: The file cannot be read.
-    """
-    name = os.fspath(path)
-    with Path(path).open("rb") as file:
-        magic = file.read(4)
-        if magic == MAGIC_BYTES or magic in FOREIGN_MAGICS:
-            superblock = read_superblock(Source(file, name, 0))
-            return [SquashfsPlace(0, superblock.size_bytes)]
-        if is_iso(path):
-            places = _squashfs_files(file, read_iso(path))
-            if places:
-                return places
-        return list(_scan(file, name))
-
-
-def find_squashfs(path: str | Path) -> int:
-    """Return where the squashfs begins in an image, for ``offset_bytes`` of a layout.
-
-    Where there are several, the largest one, which is the root of a live system.
-
-    Raises:
-        FormatError: There is none, or the image is corrupt.
-        OSError: The file cannot be read.
-    """
-    places = list_squashfs(path)
-    if not places:
-        raise FormatError(
-            f"{os.fspath(path)}: no squashfs found: neither a squashfs, nor an ISO or disk image "
-            "that holds one",
-            hint="live systems with another root file system (erofs, ext4) have no layout to read",
-        )
-    return max(places, key=lambda place: (place.size_bytes, -place.offset_bytes)).offset_bytes
-
-
-def _squashfs_files(file: BinaryIO, iso: IsoLayout) -> list[SquashfsPlace]:
-    places: dict[int, SquashfsPlace] = {}
-    for path, regions in iso.files().items():
-        offset_bytes = regions[0].offset_bytes
-        file.seek(offset_bytes)
-        if offset_bytes not in places and file.read(4) == MAGIC_BYTES:
-            superblock = read_superblock(Source(file, iso.name, offset_bytes))
-            places[offset_bytes] = SquashfsPlace(offset_bytes, superblock.size_bytes, path)
-    return list(places.values())
-
-
-def _scan(file: BinaryIO, name: str) -> Iterator[SquashfsPlace]:
-    """Yield what looks like a whole squashfs; what lies inside of one is skipped."""
-    import numpy as np
-
-    size_bytes = file.seek(0, os.SEEK_END)
-    # Looking for holes moves the file position, which a buffered file must not see.
-    holes = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        position = _next_data(holes, 0, size_bytes)
-        while position < size_bytes:
-            file.seek(position)
-            chunk = file.read(SCAN_CHUNK_BYTES)
-            words = np.frombuffer(chunk, "<u4", len(chunk) // 4)[:: SCAN_STEP_BYTES // 4]
-            following = position + SCAN_CHUNK_BYTES
-            for index in np.flatnonzero(words == MAGIC).tolist():
-                offset_bytes = position + index * SCAN_STEP_BYTES
-                superblock = _superblock_at(file, name, offset_bytes)
-                if superblock is not None:
-                    yield SquashfsPlace(offset_bytes, superblock.size_bytes)
-                    end = offset_bytes + superblock.size_bytes
-                    following = -(-end // SCAN_STEP_BYTES) * SCAN_STEP_BYTES
-                    break
-            position = _next_data(holes, following, size_bytes)
-    finally:
-        os.close(holes)
-
-
-def _superblock_at(file: BinaryIO, name: str, offset_bytes: int) -> Superblock | None:
-    try:
-        return read_superblock(Source(file, name, offset_bytes))
-    except FormatError:
-        return None
-
-
-def _next_data(descriptor: int, position: int, size_bytes: int) -> int:
-    """Return where data begins at or behind a position, so that holes are not read."""
-    try:
-        found = os.lseek(descriptor, position, os.SEEK_DATA)
-    except OSError as error:
-        # ENXIO: nothing but a hole up to the end. Else a device that knows no holes.
-        return size_bytes if error.errno == errno.ENXIO else position
-    return found // SCAN_STEP_BYTES * SCAN_STEP_BYTES

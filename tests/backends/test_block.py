@@ -13,8 +13,8 @@ from bootprof.backends.block import locate_files
 from bootprof.errors import BootprofError, FormatError, InputError
 from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace
 from optimizer.formats.events import Operation
-from optimizer.images.iso9660 import find_squashfs, read_iso
-from optimizer.images.squashfs.layout import read_layout
+from optimizer.images.image import open_image
+from optimizer.images.iso9660 import read_iso
 
 SECTOR_BYTES = 2048
 
@@ -28,7 +28,7 @@ def recording(image: Path, *places: tuple[int, int]) -> Recording:
 
 def place_of(image: Path, path: bytes, base: int | None = None) -> tuple[int, int]:
     """Where a file of the squashfs lies, in whole sectors."""
-    layout = read_layout(image, find_squashfs(image) if base is None else base)
+    layout = open_image(image, offset_bytes=base).layout()
     rows = layout.extents_of(path)
     start = int(rows["offset_bytes"][0]) // SECTOR_BYTES * SECTOR_BYTES
     end = int(rows["offset_bytes"][-1] + rows["length_bytes"][-1])
@@ -115,7 +115,7 @@ def test_a_trace_of_another_image_is_refused(foreign_iso: Path, foreign_squashfs
     other = Recording(
         image=foreign_squashfs, block_trace=recording(foreign_iso, (0, 512)).block_trace
     )
-    with pytest.raises(InputError, match="block trace is of an image of"):
+    with pytest.raises(InputError, match="block trace: is of another image"):
         load("block").read(other)
 
 

@@ -17,9 +17,8 @@ from bootprof.backends.block_dump import _Log as BlockDumpLog
 from bootprof.backends.tracepoints import _Log as TracepointsLog
 from bootprof.errors import FormatError, InputError
 from optimizer.formats.events import Bootlog
-from optimizer.images.iso9660 import find_squashfs
+from optimizer.images.image import open_image
 from optimizer.images.partitions import partition_offsets
-from optimizer.images.squashfs.layout import read_layout
 
 ReadText = Callable[..., Bootlog]
 
@@ -29,7 +28,7 @@ TRACE = "tracepoints.log"
 
 def sectors(image: Path, path: bytes, base: int = 0) -> tuple[int, int]:
     """First sector and number of sectors of a file of the squashfs, from a base in bytes."""
-    rows = read_layout(image, find_squashfs(image)).extents_of(path)
+    rows = open_image(image).layout().extents_of(path)
     start = (int(rows["offset_bytes"][0]) - base) // 512
     end = -(-(int(rows["offset_bytes"][-1] + rows["length_bytes"][-1]) - base) // 512)
     return start, end - start
@@ -131,7 +130,7 @@ def test_writes_flushes_and_lost_events_of_a_trace(foreign_iso: Path, read_text:
 def test_where_the_loop_device_was_logged_the_medium_does_not_count(
     foreign_iso: Path, read_text: ReadText
 ) -> None:
-    base = find_squashfs(foreign_iso)
+    base = open_image(foreign_iso).places[0].offset_bytes
     asked = traced(*sectors(foreign_iso, b"/usr/bin/third", base), "7,0")
     start, count = sectors(foreign_iso, b"/usr/bin/third")
     served = traced(start // 8 * 8, count + 200, "254,0", "block_rq_issue")
@@ -228,7 +227,7 @@ def test_an_image_without_a_partition_table_has_no_partitions(
     assert partition_offsets(disk) == {}
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(content=st.binary(max_size=4096), tail=st.binary(max_size=50))
 def test_a_hostile_partition_table_never_fails(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, tail: bytes
@@ -244,7 +243,6 @@ def test_a_hostile_partition_table_never_fails(
 COMMANDS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=15)
 
 
-@settings(deadline=None)
 @given(
     command=COMMANDS,
     pid=st.integers(1, 4_194_304),

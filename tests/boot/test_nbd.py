@@ -1,19 +1,30 @@
 """The drive emulator against the model, over a real connection."""
 
 import contextlib
+import os
 import random
+import re
 import signal
 import socket
 import struct
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bootprof.boot.nbd import Emulation, Statistics, plugin_arguments, read_statistics, served
-from bootprof.errors import InputError, ToolError
+from bootprof.boot.nbd import (
+    LOG_LIMIT_BYTES,
+    Emulation,
+    Statistics,
+    failed_reads,
+    plugin_arguments,
+    read_statistics,
+    served,
+)
+from bootprof.errors import BootprofError, InputError, ToolError
 from bootprof.process import program, wait_for
 from optimizer.drives.models import CD_24X, DRIVES, NVME, Drive
 from optimizer.drives.seek import modelled_seconds
@@ -48,6 +59,12 @@ class Client:
         assert (magic, error, handle) == (0x67446698, 0, 7)
         return self.receive(length)
 
+    def error(self, offset: int) -> int:
+        """Read what cannot be read; return the error."""
+        self.socket.sendall(struct.pack(">IHHQQI", 0x25609513, 0, 0, 7, offset, 512))
+        _, error, _ = struct.unpack(">IIQ", self.receive(16))
+        return int(error)
+
     def close(self) -> None:
         self.socket.sendall(struct.pack(">IHHQQI", 0x25609513, 0, 2, 8, 0, 0))
         self.socket.close()
@@ -63,8 +80,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextlib.contextmanager
 def connected(image: Path, folder: Path, emulation: Emulation) -> Iterator[Client]:
     """A client of the emulator; its statistics are in ``folder`` afterwards."""
-    with served(image, folder / "log", emulation, folder / "statistics") as path:
-        client = Client(path)
+    with served(image, folder / "log", emulation, folder / "statistics") as server:
+        client = Client(server.socket_path)
         try:
             yield client
         finally:
@@ -114,9 +131,7 @@ def test_what_is_read_is_what_is_in_the_image(image: Path, tmp_path: Path) -> No
             assert client.read(offset, length) == content[offset : offset + length]
 
 
-def test_the_log_of_requests_is_written_as_without_the_emulator(
-    image: Path, tmp_path: Path
-) -> None:
+def test_a_drive_logs_requests_like_a_plain_server(image: Path, tmp_path: Path) -> None:
     with connected(image, tmp_path, Emulation(NVME)) as client:
         client.read(4096, 512)
     assert "offset=0x1000 count=0x200" in (tmp_path / "log").read_text()
@@ -147,10 +162,68 @@ def test_wrong_parameters_are_refused_on_one_line(
 
 def test_a_server_that_cannot_serve_is_an_error_with_its_own_words(tmp_path: Path) -> None:
     with (
-        pytest.raises(ToolError, match="nbdkit does not serve"),
+        pytest.raises(ToolError, match=r"nbdkit does not serve .*: nbdkit: error: "),
         served(tmp_path, tmp_path / "log"),
     ):
         pass
+
+
+def test_a_server_that_dies_is_noticed_with_its_last_words(image: Path, tmp_path: Path) -> None:
+    with served(image, tmp_path / "log") as server:
+        server.check()
+        server.process.kill()
+        server.process.wait()
+        with pytest.raises(ToolError, match="nbdkit ended while it served"):
+            server.check()
+
+
+def test_reads_that_fail_are_counted_and_never_hang_the_server(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(bytes(MIB))
+    with served(image, tmp_path / "log") as server:
+        client = Client(server.socket_path)
+        os.truncate(image, 512)
+        # More errors than the buffer of a pipe (64 KiB) holds, at some 53 bytes each.
+        for _ in range(3000):
+            assert client.error(65536) != 0
+        assert "unexpected end of file" in server.last_words()
+        client.close()
+    assert failed_reads(tmp_path / "log") == (3000, "EIO")
+
+
+def test_a_log_without_end_is_noticed(image: Path, tmp_path: Path) -> None:
+    with served(image, tmp_path / "log") as server:
+        os.truncate(server.log.fileno(), LOG_LIMIT_BYTES + 1)
+        with pytest.raises(BootprofError, match="exceeds the limit of 128 MiB"):
+            server.check()
+
+
+def test_a_long_name_of_the_temporary_folder_is_no_obstacle(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("long" * 40)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with served(image, tmp_path / "log") as server, server.connect() as connection:
+        assert connection.recv(8) == b"NBDMAGIC"
+
+
+@pytest.mark.root
+def test_a_server_of_root_is_nobody_and_serves_an_image_that_only_root_reads(
+    tmp_path: Path,
+) -> None:
+    image = tmp_path / "image"
+    content = random.Random(4).randbytes(MIB)
+    image.write_bytes(content)
+    image.chmod(0o600)
+    with served(image, tmp_path / "log") as server:
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        # CAP_DAC_READ_SEARCH (2) alone: it reads what it wants, and writes nothing.
+        assert re.search(r"^Uid:\t(\d+)\t\1\t\1\t\1$", status, re.MULTILINE)
+        assert "Uid:\t0" not in status
+        assert "CapEff:\t0000000000000004" in status
+        assert Client(server.socket_path).read(4096, 512) == content[4096:4608]
+    assert (tmp_path / "log").stat().st_uid == 0
 
 
 def test_a_server_that_is_told_to_end_still_says_what_it_did(image: Path, tmp_path: Path) -> None:

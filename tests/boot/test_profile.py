@@ -1,79 +1,116 @@
-"""What is chosen to record a boot, and what is said of it; the boots are in test_whole_loop.py."""
+"""Profiles of a machine that finds nothing to boot: real boots of a few seconds, firmware alone."""
 
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from bootprof import backends
-from bootprof.boot.profile import Attempt, Choice, choose_backend, parse_agent_log, what_recorded
-from bootprof.errors import InputError, UnsupportedError
+from bootprof.boot.plan import plan_recording
+from bootprof.boot.profile import Profile, profile
+from bootprof.boot.qemu import Machine
+from bootprof.boot.target import parse_target
+from bootprof.errors import BootprofError
+from bootprof.process import wait_for
 
-AUTO = Choice(backends.RECORDERS, "auto", "")
+pytestmark = pytest.mark.vm
+TOP = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    path = tmp_path / "foreign.img"
-    path.write_bytes(bytes(4096))
+    path = tmp_path / "empty.img"
+    path.write_bytes(bytes(1 << 20))
     return path
 
 
-def test_an_image_without_profiler_is_profiled_by_its_reads(image: Path) -> None:
-    choice = choose_backend(image, "auto")
-    assert (choice.names, choice.agent) == (("block",), "none")
-    assert "does not bring the profiler" in choice.reason
+def boot(image: Path, progress: Callable[[str], None] = lambda text: None) -> Profile:
+    return profile(
+        image,
+        image.with_suffix(".profile"),
+        plan=plan_recording(image, "block"),
+        machine=Machine(memory_mib=64, processors=1, accelerator="tcg"),
+        target=parse_target("seconds:5"),
+        timeout_seconds=60,
+        progress=progress,
+    )
 
 
-def test_several_backends_run_on_one_boot_and_the_first_one_counts(image: Path) -> None:
-    choice = choose_backend(image, "ebpf+kmod")
-    assert (choice.names, choice.agent) == (("ebpf", "kmod"), "ebpf+kmod")
+def test_profile_json_has_the_keys_that_the_documentation_lists(image: Path) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    done = boot(image)
+    description = json.loads((done.folder / "profile.json").read_text())
+    page = (TOP / "docs/commands/profile.md").read_text().partition("(schema 3)")[2]
+    rows = re.findall(r"^\| (`[^|]+`) \|", page.partition("\n\n## ")[0], re.MULTILINE)
+    documented = [key for row in rows for key in re.findall(r"`(\w+)`", row)]
+    assert sorted(documented) == sorted(description)
+    assert description["schema"] == 3
+    assert description["boots"] == 1
+    assert description["accelerator"] == "tcg"
+    assert description["machine"]["memory_mib"] == 64
+    assert before <= datetime.fromisoformat(description["date"]) <= datetime.now(UTC)
+    assert description["image_bytes"] == 1 << 20
 
 
-@pytest.mark.parametrize("wanted", ["kmod+", "nothing", "kmod,ebpf"])
-def test_an_unknown_backend_is_refused_with_those_that_there_are(image: Path, wanted: str) -> None:
-    with pytest.raises(InputError) as raised:
-        choose_backend(image, wanted)
-    assert "fanotify" in raised.value.hint
+def nbdkit_of(image: Path) -> list[int]:
+    """Find the server of an image."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if command[0].endswith(b"nbdkit") and str(image).encode() in command:
+            found.append(int(path.parent.name))
+    return found
 
 
-def test_the_agent_says_line_by_line_what_became_of_each_backend() -> None:
-    text = b"kmod\tfailed\tbootprof.ko: EPERM\nmodule\tstarted\tmine.ko: loaded\nebpf\tstarted\t\n"
-    assert parse_agent_log(text) == [
-        Attempt("kmod", False, "bootprof.ko: EPERM"),
-        Attempt("module", True, "mine.ko: loaded"),
-        Attempt("ebpf", True, ""),
-    ]
+def kill_server(image: Path) -> None:
+    for pid in nbdkit_of(image):
+        os.kill(pid, 9)
 
 
-def test_auto_takes_the_best_backend_that_started_and_says_why_not_a_better_one() -> None:
-    attempts = [Attempt("kmod", False, "bootprof.ko: EPERM"), Attempt("ebpf", True, "")]
-    backend, reason = what_recorded(AUTO, attempts)
-    assert backend == "ebpf"
-    assert reason == "kmod did not start: bootprof.ko: EPERM"
+def cut(image: Path) -> None:
+    os.truncate(image, 512)
 
 
-def test_auto_falls_back_to_the_reads_of_the_medium() -> None:
-    assert what_recorded(AUTO, [Attempt("kmod", False, "x")])[0] == "block"
+def replace(image: Path) -> None:
+    other = image.with_name("other")
+    other.write_bytes(bytes(1 << 20))
+    other.replace(image)
 
 
 @pytest.mark.parametrize(
-    ("reason", "hint"),
+    ("attack", "message"),
     [
-        ("bootprof.ko: ENOEXEC", "another kernel"),
-        ("bootprof.ko: EKEYREJECTED", "signed"),
-        ("this kernel has no debugfs to read from", "debugfs=on"),
+        (kill_server, "nbdkit ended while it served"),
+        (cut, "changed during the boot"),
+        (replace, "changed during the boot"),
+        (Path.unlink, "removed during the boot"),
     ],
+    ids=["server killed", "image cut", "image replaced", "image removed"],
 )
-def test_a_backend_that_was_asked_for_and_did_not_start_is_an_error_with_a_way_out(
-    reason: str, hint: str
+def test_a_medium_that_dies_or_changes_fails_the_boot_and_keeps_the_evidence(
+    image: Path, attack: Callable[[Path], None], message: str
 ) -> None:
-    choice = Choice(("kmod",), "kmod", "as asked for")
-    with pytest.raises(UnsupportedError, match=reason) as raised:
-        what_recorded(choice, [Attempt("kmod", False, reason)])
-    assert hint in raised.value.hint
+    def strike() -> None:
+        assert wait_for(lambda: bool(nbdkit_of(image)), 20)
+        time.sleep(1)
+        attack(image)
 
-
-def test_a_backend_that_the_guest_does_not_know_is_an_error() -> None:
-    choice = Choice(("kmod", "ebpf"), "kmod+ebpf", "as asked for")
-    with pytest.raises(UnsupportedError, match="ebpf"):
-        what_recorded(choice, [Attempt("kmod", True, "")])
+    attacker = threading.Thread(target=strike)
+    attacker.start()
+    try:
+        with pytest.raises(BootprofError, match=message):
+            boot(image)
+    finally:
+        attacker.join()
+    assert not image.with_suffix(".profile").exists()
+    failed = image.with_name("empty.profile.failed")
+    assert (failed / "nbdkit.log").stat().st_size > 0
+    assert message in json.loads((failed / "failure.json").read_text())["error"]

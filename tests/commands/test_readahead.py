@@ -13,8 +13,8 @@ import pytest
 from bootprof.builder.layers import load_config
 from bootprof.cli import build_parser, main
 from bootprof.commands.build import readahead_request
+from optimizer.formats.readahead_list import ReadaheadList, parse_list
 from optimizer.images.squashfs.layout import read_layout
-from optimizer.readahead import ReadaheadList, parse_list
 
 BLOCK = 131072
 
@@ -175,4 +175,18 @@ def test_either_a_bootlog_or_the_tables_have_to_be_asked_for(
     image: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["readahead", str(image), *words]) == 2
-    assert "either a bootlog or --tables" in capsys.readouterr().err
+    assert "give a bootlog or --tables, but not both" in capsys.readouterr().err
+
+
+def test_a_list_without_a_gap_counts_none(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of the image is one stretch, but two ranges: data, and tables directly behind it."""
+    size = image.stat().st_size
+    trace = tmp_path / "blocktrace.tsv"
+    trace.write_text(
+        f"#bootprof-blocktrace 1\n#image: x\n#image_bytes: {size}\n#target_ns: 9\n1\t0\t{size}\n"
+    )
+    assert main(["readahead", str(image), str(trace), "-o", str(tmp_path / "list")]) == 0
+    assert len(listed(tmp_path / "list").ranges) == 2
+    assert "\n0 gaps are read too: 0 B, unneeded\n" in capsys.readouterr().err

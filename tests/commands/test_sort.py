@@ -201,7 +201,7 @@ def test_from_bootlog_to_image_through_links(tmp_path: Path) -> None:
     ]
 
 
-def test_at_the_end_the_twins_of_a_hot_file_come_with_it(tmp_path: Path) -> None:
+def test_at_the_end_the_duplicates_of_a_hot_file_come_with_it(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "etc").mkdir(parents=True)
     for name, content in {"etc/hot": "same", "cold": "same", "other": "else"}.items():

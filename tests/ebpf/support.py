@@ -4,6 +4,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.guest.programs import TRACE, build
+
 HERE = Path(__file__).parent
 TOP = HERE.parents[1]
 
@@ -87,8 +89,7 @@ def compile_program(source: Path, target: Path, *options: str) -> Path:
 
 
 def build_tracer(folder: Path) -> Path:
-    subprocess.run(["make", "-C", TOP / "ebpf", f"BUILD={folder}"], check=True, capture_output=True)
-    return folder / "bootprof-trace"
+    return build(TRACE, folder)
 
 
 def compile_workloads(folder: Path) -> Path:

@@ -20,8 +20,11 @@ Trace = Callable[..., Log]
 def tracer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = build_tracer(tmp_path_factory.mktemp("tracer") / "build")
     tried = subprocess.run([program, "--", "true"], capture_output=True, text=True, check=False)
-    if tried.returncode:
+    # What a host may lack. A program that the kernel refuses is no reason to skip.
+    lacking = ("no description of its types", "no privilege", "locked down", "not permitted")
+    if tried.returncode and any(words in tried.stderr for words in lacking):
         pytest.skip(f"BPF programs cannot be loaded here: {tried.stderr}")
+    assert tried.returncode == 0, tried.stderr
     return program
 
 
@@ -361,7 +364,7 @@ def test_a_full_disk_is_one_clear_line_and_what_fits_is_kept(
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout == "status 1\nevents.partial\n#bootprof-bootlog 1\n"
     assert f"error: {disk}/events: {os.strerror(errno.ENOSPC)}" in done.stderr
-    assert f"hint: as much as could be written is in {disk}/events.partial" in done.stderr
+    assert f"hint: what could be written is in {disk}/events.partial" in done.stderr
     assert len(done.stderr.splitlines()) == 2
 
 
@@ -406,11 +409,11 @@ def test_without_btf_it_says_so_and_what_else_there_is(tracer: Path) -> None:
     ("options", "message"),
     [
         (["--seconds", "soon"], "--seconds soon: not a number from 1 to 1000000"),
-        (["--operations", "open,close"], "--operations: no operation is called close"),
-        (["--daemon"], "--daemon has nowhere to write to"),
+        (["--operations", "open,close"], "--operations: unknown operation: close"),
+        (["--daemon"], "--daemon needs an output file, and takes no command"),
         (["--no-such-option"], "wrong usage"),
         (["--recover", "/nowhere"], "/nowhere: No such file or directory"),
-        (["--recover", "/etc/passwd"], "/etc/passwd: not a spool of bootprof-trace"),
+        (["--recover", "/etc/passwd"], "/etc/passwd: not a spool file of bootprof-trace"),
     ],
 )
 def test_wrong_usage_has_status_2_and_one_clear_line(

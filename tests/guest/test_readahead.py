@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
 import shutil
 import subprocess
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +18,10 @@ import pytest
 from bootprof.builder import store
 from optimizer.demand import demand_of
 from optimizer.drives.models import DRIVES
+from optimizer.formats.readahead_list import SUPERBLOCK_BYTES, ReadaheadList, format_list
 from optimizer.images.squashfs.layout import read_layout
-from optimizer.readahead import (
-    SUPERBLOCK_BYTES,
-    ReadaheadList,
-    format_list,
-    plan,
-    wanted_by_demand,
-)
+from optimizer.readahead import plan, wanted_by_demand
+from tests.guest.programs import READAHEAD, build_checked, run_checked
 from vmtest.guest import complaints, run_guest
 from vmtest.kernels import GuestKernel, fetch_kernel
 
@@ -31,7 +30,7 @@ SOURCE = SOURCES / "bootprof-readahead.c"
 HOT_FILES, COLD_FILES, FILE_BYTES = 24, 8, 1 << 20
 LINE = re.compile(
     r"bootprof-readahead: (?P<done>\d+) of (?P<total>\d+) bytes, \d+ ranges, \d+ ms, "
-    r"gave way (?P<pauses>\d+) times for \d+ ms, (?P<end>.+)"
+    r"yielded (?P<pauses>\d+) times for \d+ ms, (?P<end>.+)"
 )
 
 
@@ -46,12 +45,8 @@ class Sample:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program as images get it, but with the compiler's checks of memory and arithmetic."""
-    target = tmp_path_factory.mktemp("program") / "bootprof-readahead"
-    checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    command = ["gcc", "-O1", "-g", "-Wall", "-Wextra", "-Werror", *checks, "-o", target, SOURCE]
-    subprocess.run([str(word) for word in command], check=True)
-    return target
+    """The program as images get it, but with the sanitizers."""
+    return build_checked(READAHEAD, tmp_path_factory.mktemp("program"))
 
 
 @pytest.fixture(scope="module")
@@ -77,18 +72,9 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
 
 
 def run(program: Path, *words: str | Path) -> tuple[int, str]:
-    # It ends with what it has allocated.
-    done = subprocess.run(
-        [program, *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        errors="replace",
-        check=False,
-        env={"ASAN_OPTIONS": "detect_leaks=0"},
-    )
-    assert done.stderr == ""
-    return done.returncode, done.stdout
+    done = run_checked(program, *words)
+    assert done.stderr == b""
+    return done.returncode, done.stdout.decode(errors="replace")
 
 
 def test_it_reads_all_of_the_list_and_says_so_in_one_line(program: Path, sample: Sample) -> None:
@@ -150,10 +136,10 @@ def test_a_missing_file_is_named(
         (rb"#bootprof-readahead 1", b"#bootprof-readahead 2", "not a readahead list"),
         (rb".*", b"", "not a readahead list"),
         (rb"\A#bootprof-readahead 1\n", b"#bootprof-readahead 1\n\0", "not a readahead list"),
-        (rb"\n\Z", b"", "cut off"),
+        (rb"\n\Z", b"", "cut short"),
         (rb"\d+\t\d+\ttables\n", b"", "damaged"),
-        (rb"#ranges: .*\n", b"", "damaged, or cut off, at line 5"),
-        (rb"#ranges: (.*)\n", rb"#ranges: \1\n#ranges: \1\n", "damaged, or cut off, at line 6"),
+        (rb"#ranges: .*\n", b"", "damaged or cut short at line 5"),
+        (rb"#ranges: (.*)\n", rb"#ranges: \1\n#ranges: \1\n", "damaged or cut short at line 6"),
         (rb"#superblock: ..", b"#superblock: zz", "damaged"),
         (rb"\ttables", b"\ttable", "damaged"),
         (rb"\n0\t\d+", b"\n0\t0", "damaged"),
@@ -199,6 +185,116 @@ def test_wrong_usage_is_answered_with_the_right_one(program: Path, words: list[s
     assert said.startswith("bootprof-readahead: usage: ")
 
 
+def test_a_squashfs_that_is_cut_short_ends_it(
+    program: Path, sample: Sample, tmp_path: Path
+) -> None:
+    short = tmp_path / "short.squashfs"
+    # What comes first are the tables at the end.
+    short.write_bytes(sample.image.read_bytes()[: sample.image.stat().st_size // 2])
+    status, said = run(program, sample.list, short)
+    assert status == 0
+    assert said.endswith("stopped: the medium cannot be read\n")
+
+
+def run_in_background(program: Path, *words: str | Path) -> int:
+    """Start the program as an initramfs does: its child goes on, with no output but the log."""
+    null = subprocess.DEVNULL
+    command: list[str | Path] = [program, "--background", *words]
+    return subprocess.run(command, stdout=null, stderr=null, timeout=60, check=False).returncode
+
+
+@contextlib.contextmanager
+def served(image: Path, folder: Path, *filters: str) -> Iterator[Path]:
+    """Serve an image as a file, through filters of nbdkit, as a drive in trouble would."""
+    for tool in ("nbdkit", "nbdfuse"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed: apt-get install nbdkit libnbd-bin fuse3")
+    mount, socket = folder / "mount", folder / "socket"
+    mount.mkdir()
+    names = [f"--filter={word.split('-')[0]}" for word in filters if "=" not in word]
+    settings = [word for word in filters if "=" in word]
+    words = ["nbdkit", "-f", "-r", "-U", socket, *names, "file", image, *settings]
+    server = subprocess.Popen([str(word) for word in words])
+    try:
+        wait_until(socket.exists)
+        uri = f"nbd+unix:///?socket={socket}"
+        fuse = subprocess.Popen(["nbdfuse", "-r", str(mount / "squashfs"), uri])
+        try:
+            wait_until((mount / "squashfs").exists)
+            yield mount / "squashfs"
+        finally:
+            # A read that hangs ends with the server.
+            server.kill()
+            subprocess.run(["umount", "--lazy", mount], check=False)
+            fuse.wait(30)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if done():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not happen")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("where", ["tables", "data"])
+def test_a_sector_that_cannot_be_read_ends_it(
+    program: Path, sample: Sample, tmp_path: Path, where: str
+) -> None:
+    offset, length = next(
+        (int(fields[0]), int(fields[1]))
+        for fields in (line.split("\t") for line in sample.content.decode().splitlines())
+        if fields[-1] == where and int(fields[0]) > SUPERBLOCK_BYTES
+    )
+    size = sample.image.stat().st_size
+    bad = offset + length - 1
+    # GNU ddrescue's map: what was rescued (+) and what cannot be read (-).
+    lines = [f"0x0 {bad:#x} +", f"{bad:#x} 0x1 -", f"{bad + 1:#x} {size - bad - 1:#x} +"]
+    mapfile = tmp_path / "map"
+    mapfile.write_text("0x0 + 1\n" + "\n".join(lines) + "\n")
+    with served(sample.image, tmp_path, "ddrescue", f"ddrescue-mapfile={mapfile}") as squashfs:
+        status, said = run(program, sample.list, squashfs)
+    assert status == 0
+    assert said.endswith("stopped: the medium cannot be read\n")
+
+
+@pytest.mark.root
+def test_a_drive_that_needs_long_for_each_read_ends_it(
+    program: Path, sample: Sample, tmp_path: Path
+) -> None:
+    with served(sample.image, tmp_path, "delay", "delay-read=1") as squashfs:
+        status, said = run(program, sample.list, squashfs)
+    assert status == 0
+    assert said.endswith("stopped: the medium is slow\n")
+
+
+@pytest.mark.root
+def test_the_boot_continues_when_the_drive_hangs(
+    sample: Sample, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("hasty")
+    program = build_checked(READAHEAD, folder, "-DTABLES_SECONDS=1")
+    log = tmp_path / "log"
+    with served(sample.image, tmp_path, "delay", "delay-read=3600") as squashfs:
+        assert run_in_background(program, "--log", log, sample.list, squashfs) == 0
+        said = log.read_text()
+    assert said.endswith("the tables are not read after 1 s; the boot continues\n")
+
+
+def test_in_the_background_it_reads_all_of_the_list_too(
+    program: Path, sample: Sample, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    assert run_in_background(program, "--log", log, sample.list, sample.image) == 0
+    wait_until(lambda: log.exists() and log.read_text().endswith("\n"))
+    match = LINE.fullmatch(log.read_text().rstrip("\n"))
+    assert match and match["done"] == match["total"]
+
+
 # The ISO stands on one loop device, which is the medium whose reads are counted; the squashfs on
 # it on another one, as in a live system.
 SCRIPT = """
@@ -210,12 +306,12 @@ forget() { echo 3 > /proc/sys/vm/drop_caches; ls -l /medium > /dev/null; }
 sectors() { awk '{ print $3 }' /sys/block/loop0/stat; }
 say() { echo "$*" > $OUT; }
 
-# Until it gives way to somebody who reads all the time.
+# Until it yields to a process that reads all the time.
 (while :; do forget; cat /medium/other > /dev/null; done) &
 reader=$!
 for try in $(seq 50); do
     answer=$($program)
-    case $answer in *"gave way 0 times"*) ;; *) break ;; esac
+    case $answer in *"yielded 0 times"*) ;; *) break ;; esac
 done
 say "busy $answer"
 kill $reader

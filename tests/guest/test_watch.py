@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -366,10 +367,10 @@ def test_without_the_rights_it_says_so_on_one_line(program: Path, backend: str) 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "no --backend given"),
-        (["--backend", "magic"], "magic: not known"),
+        ([], "--backend is missing"),
+        (["--backend", "magic"], "magic: unknown backend"),
         (["--backend", "fanotify", "/no/such/path"], "/no/such/path: No such file"),
-        (["--backend", "tracepoints", "/usr"], "devices, not PATHs"),
+        (["--backend", "tracepoints", "/usr"], "cannot be limited to PATHs"),
         (["--backend", "fanotify", "--limit", "-1"], "--limit -1: not a number"),
     ],
 )
@@ -426,3 +427,42 @@ def test_what_a_killed_recorder_left_in_tracefs_goes_when_the_next_one_starts(
         assert not living & instances()
     finally:
         subprocess.run(["umount", tracefs], check=True)
+
+
+def test_the_output_may_be_a_device_or_a_pipe_which_stays_one(
+    program: Path, folder: Path, tmp_path: Path
+) -> None:
+    null, pipe = tmp_path / "null", tmp_path / "pipe"
+    os.mknod(null, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    os.mkfifo(pipe)
+    file = write_files(folder)[0]
+    with watching(program, null, "--backend", "fanotify", folder) as watcher:
+        file.read_bytes()
+    assert (watcher.status, watcher.errors) == (0, "")
+    assert null.is_char_device()
+    reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE)
+    with watching(program, pipe, "--backend", "fanotify", folder) as watcher:
+        file.read_bytes()
+    assert (watcher.status, watcher.errors) == (0, "")
+    assert pipe.is_fifo()
+    assert str(file).encode() in reader.communicate(timeout=30)[0]
+    assert {path.name for path in tmp_path.iterdir()} == {"null", "pipe", "w"}
+
+
+def test_a_block_device_is_not_overwritten(program: Path, folder: Path, tmp_path: Path) -> None:
+    # Of no driver: nothing is behind it, whatever happens.
+    node = tmp_path / "disk"
+    os.mknod(node, 0o600 | stat.S_IFBLK, os.makedev(511, 7))
+    done = subprocess.run(
+        [program, "--backend", "fanotify", "--output", node, folder],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"bootprof-watch: error: {node}: a block device is not overwritten",
+        "bootprof-watch: hint: name a file",
+    ]
+    assert node.is_block_device()

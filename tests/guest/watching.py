@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-TOP = Path(__file__).parents[2]
+from tests.guest.programs import WATCH, build
 
 
 @dataclass
@@ -31,10 +31,7 @@ class Watcher:
 
 
 def build_watcher(folder: Path, *settings: str) -> Path:
-    source = TOP / "bootprof/guest/watch"
-    words: list[str | Path] = ["make", "-C", source, f"BUILD={folder}", *settings]
-    subprocess.run(words, check=True, capture_output=True)
-    return folder / "bootprof-watch"
+    return build(WATCH, folder, settings=settings)
 
 
 @contextlib.contextmanager

@@ -167,7 +167,7 @@ def test_a_pack_that_was_cut_off_is_refused_wherever_that_was(read_text: ReadTex
             read_text("ureadahead", content[:size])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(place=st.integers(3, 1100), value=st.binary(min_size=1, max_size=16))
 def test_a_damaged_pack_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, place: int, value: bytes
@@ -205,7 +205,6 @@ PATHS = st.binary(min_size=1, max_size=50).map(
 )
 
 
-@settings(deadline=None)
 @given(
     files=st.lists(
         st.tuples(

@@ -218,13 +218,12 @@ def as_strace_writes(path: bytes) -> bytes:
     return written
 
 
-@settings(deadline=None)
 @given(path=st.binary(min_size=1, max_size=60).filter(lambda text: b"\0" not in text))
 def test_escapes_are_undone(path: bytes) -> None:
     assert unescape(as_strace_writes(path)) == path
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     lines=st.lists(
         st.one_of(

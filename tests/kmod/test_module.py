@@ -1,140 +1,14 @@
 """The kernel module on real kernels: what it records, and that it comes and goes in peace."""
 
 import os
-import re
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from bootprof.builder import store
-from bootprof.builder.kernelmodule import ModuleBuild, build_module
-from bootprof.errors import ToolError
-from vmtest.guest import GuestRun, complaints, run_guest
-from vmtest.kernels import GuestKernel, fetch_kernel, table_offset
+from tests.kmod.guests import DEBUGFS, Guest, sections
+from vmtest.kernels import table_offset
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
-HERE = Path(__file__).parent
-DEBUGFS = "/sys/kernel/debug/bootprof"
-
-# Suite, architecture and mode. The kernel of bullseye dispatches through the system call table, the
-# others do not. BOOTPROF_SUITES names fewer of them, for a quick look: "bookworm" alone, say.
-KERNELS = [
-    ("bookworm", "amd64", "ftrace"),
-    ("bullseye", "amd64", "table"),
-    ("bullseye", "amd64", "ftrace"),
-    ("trixie", "amd64", "ftrace"),
-    ("sid", "amd64", "ftrace"),
-    ("bookworm", "i386", "ftrace"),
-]
-SUITES = os.environ.get("BOOTPROF_SUITES", "bookworm bullseye trixie sid").split()
-
-
-@dataclass(frozen=True)
-class Guest:
-    """A kernel with the module for it, and the programs to run there."""
-
-    kernel: GuestKernel
-    module: ModuleBuild
-    mode: str
-    programs: Path
-    squashfs: Path
-
-    def run(self, script: str) -> GuestRun:
-        """Run a script, in which ``load`` loads the module; the kernel must not complain."""
-        files = {"bootprof.ko": self.module.module, "big.squashfs": self.squashfs}
-        files |= {f"bin/{path.name}": path for path in self.programs.iterdir()}
-        result = run_guest(
-            self.kernel,
-            f"load() {{ insmod /bootprof.ko hook={self.mode} $*; }}\n" + script,
-            files=files,
-            modules=["overlay", "loop", "squashfs"],
-        )
-        assert result.status == 0, result.console
-        assert complaints(result.console) == [], result.console
-        return result
-
-
-def compile_programs(folder: Path, architecture: str) -> Path:
-    machine = ["-m32"] if architecture == "i386" else []
-    for name, options in {
-        "workload": ["-static", *machine],
-        "compat": ["-m32", "-nostdlib", "-static"],
-    }.items():
-        command = ["gcc", *options, "-O1", "-Wall", "-Werror", "-D_FILE_OFFSET_BITS=64"]
-        if name == "workload" and machine and not Path("/usr/lib32/libc.a").exists():
-            pytest.skip("static 32-bit programs need the package gcc-multilib")
-        subprocess.run([*command, "-o", folder / name, HERE / f"{name}.c"], check=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def squashfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("squashfs")
-    (folder / "tree").mkdir()
-    (folder / "tree/big").write_bytes(os.urandom(1 << 20))
-    image = folder / "image"
-    subprocess.run(["mksquashfs", folder / "tree", image, "-quiet", "-no-progress"], check=True)
-    return image
-
-
-def make_guest(
-    suite: str, architecture: str, mode: str, output: Path, squashfs: Path, folder: Path
-) -> Guest:
-    if suite not in SUITES:
-        pytest.skip(f"{suite} is not in BOOTPROF_SUITES")
-    programs = compile_programs(folder, architecture)
-    cache = output / "cache"
-    # For i386, the index of the security archive has not fitted its Release file for days on end.
-    mirrors = (f"deb http://deb.debian.org/debian {suite} main",) if architecture == "i386" else ()
-    try:
-        with store.locked(cache):
-            kernel = fetch_kernel(suite, cache, architecture=architecture, mirrors=mirrors)
-            module = build_module(
-                suite,
-                cache,
-                architecture=architecture,
-                kernel_release=kernel.release,
-                mirrors=mirrors,
-            )
-    except ToolError as error:
-        # The archive is not always whole. What the sources themselves do wrong is no excuse.
-        if "make" in error.message.split() or architecture == "amd64":
-            raise
-        pytest.skip(f"no {architecture} kernel of {suite} to be had: {error.hint}")
-    return Guest(kernel, module, mode, programs, squashfs)
-
-
-@pytest.fixture(scope="module", params=KERNELS, ids="-".join)
-def guest(
-    request: pytest.FixtureRequest,
-    output: Path,
-    squashfs: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Guest:
-    suite, architecture, mode = request.param
-    return make_guest(
-        suite, architecture, mode, output, squashfs, tmp_path_factory.mktemp("programs")
-    )
-
-
-@pytest.fixture(scope="module")
-def table_guest(output: Path, squashfs: Path, tmp_path_factory: pytest.TempPathFactory) -> Guest:
-    folder = tmp_path_factory.mktemp("programs")
-    return make_guest("bullseye", "amd64", "table", output, squashfs, folder)
-
-
-@pytest.fixture(scope="module")
-def ftrace_guest(output: Path, squashfs: Path, tmp_path_factory: pytest.TempPathFactory) -> Guest:
-    folder = tmp_path_factory.mktemp("programs")
-    return make_guest("bookworm", "amd64", "ftrace", output, squashfs, folder)
-
-
-def sections(output: bytes) -> dict[str, bytes]:
-    """Take apart what the scripts below write: ``=== name`` before each part."""
-    parts = re.split(rb"^=== (\w+)\n", output, flags=re.M)[1:]
-    return dict(zip((name.decode() for name in parts[::2]), parts[1::2], strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -255,12 +129,60 @@ def test_the_first_read_and_fault_of_each_range_of_pages_is_recorded(
     ]
 
 
+def test_what_is_read_of_a_file_that_is_cut_meanwhile_lies_within_its_former_size(
+    guest: Guest,
+) -> None:
+    # tmpfs has no medium, so the file has to be on a disk.
+    script = f"""
+        mkdir /d
+        mount -t ext4 -o loop /disk.ext2 /d
+        load ranges=1
+        workload cut /d 3000
+        echo stop > {DEBUGFS}/control
+        echo "=== events" > $OUT; grep '	read	.*	/d/cut' {DEBUGFS}/events > $OUT
+        rmmod bootprof
+    """
+    parts = sections(guest.run(script).output)
+    reads = [tuple(map(int, line.split(b"\t")[4:6])) for line in parts["events"].splitlines()]
+    assert len(reads) > 300
+    assert {offset for offset, _ in reads} <= {1 << 18, 1 << 19}
+    assert all(0 < length <= 1 << 16 for _, length in reads), sorted(set(reads))
+
+
 def test_paths_seen_from_the_initramfs_are_those_after_switch_root(
     workload: dict[str, bytes],
 ) -> None:
     plain = workload["bootlog"].splitlines()
     assert {b"/etc/before", b"/etc/inside", b"/bin/busybox"} <= set(plain)
     assert not any(path.startswith(b"/root/") for path in plain)
+
+
+def test_a_path_that_does_not_start_at_the_real_root_is_marked(guest: Guest) -> None:
+    script = f"""
+        mkdir -p /w
+        mount -t tmpfs none /w
+        mkdir -p /w/jail/bin /w/jail/etc /w/name-space
+        cp /bin/busybox /w/jail/bin/
+        touch /w/jail/etc/jailed /w/name-space/inside
+        load
+        chroot /w/jail /bin/busybox cat /etc/jailed
+        unshare -m cat /w/name-space/inside
+        workload detached /w/name-space
+        echo stop > {DEBUGFS}/control
+        echo "=== events" > $OUT; cat {DEBUGFS}/events > $OUT
+        echo "=== bootlog" > $OUT; cat {DEBUGFS}/bootlog.list > $OUT
+        rmmod bootprof
+    """
+    parts = sections(guest.run(script).output)
+    fields = [line.split(b"\t") for line in parts["events"].splitlines() if b"\t" in line]
+    opened = [field[9] for field in fields if field[3] == b"open" and field[8] == b"tmpfs"]
+    assert opened == [
+        b"(unreachable)/etc/jailed",
+        b"/w/name-space/inside",
+        b"(unreachable)/inside",
+    ]
+    assert b"unreachable" not in parts["bootlog"]
+    assert b"/w/name-space/inside" in parts["bootlog"].splitlines()
 
 
 def test_a_fork_storm_loses_nothing(guest: Guest) -> None:
@@ -307,8 +229,10 @@ def test_memory_is_bounded_and_what_is_dropped_is_counted_exactly(
 def test_loading_tracing_reading_and_unloading_again_and_again_leaves_no_trace(
     guest: Guest,
 ) -> None:
-    # A hundred times where it matters most.
-    rounds = 100 if guest.kernel.release.startswith("6.1.") else 30
+    # "make soak" sets the number. Without it: a hundred times where it matters most.
+    usual = 100 if guest.kernel.release.startswith("6.1.") else 30
+    rounds = int(os.environ.get("BOOTPROF_SOAK_CYCLES", usual))
+    accelerator = os.environ.get("BOOTPROF_SOAK_ACCELERATOR", "tcg")
     script = f"""
         mkdir /w
         mount -t tmpfs none /w
@@ -322,6 +246,7 @@ def test_loading_tracing_reading_and_unloading_again_and_again_leaves_no_trace(
             # A reader, or a call in table mode, may hold the module for a moment.
             while ! rmmod bootprof 2> /dev/null; do :; done
             i=$((i + 1))
+            if [ $((i % 100)) -eq 0 ]; then echo "$i cycles"; fi
             if [ $i -eq 10 ]; then grep -E '^(SUnreclaim|Percpu)' /proc/meminfo > /tmp/before; fi
         done
         touch /tmp/done
@@ -329,7 +254,9 @@ def test_loading_tracing_reading_and_unloading_again_and_again_leaves_no_trace(
         echo "=== before" > $OUT; cat /tmp/before > $OUT
         echo "=== after" > $OUT; grep -E '^(SUnreclaim|Percpu)' /proc/meminfo > $OUT
     """
-    parts = sections(guest.run(script).output)
+    # A cycle takes some 2 s under emulation.
+    result = guest.run(script, timeout_seconds=max(300, 5 * rounds), accelerator=accelerator)
+    parts = sections(result.output)
     before, after = (
         {line.split()[0]: int(line.split()[1]) for line in parts[name].splitlines()}
         for name in ("before", "after")
@@ -337,6 +264,28 @@ def test_loading_tracing_reading_and_unloading_again_and_again_leaves_no_trace(
     for key, kib in before.items():
         # Each round has more than four thousand events, of some 200 bytes.
         assert after[key] - kib < 200 * (rounds - 10), (before, after)
+
+
+def test_a_module_that_is_refused_leaves_nothing_behind(guest: Guest) -> None:
+    script = f"""
+        cd /sys/kernel/debug
+        hooks() {{ cat kprobes/list tracing/enabled_functions; }}
+        before="$(hooks)"
+        no_hooks() {{ [ "$(hooks)" = "$before" ]; }}
+        for parameters in hook=nonsense max_bytes=many "hook=table table_offset=8"; do
+            if insmod /bootprof.ko $parameters; then exit 1; fi
+            [ ! -e {DEBUGFS} ]
+            if grep -q bootprof /proc/modules; then exit 1; fi
+            no_hooks
+        done
+        load
+        cat /bootprof.ko > /tmp/copy
+        grep -q /bootprof.ko {DEBUGFS}/events
+        if no_hooks; then exit 1; fi
+        rmmod bootprof
+        no_hooks
+    """
+    guest.run(script)
 
 
 def test_in_ftrace_mode_the_module_goes_while_an_open_sleeps(ftrace_guest: Guest) -> None:
@@ -409,13 +358,4 @@ def test_auto_takes_the_table_only_where_the_kernel_uses_it(
     assert "bootprof: mode table" in table_guest.run(script).console
     assert "bootprof: mode ftrace" in ftrace_guest.run(script).console
     refused = ftrace_guest.run("if insmod /bootprof.ko hook=table; then exit 1; fi").console
-    assert "bootprof: this kernel does not use sys_call_table: hook=ftrace or auto" in refused
-
-
-def test_compiler_and_sparse_have_no_complaint(guest: Guest) -> None:
-    log = guest.module.log_file.read_text()
-    assert "warning" not in log
-    if "sparse is not available" in log:
-        pytest.skip("these headers lack the script that makes use of sparse")
-    for source in (HERE.parents[1] / "kmod").glob("*.c"):
-        assert re.search(rf"^ *CHECK .*{source.name}$", log, flags=re.M)
+    assert "bootprof: hook=table needs a kernel before 5.18 that uses sys_call_table" in refused

@@ -5,12 +5,15 @@
  *	workload files DIR TRUTH	every way to open a file, and to fail to
  *	workload storm DIR PROCESSES OPENS
  *	workload ranges FILE		reads and maps parts of a file of at least 1 MiB
+ *	workload detached DIR		opens DIR/inside through a mount that is attached nowhere
+ *	workload cut DIR ROUNDS		reads a file while another process cuts and extends it
  *
  * Lines of TRUTH: pid, tab, operation, tab, path, escaped as in a rich bootlog. Statically linked.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +25,7 @@
 #include <unistd.h>
 
 #define FILES 23
+#define CUT_SIZE (1 << 20)
 
 static FILE *truth;
 static const char *base;
@@ -122,8 +126,8 @@ static void files(void)
 	check(!mkdir("bound", 0755) && !mount("dir", "bound", NULL, MS_BIND, NULL), "bind mount");
 	touch(open("bound/inside", O_RDONLY), "bind mount", "bound/inside");
 	check(!mkdir("upper", 0755) && !mkdir("work", 0755) && !mkdir("merged", 0755), "mkdir");
-	snprintf(name, sizeof(name), "lowerdir=%s/dir,upperdir=%s/upper,workdir=%s/work", base, base,
-		 base);
+	snprintf(name, sizeof(name), "lowerdir=%s/dir,upperdir=%s/upper,workdir=%s/work",
+		 base, base, base);
 	check(!mount("overlay", "merged", "overlay", 0, name), "overlay");
 	touch(open("merged/inside", O_RDONLY), "overlay", "merged/inside");
 
@@ -186,6 +190,41 @@ static void ranges(const char *path)
 	check(map != MAP_FAILED, "mmap");
 }
 
+static void detached(const char *path)
+{
+	int tree = syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE);
+
+	check(tree >= 0, "open_tree");
+	check(openat(tree, "inside", O_RDONLY) >= 0, "inside");
+}
+
+static void cut(long rounds)
+{
+	pid_t child = fork();
+	char buffer[65536];
+	int status;
+	long i;
+
+	if (!child) {
+		for (;;) {
+			/* Fails while the file does not exist. */
+			status = truncate("cut", 0);
+			status |= truncate("cut", CUT_SIZE);
+		}
+	}
+	for (i = 0; i < rounds; i++) {
+		int file = open("cut", O_CREAT | O_RDWR, 0644);
+
+		check(file >= 0 && !ftruncate(file, CUT_SIZE), "cut");
+		check(pread(file, buffer, sizeof(buffer), CUT_SIZE / 2) >= 0, "pread");
+		check(pread(file, buffer, sizeof(buffer), CUT_SIZE / 4) >= 0, "pread");
+		close(file);
+		unlink("cut");
+	}
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+}
+
 static void storm(long processes, long opens)
 {
 	char name[64];
@@ -216,8 +255,15 @@ int main(int argc, char **argv)
 		ranges(argv[2]);
 		return 0;
 	}
+	if (!strcmp(argv[1], "detached")) {
+		detached(argv[2]);
+		return 0;
+	}
 	check(argc >= 4, "usage");
-	if (!strcmp(argv[1], "files")) {
+	if (!strcmp(argv[1], "cut")) {
+		check(!chdir(base), base);
+		cut(atol(argv[3]));
+	} else if (!strcmp(argv[1], "files")) {
 		truth = fopen(argv[3], "w");
 		check(truth && !chdir(base), base);
 		files();

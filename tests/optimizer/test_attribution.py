@@ -14,13 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from optimizer.attribution import Cause, attribute, common, loader_reads, needed_reads, pass_seconds
-from optimizer.demand import demand_of, resolve
+from optimizer.attribution import Cause, attribute, loader_reads, needed_reads, pass_seconds
+from optimizer.demand import demand_of
 from optimizer.drives.models import DRIVES
 from optimizer.drives.seek import bound_seconds, figures, modelled_seconds
 from optimizer.formats.blocktrace import READ_DTYPE
-from optimizer.images.iso9660 import find_squashfs, read_iso
-from optimizer.images.squashfs.layout import Kind, Layout, read_layout
+from optimizer.images.image import open_image
+from optimizer.images.iso9660 import read_iso
+from optimizer.images.layout import Layout
+from optimizer.images.squashfs.format import Kind
+from optimizer.images.squashfs.layout import SquashfsLayout, read_layout
+from optimizer.spans import common
 
 CD = DRIVES["cd-24x"]
 BLOCK = 131072
@@ -32,7 +36,9 @@ def trace(*reads: tuple[int, int]) -> NDArray[np.void]:
 
 
 @pytest.fixture(scope="module")
-def layout(tmp_path_factory: pytest.TempPathFactory, make_image: Callable[..., Path]) -> Layout:
+def layout(
+    tmp_path_factory: pytest.TempPathFactory, make_image: Callable[..., Path]
+) -> SquashfsLayout:
     """hot and cold: three blocks each, next to each other; two tails in one fragment block."""
     root = tmp_path_factory.mktemp("hot-and-cold")
     source = random.Random(4)
@@ -53,21 +59,21 @@ def place(layout: Layout, path: bytes) -> tuple[int, int]:
     return int(extents["offset_bytes"][0]), int(extents["length_bytes"].sum())
 
 
-def causes(layout: Layout, reads: NDArray[np.void], *touched: bytes) -> dict[Cause, int]:
+def causes(layout: SquashfsLayout, reads: NDArray[np.void], *touched: bytes) -> dict[Cause, int]:
     found = attribute(reads, layout, demand_of(layout, {path: [] for path in touched}), CD)
     assert found.bytes_read.sum() == reads["length_bytes"].sum()
     return {cause: int(found.bytes_read[cause]) for cause in Cause if found.bytes_read[cause]}
 
 
 def test_a_touched_file_is_needed_data_and_one_that_nobody_touched_is_not_explained(
-    layout: Layout,
+    layout: SquashfsLayout,
 ) -> None:
     hot, cold = place(layout, b"/hot"), place(layout, b"/cold")
     assert causes(layout, trace(hot), b"/hot") == {Cause.NEEDED_DATA: hot[1]}
     assert causes(layout, trace(cold), b"/hot") == {Cause.UNKNOWN_DATA: cold[1]}
 
 
-def test_cold_data_in_one_run_with_needed_data_is_readahead(layout: Layout) -> None:
+def test_cold_data_in_one_run_with_needed_data_is_readahead(layout: SquashfsLayout) -> None:
     first, second = sorted([place(layout, b"/hot"), place(layout, b"/cold")])
     assert first[0] + first[1] == second[0]
     hot, cold = place(layout, b"/hot"), place(layout, b"/cold")
@@ -78,7 +84,7 @@ def test_cold_data_in_one_run_with_needed_data_is_readahead(layout: Layout) -> N
     assert causes(layout, trace(second, first), b"/hot") == apart
 
 
-def test_of_a_fragment_block_the_share_of_others_is_cold_neighbours(layout: Layout) -> None:
+def test_of_a_fragment_block_the_share_of_others_is_cold_neighbours(layout: SquashfsLayout) -> None:
     offset, length = place(layout, b"/tails/hot")
     found = causes(layout, trace((offset, length)), b"/tails/hot")
     assert found[Cause.NEEDED_DATA] == pytest.approx(length / 4, abs=1)
@@ -88,7 +94,9 @@ def test_of_a_fragment_block_the_share_of_others_is_cold_neighbours(layout: Layo
     }
 
 
-def test_only_blocks_with_touched_bytes_are_needed_where_ranges_are_known(layout: Layout) -> None:
+def test_only_blocks_with_touched_bytes_are_needed_where_ranges_are_known(
+    layout: SquashfsLayout,
+) -> None:
     demand = demand_of(layout, {b"/hot": [(BLOCK + 10, 100), (BLOCK + 50, 100)]})
     needed = layout.extent_map.extents[demand.needed]
     data = needed[needed["kind"] == Kind.BLOCK]
@@ -97,18 +105,18 @@ def test_only_blocks_with_touched_bytes_are_needed_where_ranges_are_known(layout
     assert share.tolist() == [140 / BLOCK]
 
 
-def test_links_are_followed_and_what_leads_nowhere_is_missing(layout: Layout) -> None:
+def test_links_are_followed_and_what_leads_nowhere_is_missing(layout: SquashfsLayout) -> None:
     for path in (b"/link", b"/to-root/hot", b"//tails/../tails/./hot"):
-        way = resolve(layout, path)
+        way = layout.resolve(path)
         assert way is not None
         assert layout.paths[way[-1]] == b"/tails/hot"
-    assert resolve(layout, b"/loop") is None
+    assert layout.resolve(b"/loop") is None
     demand = demand_of(layout, {b"/link": [], b"/gone": [], b"/loop": [], b"/tails": []})
     assert demand.files == 1
     assert demand.missing == (b"/gone", b"/loop")
 
 
-def test_tables_are_needed_where_a_file_is_looked_up(layout: Layout) -> None:
+def test_tables_are_needed_where_a_file_is_looked_up(layout: SquashfsLayout) -> None:
     demand = demand_of(layout, {b"/tails/hot": []})
     needed = {Kind(kind) for kind in layout.extent_map.extents["kind"][demand.needed]}
     assert {Kind.SUPERBLOCK, Kind.INODE_TABLE, Kind.DIRECTORY_TABLE, Kind.ID_TABLE} <= needed
@@ -138,9 +146,11 @@ def test_in_a_large_tree_few_table_blocks_are_needed(
 READS = st.lists(st.tuples(st.integers(0, 900_000), st.integers(1, 300_000)), min_size=1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(READS)
-def test_the_parts_add_up_to_the_whole(layout: Layout, pairs: list[tuple[int, int]]) -> None:
+def test_the_parts_add_up_to_the_whole(
+    layout: SquashfsLayout, pairs: list[tuple[int, int]]
+) -> None:
     reads = trace(*pairs)
     demand = demand_of(layout, {b"/hot": [], b"/tails/hot": []})
     found = attribute(reads, layout, demand, CD, long_seek_bytes=50_000)
@@ -154,9 +164,11 @@ def test_the_parts_add_up_to_the_whole(layout: Layout, pairs: list[tuple[int, in
     assert seconds == pytest.approx(modelled_seconds(reads, CD))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(READS)
-def test_no_order_of_reads_beats_the_limit(layout: Layout, pairs: list[tuple[int, int]]) -> None:
+def test_no_order_of_reads_beats_the_limit(
+    layout: SquashfsLayout, pairs: list[tuple[int, int]]
+) -> None:
     demand = demand_of(layout, {b"/hot": [], b"/tails/hot": []})
     reads = trace(*pairs)
     must = common(needed_reads(layout, demand, reads), reads)
@@ -166,21 +178,15 @@ def test_no_order_of_reads_beats_the_limit(layout: Layout, pairs: list[tuple[int
         assert limit <= modelled_seconds(reads, drive) + 1e-9
 
 
-def test_a_trace_without_reads_has_no_causes(layout: Layout) -> None:
+def test_a_trace_without_reads_has_no_causes(layout: SquashfsLayout) -> None:
     assert causes(layout, trace(), b"/hot") == {}
     must = needed_reads(layout, demand_of(layout, {b"/hot": []}), trace())
     assert len(must) > 0
     assert pass_seconds(common(must, trace()), CD) == 0
 
 
-def test_common_bytes_are_those_in_both() -> None:
-    found = common(trace((0, 10), (30, 10), (35, 10)), trace((5, 30), (44, 100)))
-    pairs = list(zip(found["offset_bytes"], found["length_bytes"], strict=True))
-    assert pairs == [(5, 5), (30, 5), (44, 1)]
-
-
 def test_outside_of_the_squashfs_the_loader_comes_first_and_then_probes(
-    tmp_path: Path, layout: Layout
+    tmp_path: Path, layout: SquashfsLayout
 ) -> None:
     if shutil.which("xorriso") is None:
         pytest.skip("xorriso is not installed: apt-get install xorriso")
@@ -193,7 +199,7 @@ def test_outside_of_the_squashfs_the_loader_comes_first_and_then_probes(
     command = ["xorriso", "-as", "mkisofs", "-quiet", "-R", "-o", str(image), str(tree)]
     subprocess.run(command, check=True, capture_output=True)
     iso = read_iso(image)
-    inner = read_layout(image, find_squashfs(image))
+    inner = open_image(image).layout()
     files = {path: regions[0] for path, regions in iso.files().items()}
     kernel, initrd = files[b"/kernel"], files[b"/initrd"]
     root = next(region for region in iso.regions if region.kind == "directory")

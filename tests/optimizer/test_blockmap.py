@@ -18,13 +18,14 @@ from optimizer.blockmap import (
     DEFAULT_THRESHOLD,
     SHARED,
     FileMap,
-    Found,
+    FoundFiles,
     find_files,
     map_files,
 )
 from optimizer.formats.blocktrace import READ_DTYPE
 from optimizer.images.iso9660 import IsoLayout, Region
-from optimizer.images.squashfs.layout import Kind, Layout, read_layout
+from optimizer.images.squashfs.format import Kind
+from optimizer.images.squashfs.layout import SquashfsLayout, read_layout
 
 MakeImage = Callable[..., Path]
 
@@ -33,7 +34,7 @@ SMALL_FILES = 8
 
 
 @pytest.fixture(scope="module")
-def layout(make_image: MakeImage, tmp_path_factory: pytest.TempPathFactory) -> Layout:
+def layout(make_image: MakeImage, tmp_path_factory: pytest.TempPathFactory) -> SquashfsLayout:
     root = tmp_path_factory.mktemp("blockmap")
     source = random.Random(5)
     for name, blocks in (("a-cold", 2), ("b-hot", 1), ("c-behind", 1), ("d-big", 6), ("e-end", 1)):
@@ -50,7 +51,7 @@ def layout(make_image: MakeImage, tmp_path_factory: pytest.TempPathFactory) -> L
 
 
 @pytest.fixture(scope="module")
-def files(layout: Layout) -> FileMap:
+def files(layout: SquashfsLayout) -> FileMap:
     return map_files([layout])
 
 
@@ -58,18 +59,18 @@ def reads_of(*places: tuple[int, int]) -> NDArray[np.void]:
     return np.array([(10 * i, *place) for i, place in enumerate(places)], READ_DTYPE)
 
 
-def pieces(layout: Layout, path: bytes) -> list[tuple[int, int]]:
+def pieces(layout: SquashfsLayout, path: bytes) -> list[tuple[int, int]]:
     """Offset and length on the image of every piece of a file."""
     rows = layout.extents_of(path)
     return [(int(r["offset_bytes"]), int(r["length_bytes"])) for r in rows if r["length_bytes"]]
 
 
-def confidence(files: FileMap, found: Found, path: bytes) -> float:
+def confidence(files: FileMap, found: FoundFiles, path: bytes) -> float:
     number = [file.path for file in files.files].index(path)
     return float(found.findings["confidence"][number])
 
 
-def names(files: FileMap, found: Found) -> list[bytes]:
+def names(files: FileMap, found: FoundFiles) -> list[bytes]:
     return [files.files[number].path for number in found.order()]
 
 
@@ -80,20 +81,22 @@ def test_every_file_with_content_is_mapped_once_whatever_its_names(files: FileMa
     assert sorted(paths) == sorted(expected + small)
 
 
-def test_a_file_that_was_read_whole_and_on_purpose_counts_1(layout: Layout, files: FileMap) -> None:
+def test_a_file_that_was_read_whole_and_on_purpose_counts_1(
+    layout: SquashfsLayout, files: FileMap
+) -> None:
     found = find_files(files, reads_of(*pieces(layout, b"/b-hot")))
     assert confidence(files, found, b"/b-hot") == 1
     assert names(files, found) == [b"/b-hot"]
 
 
-def test_a_block_that_was_cut_off_was_not_read(layout: Layout, files: FileMap) -> None:
+def test_a_block_that_was_cut_off_was_not_read(layout: SquashfsLayout, files: FileMap) -> None:
     (start, length), _ = pieces(layout, b"/a-cold")
     found = find_files(files, reads_of((start, length - 1)))
     assert confidence(files, found, b"/a-cold") == 0
     assert names(files, found) == []
 
 
-def test_a_block_may_come_in_several_reads(layout: Layout, files: FileMap) -> None:
+def test_a_block_may_come_in_several_reads(layout: SquashfsLayout, files: FileMap) -> None:
     ((start, length),) = pieces(layout, b"/b-hot")
     middle = length // 2
     found = find_files(files, reads_of((start + middle, length - middle), (start, middle)))
@@ -101,7 +104,9 @@ def test_a_block_may_come_in_several_reads(layout: Layout, files: FileMap) -> No
     assert found.touches["read"].tolist() == [0]
 
 
-def test_the_neighbour_that_readahead_brought_counts_less(layout: Layout, files: FileMap) -> None:
+def test_the_neighbour_that_readahead_brought_counts_less(
+    layout: SquashfsLayout, files: FileMap
+) -> None:
     ((start, length),) = pieces(layout, b"/b-hot")
     ((behind, more),) = pieces(layout, b"/c-behind")
     assert start + length == behind
@@ -114,7 +119,9 @@ def test_the_neighbour_that_readahead_brought_counts_less(layout: Layout, files:
     assert confidence(files, jump, b"/c-behind") == 1, "the reader went there"
 
 
-def test_a_read_begins_on_the_page_before_what_it_is_for(layout: Layout, files: FileMap) -> None:
+def test_a_read_begins_on_the_page_before_what_it_is_for(
+    layout: SquashfsLayout, files: FileMap
+) -> None:
     ((start, length),) = pieces(layout, b"/e-end")
     aligned = start // 4096 * 4096
     found = find_files(files, reads_of((aligned, start - aligned + length)))
@@ -122,7 +129,7 @@ def test_a_read_begins_on_the_page_before_what_it_is_for(layout: Layout, files: 
 
 
 def test_a_large_file_of_which_only_the_head_was_read_ahead_is_below_the_threshold(
-    layout: Layout, files: FileMap
+    layout: SquashfsLayout, files: FileMap
 ) -> None:
     places = pieces(layout, b"/d-big")
     ((start, length),) = pieces(layout, b"/c-behind")
@@ -132,7 +139,7 @@ def test_a_large_file_of_which_only_the_head_was_read_ahead_is_below_the_thresho
 
 
 def test_what_is_more_than_readahead_brings_was_read_on_purpose(
-    layout: Layout, files: FileMap
+    layout: SquashfsLayout, files: FileMap
 ) -> None:
     places = pieces(layout, b"/d-big")
     start = places[0][0] - 8192
@@ -140,7 +147,9 @@ def test_what_is_more_than_readahead_brings_was_read_on_purpose(
     assert confidence(files, found, b"/d-big") == 1
 
 
-def test_files_of_one_fragment_block_share_what_it_says(layout: Layout, files: FileMap) -> None:
+def test_files_of_one_fragment_block_share_what_it_says(
+    layout: SquashfsLayout, files: FileMap
+) -> None:
     extents = layout.extent_map.extents
     fragment = extents[extents["kind"] == Kind.FRAGMENT][0]
     place = int(fragment["offset_bytes"]), int(fragment["length_bytes"])
@@ -168,13 +177,13 @@ def test_small_blocks_of_one_page_share_what_it_says_unless_a_larger_one_explain
     assert confidence(mapped, loop, b"/small0") == 1
 
 
-def test_files_of_one_content_share_what_it_says(layout: Layout, files: FileMap) -> None:
+def test_files_of_one_content_share_what_it_says(layout: SquashfsLayout, files: FileMap) -> None:
     found = find_files(files, reads_of(*pieces(layout, b"/e-end")))
     for path in (b"/e-end", b"/f-same"):
         assert confidence(files, found, path) == pytest.approx(SHARED)
 
 
-def test_holes_are_not_waited_for(layout: Layout, files: FileMap) -> None:
+def test_holes_are_not_waited_for(layout: SquashfsLayout, files: FileMap) -> None:
     found = find_files(files, reads_of(*pieces(layout, b"/g-sparse")))
     assert confidence(files, found, b"/g-sparse") == 1
     number = [file.path for file in files.files].index(b"/g-sparse")
@@ -182,7 +191,9 @@ def test_holes_are_not_waited_for(layout: Layout, files: FileMap) -> None:
     assert found.touches["file_offset_bytes"].tolist() == [3 * BLOCK_BYTES]
 
 
-def test_files_come_in_the_order_of_their_first_block(layout: Layout, files: FileMap) -> None:
+def test_files_come_in_the_order_of_their_first_block(
+    layout: SquashfsLayout, files: FileMap
+) -> None:
     big = pieces(layout, b"/d-big")
     (cold, hot) = pieces(layout, b"/a-cold")[0], pieces(layout, b"/b-hot")[0]
     found = find_files(files, reads_of(big[3], hot, big[0], cold))
@@ -190,7 +201,9 @@ def test_files_come_in_the_order_of_their_first_block(layout: Layout, files: Fil
     assert found.touches["file_offset_bytes"].tolist() == [3 * BLOCK_BYTES, 0, 0, 0]
 
 
-def test_reads_of_the_file_system_itself_are_all_on_purpose(layout: Layout, files: FileMap) -> None:
+def test_reads_of_the_file_system_itself_are_all_on_purpose(
+    layout: SquashfsLayout, files: FileMap
+) -> None:
     ((start, length),) = pieces(layout, b"/b-hot")
     ((_, more),) = pieces(layout, b"/c-behind")
     found = find_files(files, reads_of((start, length + more)), exact=True)
@@ -198,7 +211,7 @@ def test_reads_of_the_file_system_itself_are_all_on_purpose(layout: Layout, file
 
 
 def test_a_part_of_a_file_is_enough_where_nothing_comes_along(
-    layout: Layout, files: FileMap
+    layout: SquashfsLayout, files: FileMap
 ) -> None:
     found = find_files(files, reads_of(pieces(layout, b"/d-big")[4]), exact=True)
     assert confidence(files, found, b"/d-big") == 1
@@ -212,7 +225,7 @@ def test_no_reads_say_nothing(files: FileMap) -> None:
     assert not len(found.touches)
 
 
-def test_tables_belong_to_no_file(layout: Layout, files: FileMap) -> None:
+def test_tables_belong_to_no_file(layout: SquashfsLayout, files: FileMap) -> None:
     data = layout.extent_map.extents[-1]
     assert data["kind"] not in (Kind.BLOCK, Kind.FRAGMENT)
     found = find_files(files, reads_of((int(data["offset_bytes"]), int(data["length_bytes"]))))
@@ -242,10 +255,10 @@ def test_files_of_the_iso_are_put_below_the_medium() -> None:
     assert 0 < part.findings["confidence"][0] < DEFAULT_THRESHOLD
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_covered_bytes_are_those_of_pieces_that_came_whole(
-    layout: Layout, files: FileMap, data: st.DataObject
+    layout: SquashfsLayout, files: FileMap, data: st.DataObject
 ) -> None:
     end = layout.size_bytes
     places = data.draw(

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from optimizer.errors import InputError
@@ -229,7 +229,6 @@ def test_deep_links_end_where_the_kernel_ends_them(tmp_path: Path) -> None:
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
-@settings(deadline=None)
 @given(
     links=st.dictionaries(
         st.sampled_from(["a", "b", "d/a", "d/b", "d/e/a"]),

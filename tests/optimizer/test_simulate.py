@@ -11,11 +11,11 @@ import pytest
 from optimizer.drives.models import CD_24X, NVME
 from optimizer.errors import InputError
 from optimizer.formats.events import Bootlog, Event, Operation
-from optimizer.formats.sortfile import mksquashfs_lines
-from optimizer.images.squashfs.layout import Kind, Layout, read_layout
+from optimizer.formats.sortfile import Place, mksquashfs_lines
+from optimizer.images.squashfs.format import Kind
+from optimizer.images.squashfs.layout import SquashfsLayout, read_layout
 from optimizer.search import choose_place, search
 from optimizer.simulate import (
-    Place,
     cost_of,
     first_access_order,
     make_workload,
@@ -41,7 +41,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def pack(root: Path, target: Path, order: Sequence[str], place: Place, *options: str) -> Layout:
+def pack(
+    root: Path, target: Path, order: Sequence[str], place: Place, *options: str
+) -> SquashfsLayout:
     sort = target.with_suffix(".sort")
     sort.write_bytes(b"".join(mksquashfs_lines([name.encode() for name in order], place)))
     subprocess.run(

@@ -3,20 +3,20 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.report.comparison import load_build
-from bootprof.report.details import Evidence, gather
+from bootprof.commands.compare import load
+from bootprof.report.details import Details, gather
 from optimizer.attribution import Cause
 from optimizer.drives.models import CD_24X, NVME, Drive
 
 BLOCK = 131072
 
 
-def evidence_of(profile: Path, *drives: Drive) -> Evidence:
-    return gather(load_build(profile), drives or (CD_24X,))
+def details_of(profile: Path, *drives: Drive) -> Details:
+    return gather(load(profile), drives or (CD_24X,))
 
 
 def test_a_whole_profile_has_map_causes_and_timeline(profile: Path, image: Path) -> None:
-    found = evidence_of(profile)
+    found = details_of(profile)
     assert found.absent == {}
     assert found.image == image
     assert found.image_map and found.causes and found.timeline
@@ -31,7 +31,7 @@ def test_a_whole_profile_has_map_causes_and_timeline(profile: Path, image: Path)
 
 
 def test_the_timeline_says_who_touched_a_file_first(profile: Path) -> None:
-    timeline = evidence_of(profile).timeline
+    timeline = details_of(profile).timeline
     assert timeline is not None
     assert (timeline.events, timeline.lost) == (3, 3)
     init, shell = timeline.processes
@@ -42,12 +42,12 @@ def test_the_timeline_says_who_touched_a_file_first(profile: Path) -> None:
 
 def test_an_image_beside_the_profile_is_found_without_its_description(profile: Path) -> None:
     (profile / "profile.json").unlink()
-    assert evidence_of(profile).image is not None
+    assert details_of(profile).image is not None
 
 
 def test_a_missing_image_is_said_and_the_timeline_stays(profile: Path, image: Path) -> None:
     image.unlink()
-    found = evidence_of(profile)
+    found = details_of(profile)
     assert found.image_map is None and found.causes is None
     assert found.absent["image_map"] == f"the image {image} is not there"
     assert found.timeline is not None
@@ -59,14 +59,14 @@ def test_an_image_that_was_built_again_is_not_used(change: str, profile: Path, i
     content = bytearray(image.read_bytes())
     content[BLOCK] ^= 1
     image.write_bytes(content if change == "one bit" else content + bytes(4096))
-    found = evidence_of(profile)
+    found = details_of(profile)
     assert found.image_map is None and found.causes is None
-    assert "is not the image that was booted" in found.absent["image_map"]
+    assert "is of another image" in found.absent["image_map"]
 
 
 def test_without_a_bootlog_there_is_a_map_of_what_was_read(profile: Path) -> None:
     (profile / "bootlog.events").unlink()
-    found = evidence_of(profile)
+    found = details_of(profile)
     assert set(found.absent) == {"causes", "timeline"}
     assert found.image_map is not None
     assert not found.image_map.knows_need
@@ -77,16 +77,16 @@ def test_without_a_bootlog_there_is_a_map_of_what_was_read(profile: Path) -> Non
 def test_a_plain_bootlog_gives_causes_but_no_timeline(profile: Path) -> None:
     (profile / "bootlog.events").unlink()
     (profile / "bootlog.list").write_bytes(b"/hot\n")
-    found = evidence_of(profile)
+    found = details_of(profile)
     assert set(found.absent) == {"timeline"}
     assert found.causes is not None and found.causes.files == 1
 
 
 def test_causes_are_told_for_the_first_drive_that_the_image_fits_on(profile: Path) -> None:
     tiny = Drive("tiny", "tiny", 1000, 1, 0, 0, 0, 1e6, 1e6)
-    found = evidence_of(profile, tiny, NVME)
+    found = details_of(profile, tiny, NVME)
     assert found.causes is not None and found.causes.drive == NVME
-    assert evidence_of(profile, tiny).absent == {"causes": "the image fits on none of the drives"}
+    assert details_of(profile, tiny).absent == {"causes": "the image fits on none of the drives"}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_cannot_be_read_is_a_reason_and_not_the_end(
     name: str, content: bytes, part: str, profile: Path
 ) -> None:
     (profile / name).write_bytes(content)
-    assert evidence_of(profile).absent[part]
+    assert details_of(profile).absent[part]
 
 
 def test_an_image_that_holds_no_squashfs_is_a_reason(profile: Path, image: Path) -> None:
@@ -114,4 +114,4 @@ def test_an_image_that_holds_no_squashfs_is_a_reason(profile: Path, image: Path)
     (profile / "blocktrace.tsv").write_text("".join(kept))
     (profile / "profile.json").unlink()
     image.write_bytes(bytes(image.stat().st_size))
-    assert set(evidence_of(profile).absent) == {"image_map", "causes"}
+    assert set(details_of(profile).absent) == {"image_map", "causes"}

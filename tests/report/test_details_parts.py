@@ -79,6 +79,13 @@ def test_what_no_image_holds_is_not_in_the_timeline() -> None:
     assert make_timeline(Bootlog.of({}, []), None) is None
 
 
+def test_a_recorder_that_knows_no_process_is_not_given_one() -> None:
+    unknown = Event(1, 0, b"", Operation.BLOCK, 0, 0, 4096, 0, 0, b"squashfs", b"/a")
+    timeline = make_timeline(Bootlog.of({}, [unknown]), None)
+    assert timeline is not None
+    assert [row.title for row in timeline.processes] == ["process not recorded"]
+
+
 def test_events_out_of_order_are_put_in_order() -> None:
     timeline = make_timeline(
         Bootlog.of({}, [event(9, 1, b"/late"), event(3, 2, b"/late")]), {b"/late": 10}

@@ -8,11 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bootprof.commands.compare import load
 from bootprof.errors import InputError
 from bootprof.report.as_json import as_json
-from bootprof.report.comparison import Build, Comparison, compare, load_build
-from bootprof.report.details import Evidence, gather
+from bootprof.report.comparison import Build, Comparison, compare
+from bootprof.report.conditions import Conditions
+from bootprof.report.details import Details, gather
 from bootprof.report.page import TITLES, report, write_report
+from bootprof.report.plotdata import plot_data
+from bootprof.report.raster import HEIGHT_PIXELS
+from bootprof.report.trace_figures import axis_of
 from optimizer.drives.models import CD_24X, NVME
 from optimizer.drives.seek import seek_distances
 from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace
@@ -66,7 +71,7 @@ def trace_build(label: str, starts: list[int], image_bytes: int = 1 << 20) -> Bu
     return Build(label, Path("nowhere") / label / "blocktrace.tsv", trace)
 
 
-def told(*builds: Build) -> tuple[Comparison, list[Evidence]]:
+def told(*builds: Build) -> tuple[Comparison, list[Details]]:
     drives = [CD_24X, NVME]
     comparison = compare(builds, drives)
     return comparison, [gather(build, drives) for build in comparison.builds]
@@ -77,7 +82,7 @@ SORTED = trace_build("sorted", [0, 1000, 2000, 13_000])
 
 
 def test_every_section_is_there_with_its_figure(profile: Path) -> None:
-    build = load_build(profile)
+    build = load(profile)
     page = Page(report(*told(dataclasses.replace(build, label="other"), build)))
     assert [section["id"] for section in page.all("section")] == list(TITLES)
     assert [link["href"] for link in page.all("a")] == [f"#{key}" for key in TITLES]
@@ -93,7 +98,7 @@ def test_every_section_is_there_with_its_figure(profile: Path) -> None:
 
 
 def test_the_page_needs_nothing_but_itself(profile: Path) -> None:
-    build = load_build(profile)
+    build = load(profile)
     text = report(*told(build, build))
     page = Page(text)
     for _, attributes in page.tags:
@@ -110,7 +115,7 @@ def test_the_page_needs_nothing_but_itself(profile: Path) -> None:
 
 
 def test_pictures_have_words_tables_captions_and_identifiers_are_unique(profile: Path) -> None:
-    build = load_build(profile)
+    build = load(profile)
     page = Page(report(*told(build, build)))
     for svg in page.all("svg"):
         hidden = svg.get("aria-hidden") == "true" or svg.get("class") == "area"
@@ -126,7 +131,7 @@ def test_pictures_have_words_tables_captions_and_identifiers_are_unique(profile:
 
 
 def test_what_is_missing_is_said(profile: Path) -> None:
-    words = Page(report(*told(UNSORTED, load_build(profile)))).words()
+    words = Page(report(*told(UNSORTED, load(profile)))).words()
     assert "unsorted: no map, because the image nowhere/unsorted/gone.iso is not there." in words
     assert "unsorted: no causes, because" in words
     assert "unsorted: no timeline, because" in words
@@ -138,7 +143,7 @@ def test_labels_and_paths_cannot_become_markup(profile: Path, tmp_path: Path) ->
     events = (profile / "bootlog.events").read_bytes()
     paths = events.replace(b"/etc/small", b"/etc/<img src=x onerror=alert(2)>\xff\x01")
     (profile / "bootlog.events").write_bytes(paths.replace(b"\tsh\t", b"\t<b>&sh\t"))
-    build = load_build(profile, hostile)
+    build = load(profile, hostile)
     page = Page(report(*told(build, dataclasses.replace(build, label="b"))))
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "img", "b"})
     assert all(not name.startswith("on") for _, attributes in page.tags for name in attributes)
@@ -167,6 +172,46 @@ def test_every_comparison_has_a_report(builds: tuple[Build, ...]) -> None:
     Page(text)
 
 
+@pytest.mark.parametrize(
+    ("accelerator", "shown"), [("icount", "▼ -25.0 %"), ("tcg", "not comparable")]
+)
+def test_a_boot_time_counts_only_if_the_load_of_the_host_did_not(
+    accelerator: str, shown: str
+) -> None:
+    slow = trace_build("slow", [0] * 4)
+    fast = dataclasses.replace(slow, trace=dataclasses.replace(slow.trace, target_ns=3 * 10**9))
+    conditions = Conditions(accelerator=accelerator, kernel="6.1.0 <b>", boots=1)
+    builds = [dataclasses.replace(build, conditions=conditions) for build in (slow, fast)]
+    text = report(*told(*builds))
+    row = text[text.index(f"time to boot target (QEMU {accelerator})") :]
+    assert shown in row[: row.index("</tr>")]
+    assert ("not comparable with that of" in text) == (accelerator == "tcg")
+    words = Page(text).words()
+    assert f"time since power-on (s, QEMU {accelerator})" in words
+    assert "6.1.0 <b>" in words
+
+
+def test_panels_of_processes_share_the_axis_of_time(profile: Path) -> None:
+    build = load(profile)
+    later = dataclasses.replace(build, label="later")
+    comparison, (found, _) = told(build, later)
+    assert found.timeline is not None
+    longer = dataclasses.replace(
+        found, timeline=dataclasses.replace(found.timeline, end_ns=80 * 10**9)
+    )
+    text = report(comparison, [found, longer])
+    processes = text[text.index('id="processes"') :]
+    ticks = re.findall(r'class="tick middle">(\d+)<', processes)
+    assert ticks == ["0", "20", "40", "60", "80"] * 4
+
+
+def test_dots_at_the_edges_of_the_image_are_drawn_whole() -> None:
+    scale = plot_data(compare([trace_build("edge", [0, (1 << 20) - 1000])], [])).offsets
+    axis = axis_of(scale)
+    pixel = 1 / HEIGHT_PIXELS
+    assert axis.share(0) > 4 * pixel and axis.share(scale.high) < 1 - 4 * pixel
+
+
 def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_report(*told(UNSORTED, SORTED), tmp_path / name)
@@ -191,7 +236,7 @@ def test_what_could_not_be_written_leaves_nothing_behind(tmp_path: Path) -> None
 
 def test_json_has_the_documented_keys_and_no_infinity(profile: Path) -> None:
     still = trace_build("still", [0, 1000])
-    made = as_json(*told(still, UNSORTED, load_build(profile)), [Path("s.png")], Path("r.html"))
+    made = as_json(*told(still, UNSORTED, load(profile)), [Path("s.png")], Path("r.html"))
     found = json.loads(json.dumps(made, allow_nan=False))
     assert set(found) == {
         *("schema", "builds", "seek_length_edges_bytes", "drives", "plots", "report"),
@@ -201,7 +246,7 @@ def test_json_has_the_documented_keys_and_no_infinity(profile: Path) -> None:
     first, second, whole = found["builds"]
     for build in found["builds"]:
         assert set(build) == {
-            *("label", "path", "image", "image_bytes", "image_sha256", "metrics"),
+            *("label", "path", "image", "image_bytes", "image_sha256", "conditions", "metrics"),
             *("seeks_by_length", "image_map", "causes", "timeline", "absent"),
         }
         assert set(build["metrics"]) == {
@@ -210,6 +255,10 @@ def test_json_has_the_documented_keys_and_no_infinity(profile: Path) -> None:
         }
     assert first["metrics"]["seek-distance"] == {"unit": "bytes", "value": 0, "ratio": 1.0}
     assert second["metrics"]["seek-distance"]["ratio"] is None
+    assert set(first["conditions"].values()) == {None}
+    assert set(first["metrics"]["boot-time"]) == {"unit", "value", "ratio"}
+    assert second["metrics"]["boot-time"]["ratio"] is None
+    assert "accelerator" in second["metrics"]["boot-time"]["not_comparable"]
     assert first["image_sha256"] is None
     assert set(first["absent"]) == {"image_map", "causes", "timeline"}
     assert whole["absent"] == {}

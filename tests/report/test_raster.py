@@ -49,7 +49,7 @@ def test_one_read_among_300_000_can_be_seen() -> None:
     assert dot_picture(across, up)[: HEIGHT_PIXELS // 2, WIDTH_PIXELS // 2 :].max() >= 90
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SHARES)
 def test_reads_at_the_edges_are_drawn_inside(shares: list[float]) -> None:
     places = array(*shares)

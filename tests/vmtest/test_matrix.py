@@ -229,5 +229,5 @@ def test_the_document_explains_each_figure_below_1() -> None:
 
 
 def test_the_names_of_the_parts_are_those_of_the_workload() -> None:
-    source = (Path(__file__).parent / "workload.c").read_text()
+    source = (DOCUMENT.parents[1] / "vmtest/matrix/workload.c").read_text()
     assert set(re.findall(r'\tstart\("(\w+)"\)', source)) == PARTS

@@ -7,7 +7,6 @@ the early part of the workload, switches the root, and does the rest: as a live 
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -17,20 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootprof.backends import Recording
-from bootprof.boot.guest import parse_harvest
+from bootprof.boot.harvest import Harvest
 from bootprof.boot.nbd import served
-from bootprof.boot.qemu import ACCELERATORS
 from bootprof.builder.kernelmodule import ModuleBuild
-from bootprof.process import program, run, stop
+from bootprof.process import run, stop
+from bootprof.sources import GUEST, TRACER
 from optimizer.formats.blocktrace import BlockTrace, parse_nbdkit_log
-from vmtest.guest import complaints, exit_status, write_initramfs
+from vmtest.guest import complaints, exit_status, machine, write_initramfs
 from vmtest.kernels import GuestKernel
 
 HERE = Path(__file__).parent
-TOP = HERE.parents[1]
+WORKLOAD_SOURCES = ("workload.c", "workload_files.c", "workload_truth.c")
 
 # Programs that record, and where they are made.
-SOURCES = {"bootprof-trace": TOP / "ebpf", "bootprof-watch": TOP / "bootprof/guest/watch"}
+SOURCES = {"bootprof-trace": TRACER, "bootprof-watch": GUEST / "watch"}
 # virtio_blk and isofs for the medium, the rest for the root.
 MODULES = ("virtio_blk", "isofs", "loop", "squashfs", "overlay")
 
@@ -43,6 +42,7 @@ send() {
 }
 mkdir -p /ready /out /medium /lower /cow /root /truth
 mount -t tmpfs none /truth
+echo ready > $OUT
 """
 
 # The middle of every run. Both parts of the workload append to one list. The early one comes right
@@ -158,9 +158,10 @@ class Run:
     recording: Recording
 
 
-def compile_program(source: str, target: Path, *options: str) -> Path:
+def compile_program(target: Path, options: Sequence[str], *sources: str) -> Path:
     """Compile one of the programs here, without libc unless ``-static`` alone is asked for."""
-    run(["gcc", "-O1", "-Wall", "-Wextra", "-Werror", *options, "-o", target, HERE / source])
+    files = [HERE / source for source in sources]
+    run(["gcc", "-O1", "-Wall", "-Wextra", "-Werror", *options, "-o", target, *files])
     return target
 
 
@@ -171,23 +172,23 @@ def build_live_system(folder: Path) -> LiveSystem:
         folder: An empty folder, which keeps all of it.
     """
     bare = ("-nostdlib", "-fno-stack-protector")
-    workload = compile_program("workload.c", folder / "workload", "-static")
+    workload = compile_program(folder / "workload", ["-static"], *WORKLOAD_SOURCES)
     root = folder / "root"
     for name in ("bin", "proc", "truth", "w"):
         (root / name).mkdir(parents=True)
     shutil.copy(workload, root / "bin/workload")
     run([workload, "prepare", root / "w"])
     executed = root / "w/exec"
-    static = compile_program("small.c", executed / "static", *bare, "-static")
+    static = compile_program(executed / "static", [*bare, "-static"], "small.c")
     shutil.copy(static, executed / "relative")
     shutil.copy(static, executed / "interpreter")
     (executed / "script").write_text("#!/w/exec/interpreter\n")
     (executed / "script").chmod(0o755)
-    compile_program("small.c", executed / "loader", *bare, "-static-pie", "-fPIE")
+    compile_program(executed / "loader", [*bare, "-static-pie", "-fPIE"], "small.c")
     interpreter = "-Wl,--dynamic-linker=/w/exec/loader"
-    compile_program("small.c", executed / "dynamic", *bare, "-pie", "-fPIE", interpreter)
+    compile_program(executed / "dynamic", [*bare, "-pie", "-fPIE", interpreter], "small.c")
     options = ("-m32", "-DCOMPAT", "-static", "-fno-pie", "-no-pie")
-    compile_program("small.c", root / "w/32bit/compat", *bare, *options)
+    compile_program(root / "w/32bit/compat", [*bare, *options], "small.c")
     medium = folder / "medium"
     (medium / "live").mkdir(parents=True)
     squashfs = medium / "live/filesystem.squashfs"
@@ -249,26 +250,26 @@ def run_workload(
         scratch = Path(name)
         initramfs = write_initramfs(scratch, kernel, files, MODULES, script)
         output, log_file = scratch / "output", scratch / "nbdkit.log"
-        with served(live.image, log_file) as socket:
+        with served(live.image, log_file) as server:
             power_on_epoch_ns = time.time_ns()
-            console = boot(kernel, initramfs, socket, output, timeout_seconds)
+            console = boot(kernel, initramfs, server.socket_path, output, timeout_seconds)
         assert exit_status(console) == 0, console
         assert complaints(console) == [], console
         with log_file.open("rb") as stream:
             reads = parse_nbdkit_log(stream, power_on_epoch_ns)
-        sent = parse_harvest(bytearray(output.read_bytes()))
-    assert sent is not None, console
-    truth = sent.pop("truth")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in sent.items():
-        (folder / name).write_bytes(content)
+        folder.mkdir(parents=True, exist_ok=True)
+        sent = Harvest((*names, "truth"), lambda name: (folder / name).open("wb"))
+        sent.feed(output.read_bytes())
+    assert sent.finished, console
+    truth = (folder / "truth").read_bytes()
+    (folder / "truth").unlink()
     trace = BlockTrace(
         reads=reads,
         image=live.image.name,
         image_bytes=live.image.stat().st_size,
         target_ns=int(reads["time_ns"][-1]) if len(reads) else 0,
     )
-    recording = Recording({name: folder / name for name in sent}, live.image, trace)
+    recording = Recording({name: folder / name for name in names}, live.image, trace)
     return Run(kernel.release, truth, recording)
 
 
@@ -277,20 +278,9 @@ def boot(
 ) -> str:
     """Run a guest to its end with a medium from a socket of nbdkit; return what it printed."""
     console = output.with_name("console")
-    guest = subprocess.Popen(
-        [
-            program("qemu-system-x86_64"),
-            *(*ACCELERATORS["tcg"], "-smp", str(os.cpu_count() or 1)),
-            *("-m", "2048", "-nodefaults", "-display", "none", "-no-reboot"),
-            *("-serial", f"file:{console}"),
-            *("-device", "virtio-serial-pci", "-chardev", f"file,id=out,path={output}"),
-            *("-device", "virtserialport,chardev=out,name=vmtest"),
-            *("-drive", f"file=nbd:unix:{medium},format=raw,if=virtio,readonly=on"),
-            *("-kernel", str(kernel.image), "-initrd", str(initramfs)),
-            *("-append", "console=ttyS0 panic=-1 loglevel=7"),
-        ],
-        stdin=subprocess.DEVNULL,
-    )
+    drive = f"file=nbd:unix:{medium},format=raw,if=virtio,readonly=on"
+    command = machine(kernel, initramfs, output, console, 2048, ["-drive", drive])
+    guest = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
         guest.wait(timeout_seconds)
     except subprocess.TimeoutExpired:

@@ -36,178 +36,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define FILE_BYTES	(140 * 1024)	/* one block of a squashfs, and a tail */
-#define COLD_FILES	4		/* neighbours in each folder that nobody touches */
-#define STORM_FILES	64
-#define STORM_FILE_BYTES 4096
-#define DEPTH		40
-
-static FILE *truth;
-static const char *folder, *named, *part;
-static char component[251];
-
-static const char * const order_names[] = {
-	"m", "c", "z", "a", "q", "k", "x", "b", "t", "e", "p", "d",
-};
-static const char * const odd_names[] = {
-	"with space", "new\nline", "back\\slash", "tab\there", "return\rhere", "unit\\x2d.service",
-	"escaped\\012", "trailing ", "\xff\xfe", "#comment", "gone (deleted)", component,
-};
-
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-static void check(int condition, const char *what)
-{
-	if (!condition) {
-		fprintf(stderr, "workload: %s: %s: %s\n", part ? part : "", what, strerror(errno));
-		exit(1);
-	}
-}
-
-/* ---- the files ---- */
-
-static void make_bytes(const char *path, size_t length)
-{
-	static char content[FILE_BYTES];
-	static uint64_t state = 88172645463325252ULL;
-	FILE *file = fopen(path, "w");
-	size_t i;
-
-	check(file != NULL, path);
-	/* Nothing that a compressor could shorten. */
-	for (i = 0; i < length; i++) {
-		state ^= state << 13;
-		state ^= state >> 7;
-		state ^= state << 17;
-		content[i] = (char)state;
-	}
-	check(fwrite(content, 1, length, file) == length && !fclose(file), path);
-}
-
-static void make(const char *name)
-{
-	make_bytes(name, FILE_BYTES);
-}
-
-static void begin(const char *name)
-{
-	char cold[16];
-	int i;
-
-	part = name;
-	check(!chdir(folder), folder);
-	mkdir(name, 0755);
-	check(!chdir(name), name);
-	for (i = 0; i < COLD_FILES; i++) {
-		snprintf(cold, sizeof(cold), "cold-%d", i);
-		make(cold);
-	}
-}
-
-static void make_all(const char *names)
-{
-	char copy[300], *name;
-
-	snprintf(copy, sizeof(copy), "%s", names);
-	for (name = strtok(copy, " "); name; name = strtok(NULL, " "))
-		make(name);
-}
-
-static void prepare(void)
-{
-	char name[64];
-	size_t i;
-
-	begin("early");
-	make_all("absolute relative");
-	begin("order");
-	for (i = 0; i < COUNT(order_names); i++)
-		make(order_names[i]);
-	begin("calls");
-	make_all("open openat openat2 creat write");
-	begin("relative");
-	check(!mkdir("inner", 0755), "mkdir");
-	make_all("plain dotted up handle inner/below inner/fchdir");
-	begin("links");
-	make_all("target-1 target-2 target-3 name-1");
-	check(!mkdir("folder", 0755), "mkdir");
-	make("folder/inside");
-	check(!symlink("target-1", "relative") && !symlink("/w/links/target-2", "absolute") &&
-	      !symlink("chain-2", "chain-1") && !symlink("./chain-3", "chain-2") &&
-	      !symlink("/w/links/target-3", "chain-3") && !symlink("folder", "through") &&
-	      !link("name-1", "name-2"), "links");
-	begin("names");
-	for (i = 0; i < COUNT(odd_names); i++)
-		make(odd_names[i]);
-	begin("deep");
-	memset(name, 'd', 60);
-	name[60] = '\0';
-	for (i = 0; i < DEPTH; i++)
-		check(!mkdir(name, 0755) && !chdir(name), "mkdir");
-	make_all("second first");
-	begin("deleted");
-	make_all("before after");
-	begin("bind");
-	check(!mkdir("source", 0755) && !mkdir("mounted", 0755), "mkdir");
-	make_all("source/inside file onto");
-	begin("overlay");
-	make_all("lower copied renamed");
-	begin("mmap");
-	make_all("first second");
-	begin("unread");
-	make_all("a b c");
-	begin("exec");
-	begin("failed");
-	make_all("exclusive place stat program");
-	check(!chmod("program", 0755), "chmod");
-	begin("32bit");
-	make_all("open openat openat2");
-	begin("tmpfs");
-	check(!mkdir("mounted", 0755), "mkdir");
-	begin("handle");
-	check(!mkdir("mounted", 0755), "mkdir");
-	begin("iouring");
-	make_all("first second");
-	begin("storm");
-	for (i = 0; i < STORM_FILES; i++) {
-		snprintf(name, sizeof(name), "file-%zu", i);
-		make_bytes(name, STORM_FILE_BYTES);
-	}
-}
-
-/* ---- the truth ---- */
-
-static void write_escaped(FILE *file, const char *text)
-{
-	for (; *text; text++) {
-		if (strchr("\t\n\r\\", *text))
-			fprintf(file, "\\%03o", *text);
-		else
-			fputc(*text, file);
-	}
-}
-
-static void expect_of(pid_t pid, const char *kind, const char *path)
-{
-	fprintf(truth, "%d\t%s\t%s\t", pid, part, kind);
-	write_escaped(truth, named);
-	fprintf(truth, "/%s/", part);
-	write_escaped(truth, path);
-	fputc('\n', truth);
-	check(!fflush(truth), "truth");
-}
-
-static void expect(const char *path)
-{
-	expect_of(getpid(), "open", path);
-}
-
-static void expect_never(const char *path)
-{
-	expect_of(getpid(), "never", path);
-}
-
-/* ---- the accesses ---- */
+#include "workload.h"
 
 static void start(const char *name)
 {
@@ -241,7 +70,7 @@ static void order(void)
 	size_t i;
 
 	start("order");
-	for (i = 0; i < COUNT(order_names); i++)
+	for (i = 0; i < ORDER_NAMES; i++)
 		touch(open(order_names[i], O_RDONLY), order_names[i]);
 	/* Once more, in another order: the first access is what counts. */
 	touch(open(order_names[5], O_RDONLY), order_names[5]);
@@ -297,7 +126,7 @@ static void names(void)
 	size_t i;
 
 	start("names");
-	for (i = 0; i < COUNT(odd_names); i++)
+	for (i = 0; i < ODD_NAMES; i++)
 		touch(open(odd_names[i], O_RDONLY), odd_names[i]);
 }
 

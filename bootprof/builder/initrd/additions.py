@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bootprof.builder.initrd.archive import GUEST, add, compile_small, staged
+from bootprof.builder.initrd.archive import add, compile_small, staged
+from bootprof.sources import GUEST
 
 # Rules of the root tree, which use what those of the initrd have found out. Both files have one
 # name: in an initrd that has copied the root's rules, the archive's take their place.
-UDEV_RULES = GUEST / "rules/60-live-medium.rules"
+UDEV_RULES = GUEST / "root/60-live-medium.rules"
 # Files of the archive, and their folders.
 ADDITIONS = {
     GUEST / "initrd/60-live-medium.rules": "usr/lib/udev/rules.d",

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bootprof.process import run
+from bootprof.sources import GUEST
 
-GUEST = Path(__file__).parents[2] / "guest"
+# What the C programs of the guest share: headers, sources, rules of make.
+COMMON = (*sorted((GUEST / "common").iterdir()), GUEST / "program.mk")
 
 STATIC = ("-static", "-Os", "-s", "-Wall", "-Werror")
 

@@ -2,7 +2,7 @@
 
 The kernel unpacks several archives one over the other, so the profiler is added to an image
 without a change to its root file system or to its initrd: a profiling image and a release image
-hold the same squashfs, to the byte. See ``bootprof/guest/agent.c`` for what happens at boot.
+hold the same squashfs, to the byte. See ``bootprof/guest/agent/agent.c`` for what happens at boot.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootprof.builder.initrd.archive import GUEST, add, compile_static, staged
+from bootprof.builder.initrd.archive import add, staged
 from bootprof.errors import InputError
 from bootprof.process import ISOLATED, run
-
-AGENT_SOURCE = GUEST / "agent.c"
+from bootprof.sources import GUEST, TRACER
 
 # First program of the boot.
 BOOT_OPTIONS = "rdinit=/bootprof/agent"
@@ -24,7 +23,7 @@ BOOT_OPTIONS = "rdinit=/bootprof/agent"
 
 @dataclass(frozen=True)
 class Recorder:
-    """A program for the profiler archive, static, compiled by its own Makefile.
+    """A program of the profiler archive, static, compiled by its own Makefile.
 
     Attributes:
         name: The program.
@@ -37,8 +36,10 @@ class Recorder:
     arches: tuple[str, ...] = ("amd64", "i386")
 
 
+# The agent, which starts the others.
 RECORDERS = (
-    Recorder("bootprof-trace", Path(__file__).parents[3] / "ebpf", ("amd64",)),
+    Recorder("agent", GUEST / "agent"),
+    Recorder("bootprof-trace", TRACER, ("amd64",)),
     Recorder("bootprof-watch", GUEST / "watch"),
 )
 
@@ -106,7 +107,7 @@ def make_profiler(
 
     Args:
         modules: Kernel modules in the order in which the agent loads them.
-        recorders: Programs that record, for the agent to start.
+        recorders: The agent, and the programs that it starts.
         kernel_release: Release of the image's kernel.
         arch: Debian architecture of the image.
         target: Archive to write (cpio, newc).
@@ -117,7 +118,6 @@ def make_profiler(
     with staged(target, epoch) as staging:
         folder = staging / "bootprof"
         folder.mkdir()
-        compile_static(AGENT_SOURCE, folder / "agent", arch)
         for source in (*recorders, *(module.path for module in modules)):
             add(source, staging, "bootprof")
         lines = [f"{module.path.name} {module.parameters}".rstrip() + "\n" for module in modules]

@@ -10,19 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootprof.builder.initrd.archive import GUEST, add, compile_small, staged
+from bootprof.builder.initrd.archive import add, compile_small, staged
 from bootprof.errors import InputError
+from bootprof.sources import GUEST
 from optimizer.demand import Ranges, demand_of
 from optimizer.drives.models import Drive
-from optimizer.images.squashfs.layout import read_layout
-from optimizer.readahead import (
-    ReadaheadList,
-    format_list,
-    plan,
-    read_superblock_bytes,
-    wanted_by_demand,
-    with_kernel_readahead,
-)
+from optimizer.formats.readahead_list import ReadaheadList, format_list
+from optimizer.images.image import open_image
+from optimizer.readahead import plan, wanted_by_demand
 
 SOURCES = GUEST / "readahead"
 PROGRAM = SOURCES / "bootprof-readahead.c"
@@ -41,7 +36,8 @@ class ReadaheadRequest:
 
     Attributes:
         source: Where that is from, for messages.
-        touched: Files that a boot touched, and which ranges of them; None for the tables alone.
+        touched: Files that a boot touched, and which ranges of them, those that the kernel reads
+            with them included; None for the tables alone.
         drive: Drive that gaps are weighed for.
     """
 
@@ -56,18 +52,18 @@ def make_list(request: ReadaheadRequest, squashfs: Path) -> bytes:
     Raises:
         InputError: The squashfs has none of the files.
     """
-    layout = read_layout(squashfs)
-    demand = demand_of(layout, with_kernel_readahead(request.touched or {}))
+    layout = open_image(squashfs).layout()
+    demand = demand_of(layout, request.touched or {})
     if request.touched is not None and not demand.files:
         raise InputError(
             f"{request.source}: none of its files is in the image",
             hint="give the bootlog of a boot of this system",
         )
     planned = plan(layout, wanted_by_demand(layout, demand), request.drive)
-    with squashfs.open("rb") as stream:
-        superblock = read_superblock_bytes(stream, layout)
     return format_list(
-        ReadaheadList(superblock, layout.size_bytes, request.drive.name, planned.ranges)
+        ReadaheadList(
+            layout.superblock_bytes, layout.size_bytes, request.drive.name, planned.ranges
+        )
     )
 
 

@@ -1,9 +1,10 @@
 #!/bin/sh
-# live-boot asks blkid for type and identifier of each device, and blkid looks at the device's end,
-# too. What udev has found out already (60-live-medium.rules) is in memory: ask udev. It may not
-# have come to a device that was set up a moment ago: then look at the device's start as it would.
+# SPDX-License-Identifier: GPL-2.0-only
+# live-boot asks blkid for the type and identifier of each device, and blkid also reads the end of the
+# device. These functions ask udev, which keeps in memory what 60-live-medium.rules has found. If udev
+# has not yet processed a new device, they call live_medium_id as udev would.
 
-# A property of a live medium, if it has that one; fails for a device that is none.
+# Print a property of a live medium, if it has it. Fails for any other device.
 live_medium_property ()
 {
 	_properties="$(udevadm info --query=property "$1" 2>/dev/null)"

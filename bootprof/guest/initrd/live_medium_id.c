@@ -1,32 +1,31 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
- * live_medium_id.c - tells udev what a live medium holds, from its first 36 KiB
+ * live_medium_id.c - identifies a live medium for udev from its first 36 KiB
  *
  *	live_medium_id DEVICE [MEDIUM_SECTORS START_SECTOR]
  *
- * Prints ID_FS_TYPE and the other properties that udev's blkid would set, as KEY=VALUE lines, if
- * the device begins with ISO 9660 or squashfs, and exits with 1 if it does not: then blkid has to
- * look. What blkid does beyond this is to look for RAID members, ZFS and the second copy of a GUID
- * partition table at the device's end, and on a live medium each look is a jump over the whole of
- * it and back.
+ * If the device starts with ISO 9660 or squashfs, it prints ID_FS_TYPE and the other properties that
+ * blkid would set, as KEY=VALUE lines. Otherwise it exits with status 1, and blkid has to probe. blkid
+ * also searches the end of the device for RAID members, ZFS and the second copy of a GUID partition
+ * table, and on a live medium each of these is a seek across the whole medium and back.
  *
- * For a partition, MEDIUM_SECTORS is the ID_LIVE_MEDIUM_SECTORS of its disk, and START_SECTOR where
- * it begins there. A partition that begins inside of the disk's ISO 9660 file system is a part of
- * the medium, whatever it holds; one behind it (persistence) is left to blkid.
+ * For a partition, MEDIUM_SECTORS is the ID_LIVE_MEDIUM_SECTORS of its disk, and START_SECTOR its
+ * first sector. A partition that starts inside the disk's ISO 9660 file system is part of the medium,
+ * whatever it contains. One behind it (persistence) is left to blkid.
  *
  * Formats: ECMA-119, 8.4 (primary) and 8.5 (supplementary volume descriptor); squashfs as in
- * the kernel's fs/squashfs/squashfs_fs.h. Labels and identifiers are made as libblkid makes them, so
- * that the links in /dev/disk do not change.
+ * the kernel's fs/squashfs/squashfs_fs.h. Labels and identifiers have the form that libblkid 2.38
+ * gives them, so that the links in /dev/disk do not change; media with unusual ones are left to blkid.
  */
 
-#include <ctype.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "../common/numbers.h"
 
 #define SECTOR_BYTES		512
 #define ISO_SECTOR_BYTES	2048
@@ -36,94 +35,175 @@
 
 static uint32_t little_endian_32(const unsigned char *at)
 {
-	return at[0] | at[1] << 8 | at[2] << 16 | (uint32_t)at[3] << 24;
+	return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 |
+	       (uint32_t)at[3] << 24;
 }
 
-/* Print a property twice: with unsafe characters replaced, and escaped as in names of links. */
-static void print_text(const char *key, const char *text, size_t length)
+static bool is_digit(char byte)
+{
+	return byte >= '0' && byte <= '9';
+}
+
+static bool is_upper(char byte)
+{
+	return byte >= 'A' && byte <= 'Z';
+}
+
+static char to_upper(char byte)
+{
+	return byte >= 'a' && byte <= 'z' ? (char)(byte - 'a' + 'A') : byte;
+}
+
+/*
+ * The length of a label without the spaces at its end, or -1 if it is not simple. Simple labels
+ * consist of characters that need no escape in the name of a link, and of single spaces between them.
+ */
+static int simple_length(const char *text, int length)
 {
 	static const char safe[] = "#+-.:=@_";
-	size_t i;
+	int i;
 
 	while (length && text[length - 1] == ' ')
 		length--;
+	for (i = 0; i < length; i++) {
+		char byte = text[i];
+
+		if (byte == ' ' && i && text[i - 1] != ' ')
+			continue;
+		/* A NUL byte is not a member of the set, although strchr() finds it. */
+		if (!byte || !(is_digit(byte) || is_upper(to_upper(byte)) || strchr(safe, byte)))
+			return -1;
+	}
+	return length;
+}
+
+/* Print a simple text twice: with spaces replaced, and with spaces escaped as in names of links. */
+static void print_text(const char *key, const char *text, int length)
+{
+	int i;
+
 	if (!length)
 		return;
 	printf("%s=", key);
 	for (i = 0; i < length; i++)
-		putchar(isalnum((unsigned char)text[i]) || strchr(safe, text[i]) ? text[i] : '_');
+		putchar(text[i] == ' ' ? '_' : text[i]);
 	printf("\n%s_ENC=", key);
 	for (i = 0; i < length; i++) {
-		if (isalnum((unsigned char)text[i]) || strchr(safe, text[i]))
-			putchar(text[i]);
+		if (text[i] == ' ')
+			fputs("\\x20", stdout);
 		else
-			printf("\\x%02x", (unsigned char)text[i]);
+			putchar(text[i]);
 	}
 	putchar('\n');
 }
 
-/* The identifier of a volume is the moment of its last change: YYYY-MM-DD-HH-MM-SS-CC. */
-static void print_iso_identifier(const char *descriptor)
-{
-	const char *created = descriptor + 813, *modified = descriptor + 830;
-	const char *date = strncmp(modified, "0000000000000000", 16) && modified[0] ?
-			   modified : created;
-	char text[40];
+#define DATE_DIGITS	16
+#define LABEL_BYTES	32
+#define JOLIET_CHARACTERS 16
 
-	snprintf(text, sizeof(text), "%.4s-%.2s-%.2s-%.2s-%.2s-%.2s-%.2s", date, date + 4, date + 6,
-		 date + 8, date + 10, date + 12, date + 14);
-	if (date[0] && strncmp(date, "0000000000000000", 16))
-		print_text("ID_FS_UUID", text, strlen(text));
-}
+enum date { DATE_SET, DATE_UNSET, DATE_ODD };
 
-/* A Joliet label is in UTF-16, big endian; one of ASCII characters can be more than the other. */
-static bool joliet_label(const unsigned char *descriptor, char label[16])
+/* Whether a date is 16 digits, or unset: 16 zeros and no offset to UTC. */
+static enum date check_date(const char *date)
 {
+	static const char unset[DATE_DIGITS + 1] = "0000000000000000";
 	int i;
 
-	if (descriptor[0] != 2 || descriptor[88] != '%' || descriptor[89] != '/' ||
-	    !strchr("@CE", descriptor[90]))
+	if (!memcmp(date, unset, sizeof(unset)))
+		return DATE_UNSET;
+	for (i = 0; i < DATE_DIGITS; i++)
+		if (!is_digit(date[i]))
+			return DATE_ODD;
+	return DATE_SET;
+}
+
+/*
+ * A volume is identified by the time of its last change, or of its creation: YYYY-MM-DD-HH-MM-SS-CC.
+ * Returns false if that is no date; @text is empty if it is unset.
+ */
+static bool iso_identifier(const char *descriptor, char *text, size_t size)
+{
+	const char *date = descriptor + 830;
+
+	text[0] = '\0';
+	if (check_date(date) == DATE_UNSET)
+		date = descriptor + 813;
+	if (check_date(date) == DATE_ODD)
 		return false;
-	for (i = 0; i < 16; i++) {
-		if (descriptor[40 + 2 * i])
-			return false;
-		label[i] = descriptor[41 + 2 * i];
-	}
+	if (check_date(date) == DATE_SET)
+		snprintf(text, size, "%.4s-%.2s-%.2s-%.2s-%.2s-%.2s-%.2s", date, date + 4, date + 6,
+			 date + 8, date + 10, date + 12, date + 14);
 	return true;
 }
 
-static bool print_iso(int device)
+static bool is_joliet(const unsigned char *descriptor)
+{
+	return descriptor[0] == 2 && descriptor[88] == '%' && descriptor[89] == '/' &&
+	       (descriptor[90] == '@' || descriptor[90] == 'C' || descriptor[90] == 'E');
+}
+
+/*
+ * Replace a label by that of a Joliet descriptor, which is in UTF-16, big endian. If one is the
+ * other without its case, its length, or characters that it cannot represent ('_'), libblkid combines
+ * them. Returns false if the label is not of ASCII characters.
+ */
+static bool joliet_label(const unsigned char *descriptor, char label[LABEL_BYTES])
+{
+	char joliet[LABEL_BYTES], combined[LABEL_BYTES];
+	bool same = true;
+	int i;
+
+	memset(joliet, ' ', sizeof(joliet));
+	memcpy(combined, label, sizeof(combined));
+	for (i = 0; i < JOLIET_CHARACTERS; i++) {
+		if (descriptor[40 + 2 * i])
+			return false;
+		joliet[i] = (char)descriptor[41 + 2 * i];
+		if (label[i] == '_' || (joliet[i] != '_' && is_upper(label[i])))
+			combined[i] = joliet[i];
+		same &= label[i] == '_' || joliet[i] == '_' ||
+			to_upper(label[i]) == to_upper(joliet[i]);
+	}
+	memcpy(label, same ? combined : joliet, sizeof(combined));
+	return simple_length(joliet, sizeof(joliet)) > 0;
+}
+
+enum result { PRINTED, OTHER_FORMAT, UNCLEAR };
+
+/*
+ * Print the properties of ISO 9660. UNCLEAR, and nothing printed, if libblkid has to say what an
+ * unusual label or date means.
+ */
+static enum result print_iso(int device)
 {
 	unsigned char primary[ISO_SECTOR_BYTES], next[ISO_SECTOR_BYTES];
-	char label[32], joliet[16];
-	bool is_joliet = false;
+	char label[LABEL_BYTES], identifier[2 * DATE_DIGITS];
+	bool has_joliet = false;
 	int i;
 
 	if (pread(device, primary, sizeof(primary), ISO_DESCRIPTORS) != sizeof(primary) ||
 	    memcmp(primary, "\1CD001\1", 7))
-		return false;
+		return OTHER_FORMAT;
 	memcpy(label, primary + 40, sizeof(label));
-	for (i = 1; i < ISO_DESCRIPTORS_MAX && !is_joliet; i++) {
+	if (simple_length(label, sizeof(label)) < 0 ||
+	    !iso_identifier((const char *)primary, identifier, sizeof(identifier)))
+		return UNCLEAR;
+	for (i = 1; i < ISO_DESCRIPTORS_MAX && !has_joliet; i++) {
 		if (pread(device, next, sizeof(next), ISO_DESCRIPTORS + i * ISO_SECTOR_BYTES) !=
 			    sizeof(next) || memcmp(next + 1, "CD001", 5) || next[0] == 255)
 			break;
-		is_joliet = joliet_label(next, joliet);
+		has_joliet = is_joliet(next);
 	}
+	if (has_joliet && !joliet_label(next, label))
+		return UNCLEAR;
 	puts("ID_FS_TYPE=iso9660\nID_FS_USAGE=filesystem");
-	if (is_joliet) {
-		puts("ID_FS_VERSION=Joliet Extension");
-		/* The same label, unless the 32 bytes of the primary one hold more of it. */
-		if (strncasecmp(joliet, label, sizeof(joliet)))
-			print_text("ID_FS_LABEL", joliet, sizeof(joliet));
-		else
-			print_text("ID_FS_LABEL", label, sizeof(label));
-	} else {
-		print_text("ID_FS_LABEL", label, sizeof(label));
-	}
-	print_iso_identifier((const char *)primary);
+	if (has_joliet)
+		puts("ID_FS_VERSION=Joliet\\x20Extension");
+	print_text("ID_FS_LABEL", label, simple_length(label, sizeof(label)));
+	print_text("ID_FS_UUID", identifier, (int)strlen(identifier));
 	printf("ID_LIVE_MEDIUM_SECTORS=%llu\n", (unsigned long long)
 	       little_endian_32(primary + 80) * (ISO_SECTOR_BYTES / SECTOR_BYTES));
-	return true;
+	return PRINTED;
 }
 
 static bool print_squashfs(const unsigned char *head)
@@ -148,9 +228,12 @@ static void print_partition_table(const unsigned char *head)
 int main(int argc, char **argv)
 {
 	unsigned char head[HEAD_BYTES];
+	uint64_t medium = 0, start = 0;
+	enum result iso;
 	int device;
 
-	if (argc != 2 && argc != 4) {
+	if ((argc != 2 && argc != 4) ||
+	    (argc == 4 && !(is_number(argv[2], &medium) && is_number(argv[3], &start)))) {
 		fprintf(stderr, "usage: live_medium_id DEVICE [MEDIUM_SECTORS START_SECTOR]\n");
 		return 2;
 	}
@@ -158,19 +241,21 @@ int main(int argc, char **argv)
 	if (device < 0 || pread(device, head, sizeof(head), 0) != sizeof(head))
 		return 1;
 	if (argc == 4) {
-		if (strtoull(argv[3], NULL, 10) >= strtoull(argv[2], NULL, 10))
+		if (start >= medium)
 			return 1;
 		/*
-		 * It may be the file system itself. If it is another one, for firmware, it is of no
-		 * use to the system, which would try to mount what has a type.
+		 * Report the file system of the medium, and no other: the system need not mount the
+		 * partition for the firmware, but would try to if it had a type.
 		 */
-		if (!print_iso(device))
+		iso = print_iso(device);
+		if (iso == OTHER_FORMAT)
 			print_squashfs(head);
-		return 0;
+		return iso == UNCLEAR ? 1 : 0;
 	}
-	if (print_iso(device)) {
+	iso = print_iso(device);
+	if (iso == PRINTED)
 		print_partition_table(head);
-		return 0;
-	}
-	return print_squashfs(head) ? 0 : 1;
+	else if (iso == UNCLEAR || !print_squashfs(head))
+		return 1;
+	return 0;
 }

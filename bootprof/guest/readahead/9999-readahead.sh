@@ -1,6 +1,7 @@
 #!/bin/sh
-# live-boot has no hook between the mount of the medium and that of the squashfs on it. In between
-# it runs losetup for each squashfs: the moment to start reading ahead.
+# SPDX-License-Identifier: GPL-2.0-only
+# live-boot has no hook between mounting the medium and mounting the squashfs on it. In between, it
+# runs losetup for each squashfs; this function replaces losetup and starts the readahead.
 
 losetup ()
 {

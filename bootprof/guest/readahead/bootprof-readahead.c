@@ -1,33 +1,39 @@
-/* Read ahead what a boot wants of a squashfs, while the system starts.
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * bootprof-readahead.c - reads what a boot needs of a squashfs ahead, while the system starts
  *
  *	bootprof-readahead [--max-share PERCENT] [--slowest KIB_PER_SECOND] [--offset BYTES]
- *		[--log FILE] LIST SQUASHFS
+ *		[--log FILE] [--background] LIST SQUASHFS
  *
- * LIST is what `bootprof readahead` wrote; SQUASHFS is the file that the loop device of the root
- * stands on, or a block device. The loop device reads through the page cache of that file, so what
- * is in there costs the boot no read of the medium. (Of a squashfs that is mounted from a block
- * device itself the kernel takes nothing from the page cache since 5.8.)
+ * LIST is the output of `bootprof readahead`. SQUASHFS is the file behind the root's loop device, or
+ * a block device. The loop device reads through the page cache of that file, so the boot need not
+ * read from the medium what is in there. (For a squashfs that is mounted from a block device, the
+ * kernel has not used the page cache of the device since 5.8.)
  *
- * It must never make a boot slower:
- * - One chunk is on its way at a time, so a read of somebody else waits for one chunk at most.
- * - Between two chunks nothing of ours is on its way: reads that the drive has to do then are those
- *   of others, and we wait until they are done.
- * - The I/O priority is idle, where the scheduler has such a thing.
- * - It stops when it is slower than --slowest: then seeks between us and others eat the gain.
- * - It stops when the page cache would take more than --max-share of the memory that is available.
+ * It must never slow down a boot:
+ * - It reads one chunk at a time, so that a read of another process waits for at most one chunk.
+ * - Between two chunks it has no request in flight. If the drive has requests then, they are those
+ *   of other processes, and it waits until they are done.
+ * - It uses the idle I/O priority, if the scheduler supports it.
+ * - It stops when it reads slower than --slowest: seeks between its reads and those of other
+ *   processes then cost more than it gains.
+ * - It stops at the first read that fails: the medium is damaged, cut short or gone.
+ * - With --background, it returns after some seconds even if the medium hangs.
+ * - It stops when the page cache would take more than --max-share of the available memory.
  *
- * readahead(2) and not io_uring: with one chunk on its way there is no queue to fill, and kernels
- * without io_uring, or with it switched off, boot live systems too.
+ * It uses readahead(2) and not io_uring: with one chunk at a time there is no queue to fill, and live
+ * systems also boot with kernels that lack io_uring or disable it.
  *
- * It keeps what it needs open, since the initramfs that it starts in goes away under it. A second
- * one with the same list waits for the first. One line to --log says what was done.
+ * It keeps open what it needs, since the initramfs that it starts in is deleted. A second process
+ * with the same list waits for the first. It writes one line to --log at the end.
  */
 #define _GNU_SOURCE
-/* Media over 2 GiB, on 32-bit systems too. */
+/* For media larger than 2 GiB on 32-bit systems. */
 #define _FILE_OFFSET_BITS 64
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,19 +47,32 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../common/numbers.h"
+
 #define MAGIC "#bootprof-readahead 1\n"
 #define SUPERBLOCK_BYTES 96 /* struct squashfs_super_block */
 #define LIST_BYTES_MAX (64 << 20)
-/* Half a second of a slow CD. With less, the head goes to and fro between us and others; of 1 MiB, it
- * does half as often as of 128 KiB. */
+/*
+ * Half a second of a slow CD. With smaller chunks, the head moves more often between the reads of this
+ * program and those of others: twice as often with 128 KiB as with 1 MiB.
+ */
 #define CHUNK_BYTES (1 << 20)
 #define START_BYTES (128 << 10)
-/* Seconds of reading after which its speed is judged. */
+/*
+ * With --background, mount waits for the tables at most so many seconds: several times what a CD-ROM
+ * drive needs to start and read 10 MiB. mount may not need the sector that the drive hangs at.
+ */
+#ifndef TABLES_SECONDS
+#define TABLES_SECONDS 30
+#endif
+/* Seconds of reading before the speed is measured against --slowest. */
 #define JUDGED_SECONDS 2
 #define LONGEST_PAUSE_NS 500000000L
 #define LOOK_NS 1000000L
-/* Looks without reads of others, after which we go on: who reads a file block by block shall not
- * meet a chunk of ours between two blocks. */
+/*
+ * Looks without a request of another process before the next chunk, so that a chunk does not fall
+ * between two blocks of a file that another process reads.
+ */
 #define QUIET_LOOKS 3
 #define MEMORY_CHECK_BYTES (1 << 20)
 /* linux/ioprio.h */
@@ -74,12 +93,13 @@ struct list {
 
 struct work {
 	int squashfs, meminfo, inflight;
-	uint64_t base, step; /* bytes; of one readahead(2) */
+	uint64_t base; /* offset of the squashfs */
+	uint64_t step; /* bytes of one readahead(2) */
 	uint64_t done_bytes, checked_bytes, timed_bytes;
 	int64_t read_ns, paused_ns;
 	unsigned int pauses, max_share;
 	uint64_t slowest; /* bytes a second */
-	const char *why; /* it stopped, or NULL */
+	const char *stopped; /* why it stopped, or NULL */
 };
 
 static int log_file = STDOUT_FILENO;
@@ -88,13 +108,13 @@ static void say(const char *format, ...)
 {
 	char line[512] = "bootprof-readahead: ";
 	size_t used = strlen(line);
-	va_list words;
+	va_list arguments;
 
-	va_start(words, format);
-	vsnprintf(line + used, sizeof(line) - used - 1, format, words);
-	va_end(words);
+	va_start(arguments, format);
+	vsnprintf(line + used, sizeof(line) - used - 1, format, arguments);
+	va_end(arguments);
 	strcat(line, "\n");
-	/* There is nobody to tell that the log is full; one write is one record of /dev/kmsg. */
+	/* One write is one record of /dev/kmsg. An error has nowhere to be reported. */
 	if (write(log_file, line, strlen(line)) < 0)
 		return;
 }
@@ -105,20 +125,6 @@ static int64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
-
-/* Parse digits up to a given end; false if there is something else or too much. */
-static bool parse_number(const char **text, char end, uint64_t *value)
-{
-	const char *at = *text;
-
-	*value = 0;
-	for (; *at >= '0' && *at <= '9' && at - *text < 18; at++)
-		*value = *value * 10 + (*at - '0');
-	if (at == *text || *at != end)
-		return false;
-	*text = at + 1;
-	return true;
 }
 
 static bool parse_superblock(const char *text, unsigned char *superblock)
@@ -138,14 +144,14 @@ static bool parse_superblock(const char *text, unsigned char *superblock)
 
 static bool parse_range(const char *line, struct range *range)
 {
-	if (!parse_number(&line, '\t', &range->offset) ||
-	    !parse_number(&line, '\t', &range->length) || !range->length)
+	if (!take_number(&line, '\t', &range->offset) ||
+	    !take_number(&line, '\t', &range->length) || !range->length)
 		return false;
 	range->tables = !strncmp(line, "tables\n", 7);
 	return range->tables || !strncmp(line, "data\n", 5);
 }
 
-/* Return the number of the line that is damaged, 0 if none is. */
+/* Parse a list. Returns the number of the first damaged line, or 0. */
 static size_t parse_lines(const char *text, struct list *list)
 {
 	bool superblock = false, size = false, counted = false;
@@ -158,10 +164,10 @@ static size_t parse_lines(const char *text, struct list *list)
 			superblock = parse_superblock(line + 13, list->superblock);
 		} else if (!strncmp(line, "#squashfs_bytes: ", 17)) {
 			value = line + 17;
-			size = parse_number(&value, '\n', &list->squashfs_bytes);
+			size = take_number(&value, '\n', &list->squashfs_bytes);
 		} else if (!strncmp(line, "#ranges: ", 9)) {
 			value = line + 9;
-			if (counted || !parse_number(&value, '\n', &count) || count > LIST_BYTES_MAX / 8)
+			if (counted || !take_number(&value, '\n', &count) || count > LIST_BYTES_MAX / 8)
 				return number;
 			list->ranges = calloc(count + 1, sizeof(*list->ranges));
 			counted = list->ranges;
@@ -181,7 +187,7 @@ static size_t parse_lines(const char *text, struct list *list)
 	return superblock && size && counted && list->count == count ? 0 : number;
 }
 
-/* Read the list; complain and return false if it is none. It stays open, and locked. */
+/* Read the list; report the error and return false if there is one. It stays open and locked. */
 static bool read_list(const char *name, struct list *list)
 {
 	int file = open(name, O_RDONLY | O_CLOEXEC);
@@ -203,7 +209,7 @@ static bool read_list(const char *name, struct list *list)
 	while (text && used < size && (got = read(file, text + used, size - used)) > 0)
 		used += got;
 	if (!text || used < size) {
-		say("%s: cannot be read", name);
+		say("%s: cannot read it", name);
 		return false;
 	}
 	if (strncmp(text, MAGIC, strlen(MAGIC)) || strlen(text) < size) {
@@ -211,23 +217,23 @@ static bool read_list(const char *name, struct list *list)
 		return false;
 	}
 	if (text[size - 1] != '\n') {
-		say("%s: cut off", name);
+		say("%s: cut short", name);
 		return false;
 	}
 	damaged = parse_lines(text, list);
 	free(text);
 	if (damaged)
-		say("%s: damaged, or cut off, at line %zu", name, damaged);
+		say("%s: damaged or cut short at line %zu", name, damaged);
 	return !damaged;
 }
 
-/* Open a file of the disk that the squashfs is on, in /sys. -1 if it is on none. */
+/* Open an attribute in /sys of the disk with the squashfs; -1 if it is on no disk. */
 static int open_of_disk(const struct stat *status, const char *name)
 {
 	dev_t disk = S_ISBLK(status->st_mode) ? status->st_rdev : status->st_dev;
 	char path[128];
 
-	/* The queue is that of the whole disk; partitions have none. */
+	/* Only whole disks have a queue, and partitions do not. */
 	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/partition", major(disk), minor(disk));
 	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s%s", major(disk), minor(disk),
 		 access(path, F_OK) ? "" : "../", name);
@@ -252,8 +258,8 @@ static uint64_t available_bytes(int meminfo)
 	return line ? strtoull(line + 13, NULL, 10) << 10 : 0;
 }
 
-/* Wait while the drive has reads of others to do. */
-static void give_way(struct work *work)
+/* Wait while the drive has requests of other processes. */
+static void yield_drive(struct work *work)
 {
 	const struct timespec look = { .tv_nsec = LOOK_NS };
 	int64_t start;
@@ -280,7 +286,7 @@ static bool enough_memory(struct work *work, uint64_t more)
 	if (work->done_bytes && work->done_bytes + more < work->checked_bytes)
 		return true;
 	work->checked_bytes = work->done_bytes + more + MEMORY_CHECK_BYTES;
-	/* Page cache counts as available: what was read already does not lower it. */
+	/* The page cache counts as available, so earlier reads do not lower it. */
 	return work->done_bytes + more <= available_bytes(work->meminfo) / 100 * work->max_share;
 }
 
@@ -292,36 +298,37 @@ static bool read_chunk(struct work *work, uint64_t offset, uint64_t length)
 	char byte;
 
 	if (!enough_memory(work, length)) {
-		work->why = "memory is short";
+		work->stopped = "memory is short";
 		return false;
 	}
-	give_way(work);
+	yield_drive(work);
 	start = now_ns();
-	/* The kernel cuts what is over the limit of the device off, without a word. */
+	/* The kernel silently ignores what exceeds the limit of the device. */
 	for (done = 0; done < length; done += work->step)
 		readahead(work->squashfs, place + done, lesser(length - done, work->step));
 	if (pread(work->squashfs, &byte, 1, place + length - 1) != 1) {
-		work->why = "the medium cannot be read";
+		work->stopped = "the medium cannot be read";
 		return false;
 	}
 	took = now_ns() - start;
 	work->done_bytes += length;
-	/* What was in the page cache tells nothing about the medium. */
+	/* Reads from the page cache do not show the speed of the medium. */
 	if (took > LOOK_NS) {
 		work->read_ns += took;
 		work->timed_bytes += length;
 	}
 	if (work->read_ns > JUDGED_SECONDS * INT64_C(1000000000) &&
 	    work->timed_bytes * 1000 / (work->read_ns / 1000000) < work->slowest) {
-		work->why = "the medium is slow";
+		work->stopped = "the medium is slow";
 		return false;
 	}
 	return true;
 }
 
-/* Read the superblock and what is around it: who mounts the squashfs begins with that, and so does
- * who looks what is on the loop device, further than the list has it. The tables may be at the
- * other end of the medium. */
+/*
+ * Read the superblock and what follows it: mount reads that first, and so does a probe of the loop
+ * device, beyond what the list has. The tables may be at the other end of the medium.
+ */
 static void read_start(struct work *work, struct list *list)
 {
 	struct range *first = list->ranges;
@@ -340,7 +347,7 @@ static void read_ranges(struct work *work, const struct list *list, bool tables)
 {
 	size_t i;
 
-	for (i = 0; i < list->count && !work->why; i++) {
+	for (i = 0; i < list->count && !work->stopped; i++) {
 		const struct range *range = list->ranges + i;
 		uint64_t done, length;
 
@@ -363,7 +370,7 @@ static bool open_squashfs(const char *name, const struct list *list, struct work
 		say("%s: %s", name, strerror(errno));
 		return false;
 	}
-	/* The list is all that is wanted: no readahead of the kernel's own. */
+	/* Read nothing but the list: disable the kernel's own readahead. */
 	posix_fadvise(work->squashfs, 0, 0, POSIX_FADV_RANDOM);
 	if (pread(work->squashfs, superblock, SUPERBLOCK_BYTES, work->base) != SUPERBLOCK_BYTES ||
 	    memcmp(superblock, list->superblock, SUPERBLOCK_BYTES)) {
@@ -380,9 +387,29 @@ static bool open_squashfs(const char *name, const struct list *list, struct work
 	return true;
 }
 
-static bool option_number(const char *text, uint64_t *value)
+/*
+ * Continue in a child. The parent exits when the child closes the returned descriptor or ends, or
+ * after TABLES_SECONDS, even if the child cannot be interrupted.
+ */
+static int continue_in_background(void)
 {
-	return parse_number(&text, '\0', value);
+	struct pollfd state = { .events = POLLIN };
+	int ends[2];
+	pid_t child;
+
+	if (pipe(ends) || (child = fork()) < 0) {
+		say("fork: %s", strerror(errno));
+		_exit(1);
+	}
+	if (child == 0) {
+		close(ends[0]);
+		return ends[1];
+	}
+	close(ends[1]);
+	state.fd = ends[0];
+	if (poll(&state, 1, TABLES_SECONDS * 1000) == 0)
+		say("the tables are not read after %d s; the boot continues", TABLES_SECONDS);
+	_exit(0);
 }
 
 int main(int argc, char **argv)
@@ -400,7 +427,7 @@ int main(int argc, char **argv)
 	uint64_t value, total = 0;
 	int64_t start = now_ns();
 	bool background = false;
-	int option, file;
+	int option, file, parent = -1;
 	size_t i;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -408,13 +435,13 @@ int main(int argc, char **argv)
 			file = open(optarg, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 			if (file >= 0)
 				log_file = file;
-		} else if (option == 'm' && option_number(optarg, &value) && value <= 100) {
+		} else if (option == 'm' && is_number(optarg, &value) && value <= 100) {
 			work.max_share = value;
-		} else if (option == 's' && option_number(optarg, &value)) {
+		} else if (option == 's' && is_number(optarg, &value)) {
 			work.slowest = value << 10;
 		} else if (option == 'b') {
 			background = true;
-		} else if (option == 'o' && option_number(optarg, &value)) {
+		} else if (option == 'o' && is_number(optarg, &value)) {
 			work.base = value;
 		} else {
 			optind = argc;
@@ -427,21 +454,25 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
-	if (!read_list(argv[optind], &list) || !open_squashfs(argv[optind + 1], &list, &work))
+	if (!read_list(argv[optind], &list))
+		return 2;
+	if (background)
+		parent = continue_in_background();
+	if (!open_squashfs(argv[optind + 1], &list, &work))
 		return 2;
 	for (i = 0; i < list.count; i++)
 		total += list.ranges[i].length;
 	read_start(&work, &list);
-	/* The mount wants tables first, wherever they lie. */
+	/* mount needs the tables first, wherever they are. */
 	read_ranges(&work, &list, true);
-	/* Beside the reads of the mount, the data would send the head to and fro. */
-	if (background && fork() > 0)
-		_exit(0);
+	/* The data follows in the background: mount must not compete with it for the head. */
+	if (parent >= 0)
+		close(parent);
 	read_ranges(&work, &list, false);
-	say("%llu of %llu bytes, %zu ranges, %lld ms, gave way %u times for %lld ms, %s%s",
+	say("%llu of %llu bytes, %zu ranges, %lld ms, yielded %u times for %lld ms, %s%s",
 	    (unsigned long long)work.done_bytes, (unsigned long long)total, list.count,
 	    (long long)((now_ns() - start) / 1000000), work.pauses,
-	    (long long)(work.paused_ns / 1000000), work.why ? "stopped: " : "complete",
-	    work.why ? work.why : "");
+	    (long long)(work.paused_ns / 1000000), work.stopped ? "stopped: " : "complete",
+	    work.stopped ? work.stopped : "");
 	return 0;
 }

@@ -1,9 +1,9 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * block_dump.c - records the requests to block devices, as lines of the kernel's log
  *
- * Linux up to 5.13 has a switch that makes it log each request with its process. The records are
- * kept as /dev/kmsg gives them; their numbers tell how many were overwritten before they were read.
+ * Linux up to 5.13 can log each request with its process. The records are kept as /dev/kmsg returns
+ * them; their numbers show how many were overwritten before they were read.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -14,6 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "files.h"
+#include "messages.h"
 #include "watch.h"
 
 #define SWITCH		"sys/vm/block_dump"
@@ -40,8 +42,8 @@ static void start(struct watch *watch)
 {
 	int devices;
 
-	if (read_text(watch->proc, SWITCH, state.before, sizeof(state.before)) <= 0)
-		fail(1, "Linux 5.14 and newer do not have it; try --backend tracepoints",
+	if (read_line(watch->proc, SWITCH, state.before, sizeof(state.before)) <= 0)
+		fail(1, "use --backend tracepoints: Linux 5.14 and newer have no block_dump",
 		     "this kernel has no block_dump");
 	devices = kernel_file_system("devtmpfs", "/dev");
 	state.log = openat(devices, "kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -63,7 +65,7 @@ static void take(struct watch *watch)
 	(void)watch;
 	for (;;) {
 		length = read(state.log, record, sizeof(record) - 1);
-		/* Some were overwritten; the number of the next one tells how many. */
+		/* Some were overwritten; the number of the next one shows how many. */
 		if (length < 0 && (errno == EPIPE || errno == EINTR))
 			continue;
 		if (length <= 0)
@@ -75,7 +77,7 @@ static void take(struct watch *watch)
 			state.expected = number + 1;
 			state.begun = true;
 		}
-		/* What follows on further lines are names of devices. */
+		/* Further lines have names of devices. */
 		end = strchr(record, '\n');
 		if (!output_text(record, end ? (size_t)(end + 1 - record) : (size_t)length))
 			output_lost(1);

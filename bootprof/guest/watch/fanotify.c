@@ -1,11 +1,11 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * fanotify.c - records opens with marks on whole file systems
  *
- * An event comes with a descriptor of the file. Its link in /proc is the path by which it was
- * opened, through whichever mount and hard link. Events that bring a directory's handle and a name
- * instead would be cheaper, but overlayfs refuses these, and the handle of a file system that is
- * no longer mounted in the open cannot be turned into a path.
+ * Each event has a descriptor of the file, whose link in /proc is the path that it was opened by,
+ * through whichever mount and hard link. Events with a directory's handle and a name would be
+ * cheaper, but overlayfs refuses them, and a handle cannot be resolved once the mount of its file
+ * system is hidden.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -20,9 +20,11 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "files.h"
+#include "messages.h"
 #include "watch.h"
 
-/* Few events at a time, so that names are found before mounts have changed. */
+/* Few events at a time, so that paths are resolved before mounts change. */
 #define BUFFER_BYTES	8192
 #define NAMED_PROCESSES	4096
 #define COMMAND_BYTES	32
@@ -35,7 +37,7 @@ static struct {
 	uint64_t mask;
 } state = { .events = -1, .mask = FAN_OPEN | FAN_OPEN_EXEC };
 
-/* Names of processes: the one that opened a file may have ended when that is read. */
+/* Names of processes: the process may have ended when its event is read. */
 static struct {
 	int process;
 	char command[COMMAND_BYTES];
@@ -75,7 +77,7 @@ static void start(struct watch *watch)
 	if (state.events < 0 && errno == EPERM)
 		fail(1, "run it as root", "fanotify: not permitted");
 	if (state.events < 0)
-		fail(1, "try --backend inotify", "fanotify: %s",
+		fail(1, "use --backend inotify", "fanotify: %s",
 		     errno == ENOSYS ? "this kernel does not have it" : strerror(errno));
 	mark_mounts(watch);
 }
@@ -86,8 +88,7 @@ static const char *command_of(const struct watch *watch, int process)
 	char name[32], text[COMMAND_BYTES];
 
 	snprintf(name, sizeof(name), "%d/comm", process);
-	if (process && read_text(watch->proc, name, text, sizeof(text)) > 0) {
-		text[strcspn(text, "\n")] = '\0';
+	if (process && read_line(watch->proc, name, text, sizeof(text)) > 0) {
 		known[process % NAMED_PROCESSES].process = process;
 		memcpy(command, text, sizeof(text));
 		return command;
@@ -95,7 +96,7 @@ static const char *command_of(const struct watch *watch, int process)
 	return process && known[process % NAMED_PROCESSES].process == process ? command : "";
 }
 
-/* File systems whose mount is not in the table: of another namespace, or the layer of an overlay. */
+/* For mounts that are not in the table: of another namespace, or layers of an overlay. */
 static const char *file_system_name(int file)
 {
 	static const struct {
@@ -116,7 +117,7 @@ static const char *file_system_name(int file)
 	return "unknown";
 }
 
-/* Take off what the kernel adds to the name of a deleted file, unless the name ends so. */
+/* Remove the suffix of a deleted file's path, unless it is part of the name. */
 static void strip_deleted(char *path, const struct statx *status)
 {
 	size_t length = strlen(path), mark = sizeof(deleted_mark) - 1;
@@ -180,7 +181,7 @@ static void take(struct watch *watch)
 			mark_mounts(watch);
 		length = read(state.events, buffer, sizeof(buffer));
 		if (length < 0 && errno != EAGAIN && errno != EINTR) {
-			/* A file that cannot be opened for us any more ends the reading before it. */
+			/* The kernel could not open the next file for this process. */
 			state.unnamed++;
 			output_lost(1);
 			continue;

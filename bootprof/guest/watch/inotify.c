@@ -1,9 +1,9 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * inotify.c - records opens with a watch on each directory
  *
- * A watch belongs to an inode, so it stays when its mount is moved. What it is called by then is
- * put together anew for each event: where its mount is now, and its path below that.
+ * A watch belongs to an inode and stays when its mount is moved. The path of each event is composed
+ * when it is read: the current mount point, and the path below it.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "files.h"
+#include "messages.h"
 #include "watch.h"
 
 #define EVENTS	(IN_OPEN | IN_CREATE | IN_MOVED_TO)
@@ -30,7 +32,7 @@ struct place {
 
 static struct {
 	int events;
-	/* By the number that the kernel gives to a watch. */
+	/* Indexed by the kernel's number for a watch. */
 	struct place *places;
 	size_t size;
 	uint64_t unwatched, overflows;
@@ -53,7 +55,7 @@ static void set_place(int number, int mount, const char *below, bool replace)
 		state.size = size;
 	}
 	place = &state.places[number];
-	/* Mounted twice: the first name is the one. */
+	/* For a file system that is mounted twice, the first path is used. */
 	if (place->below && !replace)
 		return;
 	free(place->below);
@@ -78,19 +80,17 @@ static void add_watch(const struct watch *watch, int file, int mount, const char
 	if (errno != ENOSPC || state.limit_told)
 		return;
 	state.limit_told = true;
-	if (read_text(watch->proc, "sys/fs/inotify/max_user_watches", limit, sizeof(limit)) < 0)
-		limit[0] = '\0';
-	limit[strcspn(limit, "\n")] = '\0';
+	read_line(watch->proc, "sys/fs/inotify/max_user_watches", limit, sizeof(limit));
 	output_line("#watch-limit: %s\n", limit);
-	warn("the limit of %s watches is reached: not all directories are watched; "
+	warn("some directories are not watched: the limit of %s watches is reached; "
 	     "raise fs.inotify.max_user_watches", limit);
 }
 
 /*
- * Watch a directory and all below it on the same mount. @below is its path below the root of the
- * mount, and has room for PATH_MAX. Of a tree that is watched as a whole, each directory is listed
- * before it is watched, so that our own listing does not fill the queue; one that is new is watched
- * first, so that nothing which is made in it meanwhile is missed.
+ * Watch a directory and everything below it on the same mount. @below is its path below the root of
+ * the mount, in a buffer of PATH_MAX bytes. A directory of an existing tree is listed before it is
+ * watched, so that the listing does not fill the queue; a @new directory is watched first, so that
+ * files that are created in it meanwhile are not missed.
  */
 static void walk(const struct watch *watch, int file, const struct mount_point *mount, char *below,
 		 bool new)
@@ -110,7 +110,7 @@ static void walk(const struct watch *watch, int file, const struct mount_point *
 		add_watch(watch, file, id, below, true);
 	listing = fdopendir(file);
 	if (!listing) {
-		/* No directory: one of the paths that were asked for. */
+		/* Not a directory: one of the PATHs of the command line. */
 		add_watch(watch, file, id, below, true);
 		close(file);
 		return;
@@ -173,7 +173,7 @@ static void watch_mounts(struct watch *watch)
 	}
 }
 
-/* Watch a path that was asked for. */
+/* Watch a PATH of the command line. */
 static void watch_path(struct watch *watch, const char *path)
 {
 	struct mount_point *mount = NULL;
@@ -199,7 +199,7 @@ static void start(struct watch *watch)
 	state.events = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (state.events < 0)
 		fail(1, "raise fs.inotify.max_user_instances", "inotify: %s", strerror(errno));
-	/* The only way to name a descriptor where /proc is not mounted. */
+	/* The only way to name a descriptor if /proc is not mounted. */
 	if (fchdir(watch->proc))
 		fail(1, "", "procfs: %s", strerror(errno));
 	for (i = 0; i < watch->path_count; i++)
@@ -208,7 +208,7 @@ static void start(struct watch *watch)
 		watch_mounts(watch);
 }
 
-/* Put the path of an event together, as it is now. Returns false if it is too long or unknown. */
+/* Compose the current path of an event. Returns false if it is too long. */
 static bool path_of(const struct mount_point *mount, const struct place *place, const char *name,
 		    char *path, size_t size)
 {
@@ -248,7 +248,7 @@ static void record(const struct watch *watch, const struct mount_point *mount,
 	output_access(&access);
 }
 
-/* A directory has appeared below a watched one. */
+/* A directory was created in, or moved to, a watched one. */
 static void watch_new(const struct watch *watch, const struct mount_point *mount,
 		      const struct place *place, const char *name)
 {

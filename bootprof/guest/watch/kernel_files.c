@@ -1,7 +1,6 @@
-// SPDX-License-Identifier: GPL-2.0
-/* kernel_files.c - the kernel's own file systems, without a place in the tree */
+// SPDX-License-Identifier: GPL-2.0-only
+/* kernel_files.c - the kernel's own file systems, without a mount point */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <time.h>
@@ -10,8 +9,8 @@
 #include "watch.h"
 
 /*
- * Open the root of a file system of the kernel. It is mounted nowhere, so nobody stumbles over it,
- * and no switch of the root takes it away. Without the right to do so, take the usual place.
+ * Open the root of a file system of the kernel. It is mounted nowhere, so that no process finds it and
+ * a change of the root does not remove it. Without the privilege to do so, open the usual path.
  */
 int kernel_file_system(const char *type, const char *usual_path)
 {
@@ -34,20 +33,4 @@ int64_t boot_time_ns(void)
 
 	clock_gettime(CLOCK_BOOTTIME, &time);
 	return time.tv_sec * 1000000000LL + time.tv_nsec;
-}
-
-/* Read a small file as a string. Returns its length, or a negative error number. */
-ssize_t read_text(int directory, const char *name, char *text, size_t size)
-{
-	int file = openat(directory, name, O_RDONLY | O_CLOEXEC);
-	ssize_t length;
-
-	if (file < 0)
-		return -errno;
-	length = read(file, text, size - 1);
-	if (length < 0)
-		length = -errno;
-	close(file);
-	text[length > 0 ? length : 0] = '\0';
-	return length;
 }

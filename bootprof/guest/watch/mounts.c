@@ -1,11 +1,11 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
- * mounts.c - what is mounted where, as it changes
+ * mounts.c - the table of mounts, kept up to date
  *
- * A recorder that began in the initramfs keeps the initramfs as its root directory for ever. When
- * the real root is moved over it, the table shows that at "/", but a path that begins at our root
- * directory does not lead there. A path that begins with "/.." does: the parent of the root
- * directory is the root directory itself with whatever is mounted on it.
+ * A recorder that was started in the initramfs keeps the initramfs as its root directory. When the
+ * real root is moved over it, the table shows that root at "/", but a path from our root directory
+ * does not lead there. A path that starts with "/.." does: the parent of the root directory is the
+ * root directory with everything that is mounted on it.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -19,9 +19,11 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "bootlog_text.h"
+#include "messages.h"
 #include "watch.h"
 
-/* File systems whose files are no part of any image, and whose directories need not end. */
+/* File systems whose files are not part of an image, and whose folders may have no end. */
 static const char * const not_real[] = {
 	"autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts",
 	"devtmpfs", "efivarfs", "fuse.lxcfs", "fusectl", "hugetlbfs", "mqueue", "nsfs", "proc",
@@ -33,7 +35,7 @@ void mounts_open(struct mounts *mounts, int proc, const char *initramfs_root)
 	mounts->initramfs_root = initramfs_root;
 	mounts->file = openat(proc, "self/mountinfo", O_RDONLY | O_CLOEXEC);
 	if (mounts->file < 0)
-		fail(1, "procfs has to be mounted", "/proc/self/mountinfo: %s", strerror(errno));
+		fail(1, "mount procfs on /proc", "/proc/self/mountinfo: %s", strerror(errno));
 	mounts->changed = true;
 	mounts_refresh(mounts);
 }
@@ -126,7 +128,7 @@ static void parse_line(struct mounts *mounts, char *line)
 	decode(point);
 	decode(options);
 	mount = mounts_find(mounts, id);
-	/* Numbers are used again. */
+	/* The kernel reuses numbers. */
 	if (mount && (mount->major != major || mount->minor != minor))
 		mount->layer = mount->watched = false;
 	if (!mount) {
@@ -161,7 +163,7 @@ static void mark_layer(struct mounts *mounts, const char *folder, size_t length,
 		struct mount_point *mount = &mounts->list[i];
 		size_t size = strlen(mount->point);
 
-		/* The file system at "/" has more to it than one layer. */
+		/* The file system at "/" is more than a layer. */
 		if (size <= longest || size > length || memcmp(mount->point, folder, size) ||
 		    (size < length && (exactly || folder[size] != '/')))
 			continue;
@@ -172,7 +174,7 @@ static void mark_layer(struct mounts *mounts, const char *folder, size_t length,
 		best->layer = true;
 }
 
-/* Find the mounts that an overlay is made of; it names them as they were when it was mounted. */
+/* Find the layers of an overlay, whose options have the paths of the time when it was mounted. */
 static void find_layers(struct mounts *mounts, const struct mount_point *overlay)
 {
 	char *options = strdup(overlay->options);
@@ -194,7 +196,7 @@ static void find_layers(struct mounts *mounts, const struct mount_point *overlay
 	free(options);
 }
 
-/* Look at the table again if it has changed. Returns whether it had. */
+/* Read the table if it has changed. Returns whether it had. */
 bool mounts_refresh(struct mounts *mounts)
 {
 	struct pollfd state = { .fd = mounts->file, .events = POLLPRI };
@@ -249,14 +251,14 @@ bool mount_is_real(const struct mount_point *mount)
 	return true;
 }
 
-/* Open something below the root of a mount. Returns -1 if something else hides it. */
+/* Open a path below the root of a mount. Returns -1 if another mount hides it. */
 int mount_reach(const struct mount_point *mount, const char *below, int flags)
 {
 	char path[PATH_MAX];
 	struct statx status;
 	int file;
 
-	/* The initramfs is what it is, under whatever was moved over it. */
+	/* Paths from our root directory lead to the initramfs, whatever was moved over it. */
 	if ((size_t)snprintf(path, sizeof(path), "%s%s%s",
 			     strcmp(mount->type, "rootfs") ? "/.." : "", mount->point, below) >=
 	    sizeof(path)) {
@@ -276,21 +278,20 @@ int mount_reach(const struct mount_point *mount, const char *below, int flags)
 }
 
 /*
- * The path that a file has in the booted system: under the final root, where the initramfs has it
- * mounted on a folder. Files of the initramfs itself stay what they are.
+ * The path that a file has in the booted system, whose root the initramfs has mounted on a folder.
+ * Files of the initramfs itself keep their paths.
  */
 const char *mounts_final_path(const struct mounts *mounts, const char *file_system,
 			      const char *path)
 {
-	size_t prefix = strlen(mounts->initramfs_root);
+	size_t length = strlen(path);
 
-	if (mounts->in_initramfs && prefix && strcmp(file_system, "rootfs") &&
-	    !strncmp(path, mounts->initramfs_root, prefix) && path[prefix] == '/')
-		return path + prefix;
+	if (mounts->in_initramfs && strcmp(file_system, "rootfs"))
+		cut_initramfs_root(&path, &length, mounts->initramfs_root);
 	return path;
 }
 
-/* Whether a path is one of those that were asked for, or below one. */
+/* Whether a path is one of the PATHs of the command line, or below one. */
 bool watch_wants(const struct watch *watch, const char *path)
 {
 	int i;
@@ -309,8 +310,8 @@ bool watch_wants(const struct watch *watch, const char *path)
  * looks_nameless() - whether a path ends as the kernel names a file that has no name
  * @path: without " (deleted)"
  *
- * What is opened with O_TMPFILE is called by its number until it is linked: d_tmpfile(). The caller
- * has to make sure that there is no file of this name.
+ * The kernel names a file that was opened with O_TMPFILE by its inode number (d_tmpfile()). The
+ * caller must check that no file has this name.
  */
 bool looks_nameless(const char *path)
 {

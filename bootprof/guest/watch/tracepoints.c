@@ -1,9 +1,10 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * tracepoints.c - records the requests to block devices, as text of the kernel's tracer
  *
- * An instance of its own in tracefs, so that nobody else's tracing is disturbed. The event is
- * block_bio_queue: the process that asks, before requests are merged and handed to other threads.
+ * It uses a tracefs instance of its own, so that other users of the tracer are not affected. The
+ * event is block_bio_queue: it occurs in the process that makes the request, before requests are
+ * merged and passed to other threads.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -16,6 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "files.h"
+#include "messages.h"
 #include "watch.h"
 
 #define EVENT		"events/block/block_bio_queue/enable"
@@ -28,7 +31,7 @@
 static struct {
 	int tracefs, instance, pipe, sysfs;
 	char folder[64];
-	/* "MAJOR:MINOR" of the devices that were told of. */
+	/* "MAJOR:MINOR" of the devices that have a "#device" line. */
 	char told[DEVICES][NUMBER_BYTES];
 	size_t told_count;
 	char line[LINE_BYTES];
@@ -51,7 +54,7 @@ static void remove_instance(void)
 	unlinkat(state.tracefs, state.folder, AT_REMOVEDIR);
 }
 
-/* Write a "#device" line for each block device that there was none for. */
+/* Write a "#device" line for each block device that has none yet. */
 static void tell_devices(void)
 {
 	int folder = openat(state.sysfs, "class/block", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -63,9 +66,8 @@ static void tell_devices(void)
 		size_t i = 0;
 
 		snprintf(name, sizeof(name), "%s/dev", entry->d_name);
-		if (read_text(folder, name, number, sizeof(number)) <= 0)
+		if (read_line(folder, name, number, sizeof(number)) <= 0)
 			continue;
-		number[strcspn(number, "\n")] = '\0';
 		while (i < state.told_count && strcmp(number, state.told[i]))
 			i++;
 		if (i < state.told_count || i == DEVICES)
@@ -78,8 +80,8 @@ static void tell_devices(void)
 }
 
 /*
- * Remove instances of processes that were killed: each holds its buffers. One that is in use, by a
- * process that this one does not see, is busy and stays.
+ * Remove the instances of killed processes, with their buffers. An instance in use by a process in
+ * another PID namespace is busy and stays.
  */
 static void remove_leftovers(void)
 {
@@ -104,7 +106,7 @@ static void start(struct watch *watch)
 	state.tracefs = kernel_file_system("tracefs", "/sys/kernel/tracing");
 	state.sysfs = kernel_file_system("sysfs", "/sys");
 	if (state.tracefs < 0 || faccessat(state.tracefs, "instances", F_OK, 0))
-		fail(1, geteuid() ? "run it as root" : "the kernel needs CONFIG_TRACING",
+		fail(1, geteuid() ? "run it as root" : "boot a kernel with CONFIG_TRACING",
 		     "tracefs: %s", state.tracefs < 0 ? strerror(errno) : "no instances");
 	remove_leftovers();
 	snprintf(state.folder, sizeof(state.folder), "instances/" INSTANCE "%d", getpid());
@@ -117,13 +119,13 @@ static void start(struct watch *watch)
 	state.pipe = openat(state.instance, "trace_pipe", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (state.pipe < 0 || !put(EVENT, "1")) {
 		remove_instance();
-		fail(1, "the kernel needs CONFIG_BLK_DEV_IO_TRACE or CONFIG_EVENT_TRACING",
+		fail(1, "boot a kernel with CONFIG_BLK_DEV_IO_TRACE or CONFIG_EVENT_TRACING",
 		     "tracefs: no event block_bio_queue");
 	}
 	tell_devices();
 }
 
-/* A whole line has come. */
+/* Handle a whole line. */
 static void take_line(void)
 {
 	const char *lost = strstr(state.line, "[LOST ");
@@ -166,7 +168,7 @@ static void end(struct watch *watch)
 	remove_instance();
 }
 
-/* A poll of trace_pipe wants half a buffer of text, so it is looked at in turns instead. */
+/* poll(2) reports trace_pipe only when half of the buffer is full, so it is read at intervals. */
 static int descriptors(const struct watch *watch, struct pollfd *list)
 {
 	(void)watch;

@@ -1,10 +1,10 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
- * watch.c - records a boot where nothing can be loaded into the kernel
+ * watch.c - records a boot without loading anything into the kernel
  *
- * A static program for an initramfs that holds nothing else. It needs no file system mounted, and
- * lives on when switch_root empties the initramfs. Whoever starts it there should call it
- * "@bootprof-watch" (argv[0]): systemd ends what it finds running otherwise.
+ * A static program for an initramfs that holds nothing else. It needs no mounted file system, and
+ * keeps running when switch_root empties the initramfs. Start it there under the name
+ * "@bootprof-watch" (argv[0]): systemd kills other processes of the initramfs.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -12,7 +12,6 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,36 +19,44 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "bootlog_text.h"
+#include "messages.h"
 #include "watch.h"
 
 #define VERSION		"0.1.0"
 #define MIB		(1024UL * 1024)
-/* What nothing announces (text of the tracer) is looked for so often. */
+/* How often text of the kernel's tracer is read, which poll(2) does not report. */
 #define LOOK_MS		50
+/* The limit of --limit; more events than this need more than 100 GB. */
+#define EVENTS_MAX	1000000000L
+
+const char program_name[] = "bootprof-watch";
 
 static const char usage[] =
 "usage: bootprof-watch --backend NAME [OPTION]... [PATH]...\n"
 "\n"
-"Record which files are opened, or which blocks are read, by all processes, without loading\n"
-"anything into the kernel, until SIGTERM or SIGINT.\n"
+"Record which files all processes open, or which blocks they read, without loading anything into\n"
+"the kernel, until SIGTERM or SIGINT.\n"
 "\n"
-"  -B, --backend NAME        fanotify: opens and executions on each file system, a rich bootlog\n"
-"                            inotify: the same with a watch on each directory, no processes\n"
-"                            tracepoints: requests to block devices, text of the tracer\n"
-"                            block_dump: the same as text of the kernel's log (before Linux 5.14)\n"
-"  -o, --output FILE         where to write; - (default) is standard output, at the end. FILE is\n"
-"                            called FILE.partial until then, and has all that was recorded so far\n"
-"  -l, --limit EVENTS        keep at most so many; what comes then is counted as lost\n"
-"  -m, --memory MIB          keep at most so much for standard output; default 64\n"
-"  -r, --initramfs-root DIR  where the initramfs mounts the root, cut from paths; default /root\n"
-"      --ready-fd N          write \"ready\\n\" to descriptor N once it records, and close it\n"
-"  -h, --help                print this\n"
+"  -B, --backend NAME        fanotify: opens and executions on each file system, as a bootlog in\n"
+"                            events format\n"
+"                            inotify: the same with a watch on each directory, without processes\n"
+"                            tracepoints: requests to block devices, as text of the kernel's tracer\n"
+"                            block_dump: the same, as text of the kernel's log (before Linux 5.14)\n"
+"  -o, --output FILE         file to write; - (default) writes to standard output at the end. Until\n"
+"                            the end, FILE is named FILE.partial and has everything recorded so far\n"
+"  -l, --limit EVENTS        keep at most this many; later events are counted as lost\n"
+"  -m, --memory MIB          memory for standard output; default 64\n"
+"  -r, --initramfs-root DIR  folder where the initramfs mounts the root; removed from paths; default\n"
+"                            /root\n"
+"      --ready-fd N          write \"ready\\n\" to descriptor N when recording starts, and close it\n"
+"  -h, --help                print this help\n"
 "      --version             print the version\n"
 "\n"
-"With PATHs, only what is below them is recorded (fanotify, inotify). Without, all file systems\n"
-"that are mounted, and that are mounted later, but for those that the kernel makes up.\n"
+"With PATHs, record only files below them (fanotify, inotify). Without, record all file systems\n"
+"that are mounted or will be mounted, except virtual ones of the kernel such as proc.\n"
 "\n"
-"Exit status: 0 done, 1 failed, 2 wrong usage.\n"
+"Exit status: 0 success, 1 failure, 2 wrong usage.\n"
 "\n"
 "  bootprof-watch --backend fanotify --output /tmp/events /usr\n";
 
@@ -65,44 +72,6 @@ static void on_signal(int number)
 	stop_asked = 1;
 }
 
-void warn(const char *format, ...)
-{
-	va_list arguments;
-
-	fputs("bootprof-watch: warning: ", stderr);
-	va_start(arguments, format);
-	vfprintf(stderr, format, arguments);
-	va_end(arguments);
-	fputc('\n', stderr);
-}
-
-void fail(int status, const char *hint, const char *format, ...)
-{
-	va_list arguments;
-
-	fputs("bootprof-watch: error: ", stderr);
-	va_start(arguments, format);
-	vfprintf(stderr, format, arguments);
-	va_end(arguments);
-	fputc('\n', stderr);
-	if (hint[0])
-		fprintf(stderr, "bootprof-watch: hint: %s\n", hint);
-	output_discard();
-	exit(status);
-}
-
-static unsigned long parse_number(const char *option, const char *text, unsigned long largest)
-{
-	char *end;
-	unsigned long number;
-
-	errno = 0;
-	number = strtoul(text, &end, 10);
-	if (errno || end == text || *end || text[0] == '-' || number > largest)
-		fail(2, "", "%s %s: not a number from 0 to %lu", option, text, largest);
-	return number;
-}
-
 static const struct recorder *find_recorder(const char *name)
 {
 	size_t i;
@@ -110,13 +79,14 @@ static const struct recorder *find_recorder(const char *name)
 	for (i = 0; i < sizeof(recorders) / sizeof(recorders[0]); i++)
 		if (!strcmp(name, recorders[i]->backend))
 			return recorders[i];
-	fail(2, "fanotify, inotify, tracepoints or block_dump", "--backend %s: not known", name);
+	fail(2, "give fanotify, inotify, tracepoints or block_dump", "--backend %s: unknown backend",
+	     name);
 }
 
 struct options {
 	const struct recorder *recorder;
 	const char *output, *initramfs_root;
-	unsigned long limit, memory_mib;
+	long limit, memory_mib;
 	int ready_descriptor;
 };
 
@@ -146,16 +116,16 @@ static void parse_options(int argc, char **argv, struct options *options)
 			options->output = optarg;
 			break;
 		case 'l':
-			options->limit = parse_number("--limit", optarg, LONG_MAX);
+			options->limit = parse_number("--limit", optarg, 0, EVENTS_MAX);
 			break;
 		case 'm':
-			options->memory_mib = parse_number("--memory", optarg, 2047);
+			options->memory_mib = parse_number("--memory", optarg, 0, 2047);
 			break;
 		case 'r':
 			options->initramfs_root = optarg;
 			break;
 		case OPTION_READY:
-			options->ready_descriptor = (int)parse_number("--ready-fd", optarg, 65535);
+			options->ready_descriptor = (int)parse_number("--ready-fd", optarg, 0, 65535);
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -168,9 +138,10 @@ static void parse_options(int argc, char **argv, struct options *options)
 		}
 	}
 	if (!options->recorder)
-		fail(2, "bootprof-watch --help lists them", "no --backend given");
+		fail(2, "bootprof-watch --help lists the backends", "--backend is missing");
 	if (optind < argc && !options->recorder->rich)
-		fail(2, "", "%s records devices, not PATHs", options->recorder->backend);
+		fail(2, "omit the PATHs", "%s records devices and cannot be limited to PATHs",
+		     options->recorder->backend);
 }
 
 static void resolve_paths(struct watch *watch, char **arguments)
@@ -194,15 +165,14 @@ static void write_header(const struct watch *watch)
 	struct utsname names;
 
 	uname(&names);
-	output_line("#bootprof-bootlog 1\n#backend: %s\n#kernel: %s\n", watch->backend,
-		    names.release);
+	output_line(BOOTLOG_HEADER, watch->backend, names.release);
 	output_line("#start: %" PRId64 ".%03d s after the kernel, %s\n", now_ms / 1000,
 		    (int)(now_ms % 1000), watch->mounts.in_initramfs ?
-		    "in the initramfs: what its first process does before is missing" :
-		    "with the root mounted: all that came before is missing");
+		    "in the initramfs: earlier accesses of its first process are missing" :
+		    "with the root mounted: earlier accesses are missing");
 }
 
-/* They come while we wait, and at no other time. */
+/* Let signals interrupt the wait for events, and nothing else. */
 static void catch_signals(sigset_t *while_waiting)
 {
 	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP };
@@ -225,18 +195,11 @@ static void allow_descriptors(void)
 {
 	struct rlimit limit;
 
-	/* A descriptor for each level of a deep directory. */
+	/* walk() of inotify.c uses one descriptor for each level of folders. */
 	if (!getrlimit(RLIMIT_NOFILE, &limit)) {
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
-}
-
-static void tell_ready(int descriptor)
-{
-	if (write(descriptor, "ready\n", 6) < 0)
-		warn("nobody waits for \"ready\": %s", strerror(errno));
-	close(descriptor);
 }
 
 int main(int argc, char **argv)
@@ -258,16 +221,16 @@ int main(int argc, char **argv)
 	watch.proc = kernel_file_system("proc", "/proc");
 	if (watch.proc < 0)
 		fail(1, geteuid() ? "run it as root" : "", "procfs: %s", strerror(errno));
-	output_open(options.output, options.memory_mib * MIB, options.limit);
+	output_open(options.output, (size_t)options.memory_mib * MIB, (uint64_t)options.limit);
 	if (options.recorder->rich) {
 		mounts_open(&watch.mounts, watch.proc, options.initramfs_root);
 		write_header(&watch);
 	}
 	options.recorder->start(&watch);
-	/* Ahead of what it records, or queues fill on a busy machine. */
+	/* Before the processes that it records; otherwise queues overflow on a busy machine. */
 	setpriority(PRIO_PROCESS, 0, -20);
 	if (options.ready_descriptor >= 0)
-		tell_ready(options.ready_descriptor);
+		report_ready(options.ready_descriptor);
 	count = options.recorder->descriptors(&watch, list);
 	while (!stop_asked) {
 		ppoll(list, (nfds_t)count, count ? NULL : &look, &while_waiting);

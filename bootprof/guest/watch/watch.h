@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: GPL-2.0 */
-/* watch.h - what the parts of bootprof-watch know of each other */
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* watch.h - interfaces between the files of bootprof-watch */
 #ifndef BOOTPROF_WATCH_H
 #define BOOTPROF_WATCH_H
 
@@ -12,14 +12,14 @@
 
 /**
  * struct mount_point - a mount that processes with our root directory see
- * @id: the kernel's number of it
- * @major: of the device of its file system
- * @minor: likewise
- * @point: where it is mounted, as seen now
- * @type: of its file system
- * @options: of its file system
- * @listed: is in the table of the last look
- * @layer: an overlay is mounted over it, and tells of its files by better names
+ * @id: the kernel's number for it
+ * @major: major number of the device of its file system
+ * @minor: minor number of that device
+ * @point: where it is mounted at present
+ * @type: type of its file system
+ * @options: options of its file system
+ * @listed: it was in the table that was read last
+ * @layer: an overlay is mounted over it and reports its files by the names that count
  * @watched: a recorder watches it
  */
 struct mount_point {
@@ -32,11 +32,11 @@ struct mount_point {
 /**
  * struct mounts - the table of mounts
  * @file: /proc/self/mountinfo
- * @initramfs_root: where the initramfs mounts the root, cut from the paths of that time
- * @changed: it was seen to have changed; the kernel says so once only
- * @in_initramfs: the root directory is that of the initramfs still
+ * @initramfs_root: folder where the initramfs mounts the root, removed from paths of that phase
+ * @changed: poll(2) has reported a change, which it does only once
+ * @in_initramfs: the root directory is still that of the initramfs
  * @list: the mounts
- * @count: how many
+ * @count: their number
  */
 struct mounts {
 	int file;
@@ -47,7 +47,7 @@ struct mounts {
 };
 
 /**
- * struct access - one line of a rich bootlog, but for the time, which is that of its writing
+ * struct access - one line of a bootlog in events format, without the time, which is that of writing
  */
 struct access {
 	unsigned int process;
@@ -58,11 +58,11 @@ struct access {
 };
 
 /**
- * struct watch - what a recorder works with
+ * struct watch - the input of a recorder
  * @backend: its name
- * @paths: record only what is below these (resolved), or all if there are none
- * @path_count: how many
- * @proc: directory of a procfs that no path leads to, so that nothing can unmount it
+ * @paths: record only files below these (resolved), or everything if there are none
+ * @path_count: their number
+ * @proc: directory of a procfs that is mounted nowhere, so that nothing can unmount it
  * @mounts: the mounts
  */
 struct watch {
@@ -75,11 +75,11 @@ struct watch {
 
 /**
  * struct recorder - one backend
- * @start: begin; ends the program with one clear line if it cannot
- * @take: take what has come, without waiting
- * @end: take the last, undo what @start changed, write header lines
- * @descriptors: fill in what to wait for (the second is the table of mounts), return how many
- * @rich: writes a rich bootlog, not text of the kernel
+ * @start: start recording, or fail() with one line
+ * @take: write what has been recorded, without waiting
+ * @end: write the rest, undo the changes of @start, write header lines
+ * @descriptors: set what to wait for (the second is the table of mounts), return the number
+ * @rich: writes a bootlog in events format, and not text of the kernel
  */
 struct recorder {
 	const char *backend;
@@ -93,14 +93,8 @@ struct recorder {
 extern const struct recorder fanotify_recorder, inotify_recorder, tracepoints_recorder,
 	block_dump_recorder;
 
-/* watch.c */
-__attribute__((noreturn, format(printf, 3, 4)))
-void fail(int status, const char *hint, const char *format, ...);
-__attribute__((format(printf, 1, 2))) void warn(const char *format, ...);
-
-/* output.c: all that is written passes here. */
+/* output.c */
 void output_open(const char *name, size_t memory_bytes, uint64_t limit);
-void output_discard(void);
 __attribute__((format(printf, 1, 2))) void output_line(const char *format, ...);
 bool output_text(const char *text, size_t length);
 void output_access(const struct access *access);
@@ -111,7 +105,6 @@ int output_close(void);
 /* kernel_files.c */
 int kernel_file_system(const char *type, const char *usual_path);
 int64_t boot_time_ns(void);
-ssize_t read_text(int directory, const char *name, char *text, size_t size);
 
 /* mounts.c */
 void mounts_open(struct mounts *mounts, int proc, const char *initramfs_root);

@@ -14,16 +14,12 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from optimizer.errors import FormatError
+from optimizer.images.layout import Rows
 from optimizer.images.squashfs.decompress import COMPRESSORS, CorruptBlockError, Decompress
 
-# Rows of a structured array; its fields are told by the dtype beside which it is made.
-Rows = NDArray[np.void]
-
-MAGIC = 0x73717368
-MAGIC_BYTES = struct.pack("<I", MAGIC)
+MAGIC = b"hsqs"
 # Superblocks that are near to squashfs 4.0, and why they are not read.
 FOREIGN_MAGICS = {
     b"sqsh": "a big-endian squashfs of before version 4",
@@ -46,18 +42,6 @@ XATTR_ID_HEADER = struct.Struct("<QII")
 # times its size, beyond a first portion, is there to fill the memory.
 FREE_INFLATED_BYTES = 64 << 20
 LARGEST_INFLATION = 32
-
-
-class InodeType(IntEnum):
-    """Types of an inode as directory entries have them; the extended types are these plus 7."""
-
-    DIRECTORY = 1
-    FILE = 2
-    SYMLINK = 3
-    BLOCK_DEVICE = 4
-    CHARACTER_DEVICE = 5
-    FIFO = 6
-    SOCKET = 7
 
 
 class Kind(IntEnum):
@@ -106,6 +90,7 @@ _SYMLINK = [*_HEADER, ("nlink", "<u4"), ("size", "<u4")]
 _XATTR = [("xattr", "<u4")]
 INODE_HEADER = np.dtype(_HEADER)
 FRAGMENT_ENTRY = np.dtype([("offset", "<u8"), ("length", "<u4"), ("unused", "<u4")])
+FRAGMENTS_PER_METADATA_BLOCK = METADATA_BYTES // FRAGMENT_ENTRY.itemsize
 # Fixed part of an inode by its type; block lists and symlink targets follow it.
 INODE_LAYOUTS: dict[int, np.dtype[np.void]] = {
     1: np.dtype(
@@ -165,16 +150,20 @@ class Source:
     Attributes:
         name: Path of the file, or what a stream calls itself.
         offset_bytes: Where the squashfs begins in the file.
-        size_bytes: From there to the end of the file or device.
+        size_bytes: From there to the end of the file or device, or of the file of an ISO.
     """
 
-    def __init__(self, file: BinaryIO, name: str, offset_bytes: int) -> None:
+    def __init__(
+        self, file: BinaryIO, name: str, offset_bytes: int, limit_bytes: int | None = None
+    ) -> None:
         if offset_bytes < 0:
             raise FormatError(f"{name}: offset {offset_bytes} of the squashfs is negative")
         self.file = file
         self.name = name
         self.offset_bytes = offset_bytes
         self.size_bytes = max(0, file.seek(0, os.SEEK_END) - offset_bytes)
+        if limit_bytes is not None:
+            self.size_bytes = min(self.size_bytes, limit_bytes)
 
     def read(self, offset_bytes: int, length_bytes: int, what: str) -> bytes:
         """Return exactly the bytes asked for.
@@ -262,7 +251,7 @@ def read_superblock(source: Source) -> Superblock:
             f"{FOREIGN_MAGICS[data[:4]]}, which bootprof does not read",
             "only squashfs 4.0 is supported: build the image again with mksquashfs 4.0 or newer",
         )
-    if data[:4] != MAGIC_BYTES:
+    if data[:4] != MAGIC:
         source.fail(
             "no squashfs here: the magic number is missing",
             "name a squashfs, or the ISO or disk image that holds one",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from optimizer.images.layout import FileType, Rows
 from optimizer.images.squashfs.format import (
     BLOCK_LENGTH_MASK,
     BLOCK_STORED,
@@ -14,9 +15,7 @@ from optimizer.images.squashfs.format import (
     INODE_LAYOUTS,
     NO_FRAGMENT,
     NO_XATTR,
-    InodeType,
     Kind,
-    Rows,
     Source,
     Superblock,
     Table,
@@ -28,7 +27,7 @@ from optimizer.images.squashfs.tree import SIZE_OF_DOTS
 INODE = np.dtype(
     [
         ("number", "<u4"),  # as the kernel shows it (i_ino, st_ino)
-        ("type", "u1"),  # InodeType
+        ("type", "u1"),  # FileType
         ("extended", "?"),
         ("mode", "<u2"),  # permission bits only
         ("uid", "<u4"),
@@ -155,11 +154,11 @@ class _Reader:
         if "xattr" in names:
             self.set_xattr(rows, raw["xattr"])
         inodes["inflated_bytes"][rows] = layout.itemsize
-        if basic == InodeType.DIRECTORY:
+        if basic == FileType.DIRECTORY:
             self.decode_directories(rows, raw)
-        elif basic == InodeType.FILE:
+        elif basic == FileType.FILE:
             self.decode_files(rows, raw)
-        elif basic == InodeType.SYMLINK:
+        elif basic == FileType.SYMLINK:
             sizes = raw["size"].astype(np.int64)
             inodes["size_bytes"][rows] = sizes
             inodes["inflated_bytes"][rows] += sizes

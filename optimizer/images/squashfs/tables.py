@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from optimizer.images.layout import Rows
 from optimizer.images.squashfs.decompress import Decompress
 from optimizer.images.squashfs.format import (
     BLOCK_LENGTH_MASK,
@@ -25,7 +26,6 @@ from optimizer.images.squashfs.format import (
     SUPERBLOCK,
     XATTR_ID_HEADER,
     Kind,
-    Rows,
     Source,
     Superblock,
     Table,

@@ -59,7 +59,6 @@ class BlockMap:
         starts = (table.blocks["offset_bytes"] - table.offset_bytes).tolist()
         inflated = table.blocks["inflated_offset_bytes"].tolist()
         self.base = dict(zip(starts, inflated, strict=True))
-        self.start_bytes = table.offset_bytes - source.offset_bytes
 
     def block(self, start: int, who: str) -> int:
         """Return where the block at ``start`` (from the table's first byte) was inflated to."""

@@ -18,7 +18,7 @@ from bootprof.builder.initrd.readahead import (
 )
 from bootprof.errors import InputError
 from optimizer.drives.models import DRIVES
-from optimizer.readahead import parse_list
+from optimizer.formats.readahead_list import parse_list
 
 EPOCH = 1_700_000_000
 

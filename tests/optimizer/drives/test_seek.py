@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 
 from optimizer.drives.models import CD_24X, DRIVES, HARD_DISK, NVME, Drive
 from optimizer.drives.seek import (
-    ascending_pass,
     bound_seconds,
     figures,
     modelled_seconds,
@@ -14,6 +13,7 @@ from optimizer.drives.seek import (
     seek_distances,
 )
 from optimizer.formats.blocktrace import READ_DTYPE
+from optimizer.spans import merge
 
 drives = st.sampled_from(list(DRIVES.values()))
 extents = st.tuples(st.integers(0, 600_000_000), st.integers(1, 1_000_000))
@@ -59,15 +59,15 @@ def test_one_ascending_pass_from_the_start_has_no_seek_distance(lengths: list[in
 @given(st.lists(near_extents))
 def test_unique_bytes_are_the_size_of_the_set_of_bytes(rows: list[tuple[int, int]]) -> None:
     touched = {byte for start, length in rows for byte in range(start, start + length)}
-    passing = ascending_pass(reads_of(rows))
-    again = [byte for _, start, length in passing.tolist() for byte in range(start, start + length)]
+    passing = merge(reads_of(rows))
+    again = [byte for start, length in passing.tolist() for byte in range(start, start + length)]
     assert again == sorted(touched)
     assert figures(reads_of(rows)).unique_bytes == len(touched)
 
 
 @given(st.lists(near_extents))
 def test_the_reads_of_a_pass_are_as_few_as_can_be(rows: list[tuple[int, int]]) -> None:
-    passing = ascending_pass(reads_of(rows))
+    passing = merge(reads_of(rows))
     assert all(seek_distances(passing)[1:] > 0)
 
 
@@ -107,7 +107,7 @@ def test_no_order_of_reads_beats_the_bound(drive: Drive, rows: list[tuple[int, i
 
 @given(drives, st.lists(extents))
 def test_a_pass_is_as_fast_as_its_bound(drive: Drive, rows: list[tuple[int, int]]) -> None:
-    passing = ascending_pass(reads_of(rows))
+    passing = merge(reads_of(rows))
     assert modelled_seconds(passing, drive) == pytest.approx(bound_seconds(passing, drive))
 
 

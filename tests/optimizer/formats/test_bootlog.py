@@ -5,7 +5,7 @@ import logging
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from optimizer.errors import FormatError
@@ -87,7 +87,6 @@ def test_plain_encoding_changes_only_what_it_must(text: bytes) -> None:
         assert escape_line(text) == text
 
 
-@settings(deadline=None)
 @given(HEADERS, st.lists(EVENTS, max_size=8), st.integers(0, 2**40))
 def test_rich_bootlog_comes_back_as_written(
     header: dict[str, str], events: list[Event], lost: int

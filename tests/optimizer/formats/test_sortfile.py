@@ -23,7 +23,7 @@ from optimizer.formats.sortfile import (
     paths_of_sort_file,
     split_expressible,
 )
-from optimizer.images.squashfs.layout import Layout, read_layout
+from optimizer.images.squashfs.layout import SquashfsLayout, read_layout
 
 PLACES = st.sampled_from(["start", "end"])
 PATHS = st.lists(
@@ -234,7 +234,9 @@ def test_addresses_in_the_inodes_follow_the_order(tree: Path, tmp_path: Path) ->
 ALIKE = [*(b"gx", b"starfish", b"whatx", b"yes", b"sub/with/x", b"ab", b"a,b"), b"sub/nested/#not"]
 
 
-def fragments_of(tree: Path, hot: list[bytes], folder: Path) -> tuple[set[int], set[int], Layout]:
+def fragments_of(
+    tree: Path, hot: list[bytes], folder: Path
+) -> tuple[set[int], set[int], SquashfsLayout]:
     """Pack a tree with the tails of some files apart; return the fragment blocks of both kinds."""
     (folder / "sort").write_bytes(b"".join(mksquashfs_lines(hot, "end")))
     (folder / "action").write_bytes(fragment_action(hot))

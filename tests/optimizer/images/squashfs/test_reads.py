@@ -7,22 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from optimizer.images.squashfs.extents import EXTENT, ExtentMap
-from optimizer.images.squashfs.format import Rows
-from optimizer.images.squashfs.layout import Kind, Layout, read_layout
+from optimizer.images.squashfs.format import Kind
+from optimizer.images.squashfs.layout import SquashfsLayout, read_layout
 
 MakeImage = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def layout(make_image: MakeImage, sample_tree: Path) -> Layout:
+def layout(make_image: MakeImage, sample_tree: Path) -> SquashfsLayout:
     return read_layout(make_image(sample_tree, "-b", "64K", "-comp", "zstd"))
 
 
-def owners_by_brute_force(layout: Layout) -> dict[tuple[int, int, int], set[int]]:
+def owners_by_brute_force(layout: SquashfsLayout) -> dict[tuple[int, int, int], set[int]]:
     """(kind, offset, length) to inodes, from the extents of each file alone."""
     owners: dict[tuple[int, int, int], set[int]] = {}
     for inode in range(layout.inodes.size):
@@ -33,7 +30,7 @@ def owners_by_brute_force(layout: Layout) -> dict[tuple[int, int, int], set[int]
     return owners
 
 
-def test_owners_of_every_extent_are_the_files_that_have_it(layout: Layout) -> None:
+def test_owners_of_every_extent_are_the_files_that_have_it(layout: SquashfsLayout) -> None:
     expected = owners_by_brute_force(layout)
     extents = layout.extent_map.extents
     position, inode = layout.extent_map.owners_of(np.arange(extents.size))
@@ -45,7 +42,7 @@ def test_owners_of_every_extent_are_the_files_that_have_it(layout: Layout) -> No
     assert not expected
 
 
-def test_duplicate_files_both_own_their_blocks(layout: Layout) -> None:
+def test_duplicate_files_both_own_their_blocks(layout: SquashfsLayout) -> None:
     extent = layout.extents_of(b"/random-400000")[0]
     found = layout.overlaps([extent["offset_bytes"]], [1])
     _, inodes = layout.extent_map.owners_of(found["extent"])
@@ -55,18 +52,18 @@ def test_duplicate_files_both_own_their_blocks(layout: Layout) -> None:
     }
 
 
-def test_one_read_of_the_whole_image_covers_every_byte_once(layout: Layout) -> None:
+def test_one_read_of_the_whole_image_covers_every_byte_once(layout: SquashfsLayout) -> None:
     found = layout.overlaps([0], [layout.size_bytes])
     assert found["length_bytes"].sum() == layout.size_bytes
     assert found["extent"].tolist() == list(range(layout.extent_map.extents.size))
 
 
-def test_reads_outside_and_empty_reads_overlap_nothing(layout: Layout) -> None:
+def test_reads_outside_and_empty_reads_overlap_nothing(layout: SquashfsLayout) -> None:
     found = layout.overlaps([layout.size_bytes, 10**15, 500], [4096, 4096, 0])
     assert found.size == 0
 
 
-def test_tables_are_told_block_by_block(layout: Layout) -> None:
+def test_tables_are_told_block_by_block(layout: SquashfsLayout) -> None:
     table = layout.table(Kind.INODE_TABLE)
     assert table is not None
     found = layout.overlaps([table.offset_bytes], [table.length_bytes])
@@ -74,37 +71,3 @@ def test_tables_are_told_block_by_block(layout: Layout) -> None:
     assert (extents["kind"] == Kind.INODE_TABLE).all()
     assert extents["index"].tolist() == list(range(table.blocks.size))
     np.testing.assert_array_equal(found["length_bytes"], table.blocks["length_bytes"])
-
-
-def brute_force(extents: Rows, reads: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
-    rows = []
-    for read, (offset, length) in enumerate(reads):
-        for index, extent in enumerate(extents):
-            begin = max(offset, int(extent["offset_bytes"]))
-            end = min(offset + length, int(extent["offset_bytes"] + extent["length_bytes"]))
-            if end > begin:
-                rows.append((read, index, end - begin))
-    return rows
-
-
-spans = st.lists(st.tuples(st.integers(0, 300), st.integers(0, 40)), max_size=12)
-
-
-@settings(max_examples=300)
-@given(places=spans, reads=spans)
-def test_overlaps_are_those_of_a_comparison_of_all_pairs(
-    places: list[tuple[int, int]], reads: list[tuple[int, int]]
-) -> None:
-    """Also where extents overlap each other, as in a strange image."""
-    extents = np.zeros(len(places), EXTENT)
-    for index, (offset, length) in enumerate(sorted(places)):
-        extents[index] = (offset, length, Kind.BLOCK, index)
-    ends = extents["offset_bytes"] + extents["length_bytes"]
-    mapped = ExtentMap(
-        extents,
-        np.empty(0, np.int64),
-        np.zeros(len(places) + 1, np.int64),
-        np.maximum.accumulate(ends),
-    )
-    found = mapped.overlaps([read[0] for read in reads], [read[1] for read in reads])
-    assert [tuple(row) for row in found.tolist()] == brute_force(extents, reads)

@@ -1,0 +1,70 @@
+"""The image of a boot: what it was when the machine was powered on, and whether it still is that.
+
+A profile names its image by size and digest. Both are taken before the boot and compared after it,
+so that an image that is built again or cut short under a running boot makes the boot fail, and not
+a profile that is of neither of the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootprof.errors import BootprofError, InputError
+from bootprof.files import file_digest
+
+
+@dataclass(frozen=True)
+class Medium:
+    """An image at one moment.
+
+    Attributes:
+        path: Where it is.
+        size_bytes: Its size.
+        sha256: SHA-256 digest in hexadecimal.
+        stamp: What changes with the file: device, inode, size, time of the last change (ns).
+    """
+
+    path: Path
+    size_bytes: int
+    sha256: str
+    stamp: tuple[int, int, int, int]
+
+
+def stamp_of(path: Path) -> tuple[int, int, int, int]:
+    """Return device, inode, size in bytes and time of the last change (ns) of a file."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def examine(path: Path) -> Medium:
+    """Take size and digest of an image.
+
+    Raises:
+        InputError: There is no such image.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such image", hint="build one with bootprof build")
+    stamp = stamp_of(path)
+    return Medium(path, stamp[2], file_digest(path), stamp)
+
+
+def require_unchanged(medium: Medium, *, content: bool) -> None:
+    """Check that an image is still what it was.
+
+    Args:
+        medium: The image as it was.
+        content: Whether to compare the digest too, which reads the whole image.
+
+    Raises:
+        BootprofError: It was changed, replaced or removed.
+    """
+    try:
+        same = stamp_of(medium.path) == medium.stamp
+    except FileNotFoundError:
+        raise BootprofError(f"{medium.path}: removed during the boot", hint=_AGAIN) from None
+    if not same or (content and file_digest(medium.path) != medium.sha256):
+        raise BootprofError(f"{medium.path}: changed during the boot", hint=_AGAIN)
+
+
+_AGAIN = "profile the image again when nothing else writes to it"

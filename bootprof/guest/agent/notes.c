@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* notes.c - what the agent reports: to the kernel's log, and to the host */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent.h"
+
+/* The line that answers the host first: the requested backends, and which of them have started. */
+char status_text[LINE_SIZE];
+
+/* The lines of agent.log. */
+char log_text[2 * LINE_SIZE];
+
+void say(const char *format, ...)
+{
+	char line[LINE_SIZE];
+	int console = openat(kernel.devtmpfs, "kmsg", O_WRONLY | O_CLOEXEC);
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	if (console < 0)
+		return;
+	dprintf(console, "<5>bootprof-agent: %s\n", line);
+	close(console);
+}
+
+/* Add text to a buffer, as far as there is room. */
+void append(char *buffer, size_t size, const char *format, ...)
+{
+	size_t used = strlen(buffer);
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(buffer + used, size - used, format, arguments);
+	va_end(arguments);
+}
+
+/* Report whether a backend has started, to the host and in the kernel's log. */
+void note(const char *backend, const char *state, const char *reason)
+{
+	append(log_text, sizeof(log_text), "%s\t%s\t%s\n", backend, state, reason);
+	append(status_text, sizeof(status_text), " %s=%s", state, backend);
+	say("%s %s%s%s", backend, state, reason[0] ? ": " : "", reason);
+}
