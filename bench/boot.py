@@ -41,7 +41,7 @@ from rich.table import Table
 from bootprof.files import replacing
 from bootprof.units import quantity
 from optimizer.drives.models import DRIVES, Drive
-from optimizer.drives.seek import figures, modelled_seconds
+from optimizer.drives.seek import modelled_seconds, totals_of
 from optimizer.formats.blocktrace import read_block_trace
 
 TOP = Path(__file__).parent.parent
@@ -233,7 +233,7 @@ def boot(options: argparse.Namespace, row: Row, drive: Drive, scale: float) -> d
             *("--drive", drive.name, "--json"),
         )
     )
-    found = figures(trace.reads)
+    found = totals_of(trace.reads)
     return {
         "seek_distance_bytes": found.seek_distance_bytes,
         "noncontiguous_reads": found.noncontiguous_reads,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bootprof.units import quantity
 from optimizer.drives.models import CD_24X
-from optimizer.drives.seek import figures, modelled_seconds
+from optimizer.drives.seek import modelled_seconds, totals_of
 from optimizer.formats.blocktrace import read_block_trace
 from optimizer.formats.bootlog import read_bootlog
 from optimizer.images.image import open_image
@@ -32,7 +32,7 @@ def main() -> int:
     with (profile / "blocktrace.tsv").open("rb") as stream:
         reads = read_block_trace(stream, str(profile)).reads
     real = reads[reads["offset_bytes"] >= layout.offset_bytes]
-    found = figures(real)
+    found = totals_of(real)
     # As in the simulation, the way to the first read is the boot loader's.
     way = int(real["offset_bytes"][0])
     print(
@@ -45,8 +45,8 @@ def main() -> int:
         cost = cost_of(workload, order, place, CD_24X)
         print(
             f"simulated, hot files at the {place}: {cost.seconds:.2f} s, "
-            f"{cost.figures.noncontiguous_reads} non-contiguous reads, "
-            f"{quantity(cost.figures.seek_distance_bytes, 'bytes')}"
+            f"{cost.totals.noncontiguous_reads} non-contiguous reads, "
+            f"{quantity(cost.totals.seek_distance_bytes, 'bytes')}"
         )
     place = next(iter(choose_place(workload, CD_24X)))
     start = time.perf_counter()

@@ -2,9 +2,9 @@
 /*
  * bootprof_bcc.c - opens and executions, by tracepoint arguments alone
  *
- * Compiled by bcc when bootprof_bcc.py starts. It reads no structure of the kernel, so headers of
- * another kernel than the one that runs do no harm. What it knows of a file is therefore the name
- * that the program gave (BOOTPROF_NAME_GIVEN); bootprof_bcc.py makes it absolute.
+ * Compiled by bcc when bootprof_bcc.py starts. It reads no structure of the kernel, so the headers
+ * of another kernel are good enough. All that it knows of a file is the name that the program gave
+ * (BOOTPROF_NAME_GIVEN); bootprof_bcc.py makes it absolute.
  *
  * @device of an event is the directory handle that the name is relative to.
  */
@@ -80,7 +80,7 @@ static __always_inline int remember(const char *name, int directory)
 	return 0;
 }
 
-/* The name is read when the call is over: by then its page is in memory. */
+/* The name is read at the end of the call, when its page is in memory. */
 static __always_inline int record(long result)
 {
 	u64 thread = bpf_get_current_pid_tgid();

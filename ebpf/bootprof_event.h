@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * bootprof_event.h - one access to a file, as the tracers in the kernel hand it to user space
+ * bootprof_event.h - one access to a file, as the tracers in the kernel send it to user space
  *
- * The contract of BPF program, loader, bcc tracer and spool file. It includes nothing; whoever
- * includes it has defined the fixed-width types __u16, __u32 and __u64 before.
+ * The interface between BPF program, loader, bcc tracer and spool file. It includes nothing: define
+ * the fixed-width types __u16, __u32 and __u64 before including it.
  */
 #ifndef BOOTPROF_EVENT_H
 #define BOOTPROF_EVENT_H
@@ -13,7 +13,7 @@
 #define BOOTPROF_NAME_LIMIT		255	/* NAME_MAX: bytes of one component */
 #define BOOTPROF_PATH_LIMIT		4095	/* PATH_MAX without its NUL */
 
-/* In the order of bootprof.bootlog.OPERATIONS. */
+/* In the order of OPERATIONS in Python. */
 enum bootprof_operation {
 	BOOTPROF_OPEN,
 	BOOTPROF_EXEC,
@@ -28,8 +28,8 @@ enum bootprof_flags {
 	/* The root directory of the process is still on the initramfs. */
 	BOOTPROF_IN_INITRAMFS = 1 << 0,
 	/*
-	 * The path is not a file's but that of the working directory; the name that the program
-	 * gave follows. Device, inode and file system are not known.
+	 * The path is that of the working directory, and the name that the program gave follows.
+	 * Device, inode and file system are unknown.
 	 */
 	BOOTPROF_NAME_GIVEN = 1 << 1,
 	/* The path starts at the root of the file system, not at the root directory. */
@@ -40,8 +40,8 @@ enum bootprof_flags {
  * struct bootprof_event - one access to a file
  * @time_ns: nanoseconds since boot, suspend included
  * @inode: inode number
- * @offset_bytes: where in the file the access starts
- * @length_bytes: how much of it; 0 for the whole file, or if not known
+ * @offset_bytes: offset of the access in the file
+ * @length_bytes: length of the access; 0 for the whole file, or if unknown
  * @device: the file system's device: major << 20 | minor
  * @process: process (thread group) identifier
  * @operation: enum bootprof_operation
@@ -73,9 +73,9 @@ _Static_assert(sizeof(struct bootprof_event) == 80, "struct bootprof_event has h
 
 /* Why an access is missing. */
 enum bootprof_loss {
-	BOOTPROF_LOST_BUFFER,	/* no room in the buffer to user space */
+	BOOTPROF_LOST_BUFFER,	/* the buffer to user space is full */
 	BOOTPROF_LOST_PATH,	/* path too long or too deep */
-	BOOTPROF_LOST_FILE,	/* another thread closed or replaced it before it was looked at */
+	BOOTPROF_LOST_FILE,	/* another thread closed or replaced the file too early */
 	BOOTPROF_LOSSES,
 };
 

@@ -2,9 +2,9 @@
 /*
  * event_store.c - the recorded events, in memory of limited size or in a file
  *
- * One mapping of fixed size with one event after another. Memory is allocated as it is used. A spool
- * file is mapped in the same way, so that the events survive the process, however it ends. Its space
- * is reserved first, so that a full disk is an error at the start and not a signal later.
+ * One mapping of fixed size with one event after another. Memory is allocated as it is used. A
+ * spool file is mapped in the same way, so that the events survive the process, however it ends.
+ * Its space is reserved first, so that a full disk is an error at the start and not a signal later.
  */
 #define _GNU_SOURCE
 #include "event_store.h"
@@ -106,18 +106,22 @@ void store_close(struct store *store)
 void store_append(struct store *store, const void *data, size_t size_bytes)
 {
 	struct store_header *header = store->header;
-	const struct bootprof_event *event = data;
+	/* A copy, because a record of the perf buffer is not aligned. */
+	struct bootprof_event head;
 	size_t length;
 
-	/* A record of the perf buffer may be longer than its event. */
-	if (size_bytes < sizeof(*event) || event_bytes(event) > size_bytes)
+	if (size_bytes < sizeof(head))
 		return;
-	length = aligned(event_bytes(event));
+	memcpy(&head, data, sizeof(head));
+	/* A record of the perf buffer may be longer than its event. */
+	if (event_bytes(&head) > size_bytes)
+		return;
+	length = aligned(event_bytes(&head));
 	if (length > store->size_bytes - header->used_bytes) {
 		header->no_room++;
 		return;
 	}
-	memcpy((char *)header + header->used_bytes, event, event_bytes(event));
+	memcpy((char *)header + header->used_bytes, data, event_bytes(&head));
 	/* The spool of a killed process has whole events only. */
 	__atomic_store_n(&header->used_bytes, header->used_bytes + length, __ATOMIC_RELEASE);
 	header->events++;

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from optimizer.attribution import Attribution, Cause, attribute, needed_reads, pass_seconds
 from optimizer.demand import Demand
 from optimizer.drives.models import Drive
-from optimizer.drives.seek import Figures, figures, modelled_seconds
+from optimizer.drives.seek import Totals, modelled_seconds, totals_of
+from optimizer.formats.blocktrace import Reads
 from optimizer.images.iso9660 import IsoLayout
 from optimizer.images.layout import Layout
-from optimizer.spans import Spans, common
+from optimizer.spans import common
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Analysis:
 
     Attributes:
         drive: The drive that times are modelled for.
-        figures: Of the block trace.
+        totals: Of the block trace.
         found: Every byte and every seek by its cause.
         files: Number of files that the boot touched.
         missing: Touched paths that the image does not have.
@@ -67,7 +68,7 @@ class Analysis:
     """
 
     drive: Drive
-    figures: Figures
+    totals: Totals
     found: Attribution
     files: int
     missing: tuple[bytes, ...]
@@ -89,7 +90,7 @@ class Analysis:
 
 
 def analyze(
-    reads: Spans,
+    reads: Reads,
     layout: Layout,
     iso: IsoLayout | None,
     demand: Demand,
@@ -110,7 +111,7 @@ def analyze(
     needed_and_read = common(needed, reads)
     return Analysis(
         drive=drive,
-        figures=figures(reads),
+        totals=totals_of(reads),
         found=attribute(reads, layout, demand, drive, iso, long_seek_bytes),
         files=demand.files,
         missing=demand.missing,

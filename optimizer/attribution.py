@@ -3,8 +3,8 @@
 Two things are joined: what a boot needs of an image by its bootlog (:mod:`optimizer.demand`), and
 the block trace, which is what it read.
 
-A compressed block can only be read whole. What of it stands for bytes that nobody touched is
-counted as *cold neighbours*, in proportion to the decompressed bytes.
+A compressed block can only be read whole. Its share of bytes that the boot did not touch is counted
+as *cold neighbours*, in proportion to the decompressed bytes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from optimizer.demand import Demand
 from optimizer.drives.models import Drive
 from optimizer.drives.seek import previous_ends, read_seconds, seek_distances
+from optimizer.formats.blocktrace import Reads
 from optimizer.images.extents import Role
 from optimizer.images.iso9660 import IsoLayout
 from optimizer.images.layout import Layout
@@ -46,7 +47,7 @@ class Cause(IntEnum):
 
     @property
     def label(self) -> str:
-        """The words for people."""
+        """The title for people."""
         return LABELS[self]
 
 
@@ -100,13 +101,13 @@ class Attribution:
     journeys: NDArray[np.int64]
 
 
-def loader_reads(layout: Layout, reads: Spans, iso: IsoLayout | None) -> int:
+def loader_reads(layout: Layout, reads: Reads, iso: IsoLayout | None) -> int:
     """Return how many reads at the start of a trace are the firmware's and the boot loader's.
 
     A loader reads large files of the ISO whole, kernel and initrds (all but their last bytes,
-    which a read of what follows may bring), and nobody else does. It is done when it has got to
-    the end of the last of them; who reads there later looks for signatures. Without an ISO all
-    reads before the first one of the squashfs count.
+    which a read of what follows may bring), and nothing else does. It is done when it reaches the
+    end of the last of them; later reads of these files are probes for signatures. Without an ISO
+    all reads before the first one of the squashfs count.
     """
     offsets = reads["offset_bytes"]
     ends = offsets + reads["length_bytes"]
@@ -129,7 +130,7 @@ def loader_reads(layout: Layout, reads: Spans, iso: IsoLayout | None) -> int:
 
 
 def attribute(
-    reads: Spans,
+    reads: Reads,
     layout: Layout,
     demand: Demand,
     drive: Drive,
@@ -216,7 +217,7 @@ def attribute(
 
 
 def _attribute_iso(
-    reads: Spans,
+    reads: Reads,
     iso: IsoLayout,
     layout: Layout,
     loader: NDArray[np.bool_],
@@ -245,7 +246,7 @@ def _attribute_iso(
 
 
 def needed_reads(
-    layout: Layout, demand: Demand, reads: Spans, iso: IsoLayout | None = None
+    layout: Layout, demand: Demand, reads: Reads, iso: IsoLayout | None = None
 ) -> Spans:
     """Return what the boot must read as one ascending pass, see :func:`optimizer.drives.seek`.
 
@@ -266,23 +267,23 @@ def needed_reads(
     return merge(np.concatenate([*needed, common(records, reads)]))
 
 
-def pass_seconds(reads: Spans, drive: Drive) -> float:
+def pass_seconds(spans: Spans, drive: Drive) -> float:
     """Return the least time for one ascending pass over what must be read.
 
     A gap is read through where that costs less than a new request, which is what a perfect
     readahead would do; so this is at most :func:`optimizer.drives.seek.bound_seconds`.
 
     Args:
-        reads: Ascending spans that do not overlap, as :func:`needed_reads` returns them.
+        spans: Ascending spans that do not overlap, as :func:`needed_reads` returns them.
         drive: The drive.
     """
-    if not len(reads):
+    if not len(spans):
         return 0.0
-    separate = read_seconds(reads, drive)
-    offsets = reads["offset_bytes"]
-    ends = offsets + reads["length_bytes"]
+    separate = read_seconds(spans, drive)
+    offsets = spans["offset_bytes"]
+    ends = offsets + spans["length_bytes"]
     transfer = drive.pass_seconds(ends) - drive.pass_seconds(offsets)
-    through = drive.pass_seconds(offsets) - drive.pass_seconds(previous_ends(reads))
+    through = drive.pass_seconds(offsets) - drive.pass_seconds(previous_ends(spans))
     # There must be a first request, and it is one request from its own start.
     cost = np.minimum(separate - transfer, np.asarray(through))
     cost[0] = separate[0] - transfer[0]

@@ -1,6 +1,6 @@
 """From the blocks that a boot read to the files that it read, each with a confidence.
 
-A read of the medium says which bytes came, not what for. What can be told from it:
+A read of the medium shows which bytes came, but not what they were for. What follows from it:
 
 * A squashfs block can only be decompressed whole. A file whose blocks were cut off by the edge of a
   read was not read: that is the readahead of the kernel.
@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizer.drives.seek import seek_distances
+from optimizer.formats.blocktrace import Reads
 from optimizer.images.extents import EXTENT, ExtentMap, Extents, Role
 from optimizer.images.iso9660 import IsoLayout
 from optimizer.images.layout import Layout
 from optimizer.kernel import PAGE_BYTES
-from optimizer.spans import Spans, merge
+from optimizer.spans import merge
 
 # A file of an ISO is not compressed: it is looked at in pieces of this size.
 ISO_PIECE_BYTES = 32768
@@ -38,13 +39,22 @@ SHARED = 1 / 3
 """Weight of a piece that several files share. Measured, it does not depend on how many they are."""
 
 READAHEAD_BYTES = 256 << 10
-"""What a kernel reads ahead at most, as long as nobody asks for more of it (twice the usual
+"""What a kernel reads ahead at most, unless a process asks for more (twice the usual
 read_ahead_kb of 128)."""
 
 DEFAULT_THRESHOLD = 0.15
 """Confidence from which on a file counts as read: below that of a shared piece that came along, so
 that what is left out are files of which about half or less came. An order made of these makes the
 shortest seeks: a small file too many costs less than one that is missing."""
+
+Pieces = NDArray[np.void]
+"""Rows of :data:`PIECE`."""
+
+Touches = NDArray[np.void]
+"""Rows of :data:`TOUCH`."""
+
+Findings = NDArray[np.void]
+"""Rows of :data:`FINDING`."""
 
 PIECE = np.dtype(
     [
@@ -106,7 +116,7 @@ class FileMap:
 
     files: list[MappedFile]
     extents: ExtentMap
-    pieces: NDArray[np.void]
+    pieces: Pieces
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +128,8 @@ class FoundFiles:
         findings: One row of :data:`FINDING` for each of ``FileMap.files``.
     """
 
-    touches: NDArray[np.void]
-    findings: NDArray[np.void]
+    touches: Touches
+    findings: Findings
 
     def order(self) -> NDArray[np.int64]:
         """Return the files with a confidence over 0, in the order of first access."""
@@ -164,7 +174,7 @@ def map_files(
     return FileMap(files, ExtentMap.without_owners(all_extents[order]), all_pieces)
 
 
-def _layout_pieces(layout: Layout, files: list[MappedFile]) -> tuple[Extents, NDArray[np.void]]:
+def _layout_pieces(layout: Layout, files: list[MappedFile]) -> tuple[Extents, Pieces]:
     """Return extents and pieces of a file system; its files are added to ``files``."""
     everything = layout.extent_map.extents
     filled = layout.file_extents[layout.file_extents["extent"] >= 0]
@@ -192,7 +202,7 @@ def _layout_pieces(layout: Layout, files: list[MappedFile]) -> tuple[Extents, ND
 
 def _iso_pieces(
     iso: IsoLayout, inner: set[int], medium: bytes, files: list[MappedFile]
-) -> tuple[Extents, NDArray[np.void]]:
+) -> tuple[Extents, Pieces]:
     """Return extents and pieces of an ISO; its files are added to ``files``."""
     places: list[tuple[int, int]] = []
     pieces: list[tuple[int, int, int, int]] = []
@@ -218,7 +228,7 @@ def _iso_pieces(
     return extents, np.array(pieces, PIECE)
 
 
-def find_files(files: FileMap, reads: Spans, *, exact: bool = False) -> FoundFiles:
+def find_files(files: FileMap, reads: Reads, *, exact: bool = False) -> FoundFiles:
     """Tell which files were read.
 
     Args:
@@ -267,7 +277,7 @@ def _in_one_page(extents: Extents) -> NDArray[np.int64]:
 
 
 def _begins_a_jump(
-    reads: Spans,
+    reads: Reads,
     starts: NDArray[np.int64],
     small: NDArray[np.bool_],
     whole: NDArray[np.bool_],
@@ -292,7 +302,7 @@ def _sum(groups: NDArray[np.int64], values: NDArray[np.int64], count: int) -> ND
     return np.bincount(groups, values, count).astype(np.int64)
 
 
-def _touches(files: FileMap, reads: Spans, whole: NDArray[np.bool_]) -> NDArray[np.void]:
+def _touches(files: FileMap, reads: Reads, whole: NDArray[np.bool_]) -> Touches:
     rows = files.extents.overlaps(reads["offset_bytes"], reads["length_bytes"])
     rows = rows[whole[rows["extent"]]]
     touched, first = np.unique(rows["extent"], return_index=True)

@@ -21,7 +21,8 @@ from optimizer.demand import Demand, Ranges, demand_of
 from optimizer.drives.models import Drive
 from optimizer.drives.seek import modelled_seconds
 from optimizer.errors import InputError
-from optimizer.formats.readahead_list import RANGE_DTYPE
+from optimizer.formats.blocktrace import Reads
+from optimizer.formats.readahead_list import RANGE_DTYPE, ListRanges
 from optimizer.images.layout import Layout
 from optimizer.kernel import PAGE_BYTES
 from optimizer.spans import Spans, common, make_spans, merge, spans_of
@@ -45,7 +46,7 @@ class Plan:
         stretch_seconds: The same without bridged gaps.
     """
 
-    ranges: NDArray[np.void]
+    ranges: ListRanges
     wanted_bytes: int
     bridged_gaps: int
     bridged_bytes: int
@@ -74,7 +75,7 @@ def wanted_by_demand(layout: Layout, demand: Demand) -> Spans:
     return spans_of(layout.extent_map.extents[demand.needed | ~layout.is_content])
 
 
-def wanted_by_trace(layout: Layout, reads: Spans) -> Spans:
+def wanted_by_trace(layout: Layout, reads: Reads) -> Spans:
     """Return what of the squashfs a boot has read, and all tables, as spans of the image file.
 
     Args:
@@ -147,7 +148,7 @@ def _join(stretches: Spans, bridged: NDArray[np.bool_]) -> Spans:
     return joined
 
 
-def _apart(layout: Layout, ranges: NDArray[np.void]) -> NDArray[np.void]:
+def _apart(layout: Layout, ranges: ListRanges) -> ListRanges:
     """Mark the ranges with tables, and part them from data that lies directly before the tables.
 
     Who mounts the squashfs waits for the tables, and not for the data.

@@ -13,7 +13,7 @@ What is modelled:
 - The tables keep their size and their places at the end.
 
 What is not: kernel readahead, which brings neighbours early; blocks that are shared by files of
-the same content; reads that several processes have under way at once.
+the same content; reads of several processes at the same time.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizer.drives.models import Drive
-from optimizer.drives.seek import Figures, figures, modelled_seconds
+from optimizer.drives.seek import Totals, modelled_seconds, totals_of
 from optimizer.errors import InputError
-from optimizer.formats.blocktrace import READ_DTYPE
+from optimizer.formats.blocktrace import READ_DTYPE, Reads
 from optimizer.formats.events import ASKED_FOR, SERVED, Bootlog
 from optimizer.formats.sortfile import Place
-from optimizer.images.extents import Role
+from optimizer.images.extents import CONTENT, Role
 from optimizer.images.layout import FileType, Layout
 from optimizer.kernel import PAGE_BYTES
 from optimizer.order import PSEUDO_FILE_SYSTEMS
@@ -85,13 +85,13 @@ class Cost:
     """What an order costs on a drive.
 
     Attributes:
-        figures: Seek distance and reads of the simulated boot, from the superblock on.
+        totals: Seek distance and reads of the simulated boot, from the superblock on.
         seconds: Its modelled time.
         bound_seconds: Modelled time of one ascending pass over the same bytes, at the places that
             this order gives them.
     """
 
-    figures: Figures
+    totals: Totals
     seconds: float
     bound_seconds: float
 
@@ -101,8 +101,8 @@ def make_workload(layout: Layout, bootlog: Bootlog) -> Workload:
 
     Args:
         layout: An image of the same root file system; the order of its files does not matter.
-        bootlog: Events of the boot. Files of which no read, fault, page-cache or block event tells
-            the parts count as read whole when they are opened.
+        bootlog: Events of the boot. Files without a range in a read, fault, cache or block event
+            count as read whole when they are opened.
 
     Raises:
         InputError: The bootlog names no file of the image that has data.
@@ -114,18 +114,18 @@ def make_workload(layout: Layout, bootlog: Bootlog) -> Workload:
     events = [
         event for event in on_image[fields].tolist() if bootlog.paths[event[0]].startswith(b"/")
     ]
-    ways = {number: layout.resolve(bootlog.paths[number]) for number, *_ in events}
+    resolved = {number: layout.resolve(bootlog.paths[number]) for number, *_ in events}
     precise = {
         inode
         for number, operation, _, length in events
-        if length and operation in RANGED and (inode := steps.file_of(ways[number])) >= 0
+        if length and operation in RANGED and (inode := steps.file_of(resolved[number])) >= 0
     }
     for number, operation, offset, length in events:
-        way = ways[number]
-        if way is None:
+        looked_up = resolved[number]
+        if looked_up is None:
             continue
-        steps.look_up(way)
-        inode = steps.file_of(way)
+        steps.look_up(looked_up)
+        inode = steps.file_of(looked_up)
         if inode < 0:
             continue
         if operation in RANGED and length:
@@ -143,31 +143,36 @@ class _Steps:
         self.end = layout.offset_bytes + layout.size_bytes
         self.files: dict[int, int] = {}
         self.sizes: list[tuple[int, int, int]] = []
-        self.pieces: list[list[tuple[int, int, int, int, bool]]] = []
+        # First and last byte in the file, place or extent, length on the image, role.
+        self.pieces: list[list[tuple[int, int, int, int, int]]] = []
         self.looked_up: set[int] = set()
         self.read_tables: set[int] = set()
         self.seen: set[tuple[int, int]] = set()
         self.rows: list[tuple[int, bool, int, int]] = []
 
-    def file_of(self, way: Sequence[int] | None) -> int:
-        """Return the inode of the regular file that a way leads to, or -1."""
-        if way is None:
+    def file_of(self, looked_up: Sequence[int] | None) -> int:
+        """Return the inode of the regular file that a look-up ends at, or -1."""
+        if looked_up is None:
             return -1
-        inode = int(self.layout.entries["inode"][way[-1]])
+        inode = int(self.layout.entries["inode"][looked_up[-1]])
         return inode if self.layout.inodes["type"][inode] == FileType.FILE else -1
 
-    def look_up(self, way: Sequence[int]) -> None:
-        """Need the blocks of the tables that the way to a file goes through."""
-        for path in way:
+    def look_up(self, paths: Sequence[int]) -> None:
+        """Need the metadata that is read to look up some paths, one after the other."""
+        for path in paths:
             if path in self.looked_up:
                 continue
             self.looked_up.add(path)
             for extent in self.layout.lookup_extents(path):
-                if extent not in self.read_tables:
-                    self.read_tables.add(extent)
-                    row = self.layout.extent_map.extents[extent]
-                    behind = self.end - int(row["offset_bytes"])
-                    self.rows.append((-1, False, behind, int(row["length_bytes"])))
+                self.table(extent)
+
+    def table(self, extent: int) -> None:
+        """Need an extent that stays where it is."""
+        if extent not in self.read_tables:
+            self.read_tables.add(extent)
+            row = self.layout.extent_map.extents[extent]
+            behind = self.end - int(row["offset_bytes"])
+            self.rows.append((-1, False, behind, int(row["length_bytes"])))
 
     def number(self, inode: int) -> int:
         """Return the number of a file, and take its sizes down when it comes up first."""
@@ -175,19 +180,22 @@ class _Steps:
         if known is not None:
             return known
         data, tail, plain, begin = 0, 0, 0, 0
-        pieces = []
-        fields = ["role", "length_bytes", "file_offset_bytes", "file_bytes"]
+        pieces: list[tuple[int, int, int, int, int]] = []
+        fields = ["extent", "role", "length_bytes", "file_offset_bytes", "file_bytes"]
         for piece in self.layout.extents_of_inode(inode)[fields].tolist():
-            role, length, file_offset, file_bytes = piece
+            extent, role, length, file_offset, file_bytes = piece
             if not length:
                 continue
             if role == Role.PACKED:
                 # A fragment block is nearly full, but for the last one.
-                tail = max(1, round(length * file_bytes / self.layout.block_size_bytes))
-                plain = file_bytes
-                pieces.append((file_offset, file_offset + file_bytes, 0, tail, True))
+                share = max(1, round(length * file_bytes / self.layout.block_size_bytes))
+                tail += share
+                plain += file_bytes
+                pieces.append((file_offset, file_offset + file_bytes, 0, share, Role.PACKED))
+            elif role not in CONTENT:
+                pieces.append((file_offset, file_offset + file_bytes, extent, length, role))
             else:
-                pieces.append((file_offset, file_offset + file_bytes, begin, length, False))
+                pieces.append((file_offset, file_offset + file_bytes, begin, length, Role.DATA))
                 begin += length
                 data += length
         self.files[inode] = len(self.files)
@@ -198,10 +206,14 @@ class _Steps:
     def touch(self, inode: int, start: int, end: int) -> None:
         """Need the blocks that hold some bytes of a file."""
         file = self.number(inode)
-        for index, (first, last, begin, length, is_tail) in enumerate(self.pieces[file]):
-            if first < end and start < last and (file, index) not in self.seen:
-                self.seen.add((file, index))
-                self.rows.append((file, is_tail, begin, length))
+        for index, (first, last, begin, length, role) in enumerate(self.pieces[file]):
+            if not (first < end and start < last) or (file, index) in self.seen:
+                continue
+            self.seen.add((file, index))
+            if role in CONTENT:
+                self.rows.append((file, role == Role.PACKED, begin, length))
+            else:
+                self.table(begin)
 
     def workload(self) -> Workload:
         """Return what was gathered."""
@@ -234,7 +246,7 @@ class _Steps:
         )
 
 
-def reads_of(workload: Workload, order: Order, place: Place) -> NDArray[np.void]:
+def reads_of(workload: Workload, order: Order, place: Place) -> Reads:
     """Return the reads of the simulated boot.
 
     Args:
@@ -297,15 +309,15 @@ def cost_of(workload: Workload, order: Order, place: Place, drive: Drive) -> Cos
     superblock["offset_bytes"] = workload.offset_bytes // PAGE_BYTES * PAGE_BYTES
     superblock["length_bytes"] = PAGE_BYTES
     trace = np.concatenate((superblock, reads))
-    found = figures(trace)
-    # The way to the superblock is the boot loader's.
-    way = int(trace["offset_bytes"][0])
-    found = Figures(
+    found = totals_of(trace)
+    # The seek to the superblock is the boot loader's.
+    first_seek = int(trace["offset_bytes"][0])
+    found = Totals(
         found.reads,
         found.bytes,
         found.unique_bytes,
-        found.noncontiguous_reads - (way > 0),
-        found.seek_distance_bytes - way,
+        found.noncontiguous_reads - (first_seek > 0),
+        found.seek_distance_bytes - first_seek,
     )
     return Cost(found, modelled_seconds(trace, drive), modelled_seconds(merge(trace), drive))
 

@@ -10,8 +10,8 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 TOP = Path(__file__).parent.parent
-# Builds images for minutes, most of them while holding the cache's lock: it starts first.
-FIRST = "tests/test_whole_loop.py"
+# Build images for minutes: they start first, one on each processor.
+LONGEST = ("tests/test_whole_loop.py", "tests/builder/test_whole_builds.py")
 # The kernel of a guest, in the name of a test.
 KERNEL = re.compile(
     r"\[.*?\b((?:bullseye|bookworm|trixie|sid)(?:-(?:amd64|i386)-(?:ftrace|table))?)"
@@ -44,13 +44,16 @@ def group_of(node: str) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests in order: the longest build, then what needs no guest, then the guests."""
-    rank: dict[str, int] = {}
-    for item in items:
+    """Put the tests in order: the longest builds, then what needs no guest, then the guests."""
+    guests = {group_of(item.nodeid) for item in items if item.get_closest_marker("vm")}
+
+    def place(item: pytest.Item) -> tuple[int, str]:
         group = group_of(item.nodeid)
-        wanted = 0 if group == FIRST else 2 if item.get_closest_marker("vm") else 1
-        rank[group] = max(rank.get(group, 0), wanted)
-    items.sort(key=lambda item: (rank[group_of(item.nodeid)], group_of(item.nodeid)))
+        if group in LONGEST:
+            return LONGEST.index(group), group
+        return len(LONGEST) + (group in guests), group
+
+    items.sort(key=place)
 
 
 class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]

@@ -141,6 +141,7 @@ def machine(
     memory_mib: int,
     devices: Sequence[str] = (),
     accelerator: str = "tcg",
+    kernel_options: str = "",
 ) -> list[str]:
     """Return the command that boots a kernel in a machine with a port for results.
 
@@ -152,6 +153,7 @@ def machine(
         memory_mib: Memory in MiB.
         devices: More options of QEMU.
         accelerator: Key of ``ACCELERATORS``.
+        kernel_options: More options for the kernel's command line.
     """
     return [
         program("qemu-system-x86_64"),
@@ -163,7 +165,7 @@ def machine(
         *devices,
         *("-kernel", str(kernel.image), "-initrd", str(initramfs)),
         # panic=-1 with -no-reboot ends the machine at once when the kernel panics.
-        *("-append", "console=ttyS0 panic=-1 loglevel=7"),
+        *("-append", f"console=ttyS0 panic=-1 loglevel=7 {kernel_options}"),
     ]
 
 
@@ -176,6 +178,7 @@ def run_guest(
     memory_mib: int = 1024,
     timeout_seconds: float = 300,
     accelerator: str = "tcg",
+    kernel_options: str = "",
 ) -> GuestRun:
     """Boot a kernel, run a script as root, power off.
 
@@ -190,12 +193,21 @@ def run_guest(
         memory_mib: Memory in MiB.
         timeout_seconds: When to end a guest that hangs.
         accelerator: Key of ``ACCELERATORS``.
+        kernel_options: More options for the kernel's command line.
     """
     with tempfile.TemporaryDirectory(prefix="vmtest-") as name:
         folder = Path(name)
         initramfs = write_initramfs(folder, kernel, files or {}, modules, script)
         output, console = folder / "output", folder / "console"
-        command = machine(kernel, initramfs, output, console, memory_mib, accelerator=accelerator)
+        command = machine(
+            kernel,
+            initramfs,
+            output,
+            console,
+            memory_mib,
+            accelerator=accelerator,
+            kernel_options=kernel_options,
+        )
         for _ in range(2):
             guest = subprocess.Popen(command, stdin=subprocess.DEVNULL)
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -12,6 +13,14 @@ from bootprof.builder import store
 from bootprof.builder.kernelmodule import find_headers
 from bootprof.errors import InputError, UnsupportedError
 from bootprof.process import run
+
+
+def chosen_suites() -> list[str]:
+    """Return the suites whose kernels tests boot: BOOTPROF_SUITES="bullseye bookworm trixie sid".
+
+    By default one kernel with a system call table, and one without.
+    """
+    return os.environ.get("BOOTPROF_SUITES", "bookworm bullseye").split()
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from optimizer.blockmap import FileMap, FoundFiles
+    from optimizer.formats.blocktrace import Reads
     from optimizer.formats.events import Bootlog
-    from optimizer.images.image import Image, Place
+    from optimizer.images.image import FileSystem, Image
 
 MEDIUM: Final = b"/run/live/medium"
 """Where the ISO itself is mounted in a Debian live system: paths of its files begin with this, so
@@ -46,7 +47,7 @@ class MappedImage:
         return self.image.size_bytes
 
     @property
-    def places(self) -> tuple[Place, ...]:
+    def places(self) -> tuple[FileSystem, ...]:
         """The file systems in the image; none in an ISO that holds plain files."""
         return self.image.places
 
@@ -135,7 +136,7 @@ class Located:
     def write_confidence(self, stream: BinaryIO) -> None:
         """Write the table of all files that were touched, in the order of first access.
 
-        A header line, then four fields separated by tabs: path (escaped as in a rich bootlog),
+        A header line, then four fields separated by tabs: path (escaped as in bootlog.events),
         confidence from 0 to 1, bytes of the file that were read, bytes that it has.
         """
         from optimizer.formats.text import escape
@@ -177,13 +178,13 @@ def needed_image(path: Path | None, name: str) -> MappedImage:
 
 
 def locate(
-    image: MappedImage, reads: NDArray[np.void], header: Mapping[str, str], *, exact: bool = False
+    image: MappedImage, reads: Reads, header: Mapping[str, str], *, exact: bool = False
 ) -> Located:
     """Find the files of reads that have no process.
 
     Args:
         image: The image that was read.
-        reads: As :func:`optimizer.blockmap.find_files` wants them.
+        reads: As for :func:`optimizer.blockmap.find_files`.
         header: For the bootlog.
         exact: As there.
     """
@@ -191,13 +192,13 @@ def locate(
 
     from optimizer.blockmap import find_files
 
-    nobody = np.zeros(len(reads), np.int64)
+    unknown = np.zeros(len(reads), np.int64)
     return Located(
         header={**header, "image": os.fsdecode(image.path.name)},
         files=image.files,
         found=find_files(image.files, reads, exact=exact),
         times_ns=reads["time_ns"],
-        pids=nobody,
-        commands=nobody,
+        pids=unknown,
+        commands=unknown,
         command_names=[b""],
     )

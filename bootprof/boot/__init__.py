@@ -1,1 +1,1 @@
-"""Booting an image in QEMU: the image served, the guest followed, its profile written."""
+"""Boots an image in QEMU: serves the image, follows the guest, writes the profile."""

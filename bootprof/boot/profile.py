@@ -167,7 +167,10 @@ def boot_again_if_hung(
     try:
         return qemu.boot(request, folder, progress), (note,)
     except HungError as error:
-        raise HungError(f"{error.message}; so did a boot before it", hint=error.hint) from None
+        raise HungError(
+            f"{error.message}; so did the boot before it",
+            hint=f"{error.hint}; try --processors 1, or a host that is less busy",
+        ) from None
 
 
 def make_block_trace(medium: Medium, result: qemu.BootResult, log_file: Path) -> BlockTrace:

@@ -132,7 +132,7 @@ def as_json(found: Analysis, inputs: dict[str, str], long_seek_bytes: int) -> di
     """Return an analysis as JSON has it; docs/commands/analyze.md describes the keys."""
     from optimizer.analysis import cause_rows, journeys
 
-    totals = found.figures
+    totals = found.totals
     return {
         "schema": SCHEMA_VERSION,
         **inputs,
@@ -173,7 +173,7 @@ def print_analysis(found: Analysis) -> None:
         distance = quantity(journey.seek_distance_bytes, "bytes")
         print(f"  {distance:>9}  {journey.start.label} -> {journey.end.label}")
     print(f"\nmodelled I/O on {found.drive.title}")
-    read, total = quantity(found.modelled_seconds, "seconds"), found.figures
+    read, total = quantity(found.modelled_seconds, "seconds"), found.totals
     print(f"  this boot    {read:>8}  {quantity(total.bytes, 'bytes')} in {total.reads:,} reads")
     needed = quantity(found.needed_bytes, "bytes")
     print(

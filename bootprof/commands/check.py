@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 GONE_SHOWN = 20
+HINT = "give a bootlog, a sort file, or the folder of a profile"
 
 EPILOG = """\
 A path of the bootlog that the new root does not have is looked for by rules, which --rules prints.
@@ -49,7 +50,7 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         nargs="?",
         metavar="BOOTLOG",
-        help="plain or rich bootlog, or folder of a profile",
+        help="plain or rich bootlog, sort file, or folder of a profile; - is standard input",
     )
     parser.add_argument(
         "-r", "--root", type=Path, metavar="NEW", help="directory with the files after the update"
@@ -73,12 +74,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check, print, write, and judge."""
-    from bootprof.commands.inputs import find_bootlog
+    from bootprof.commands.inputs import find_bootlog, open_input
     from bootprof.errors import InputError
     from bootprof.files import open_output
     from bootprof.progress import note
-    from optimizer.formats.bootlog import distinct_paths, write_plain
-    from optimizer.order import DEFAULT_EXCLUDES, PSEUDO_FILE_SYSTEMS, compile_excludes
+    from optimizer.formats.bootlog import write_plain
+    from optimizer.formats.sortfile import distinct_paths_of
+    from optimizer.order import IMAGE_EXCLUDES, NOT_ON_IMAGE, compile_excludes
     from optimizer.staleness import RULES, Root, check
 
     if options.rules:
@@ -94,15 +96,16 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--fail-above {limit:g}: not a percentage", hint="0 to 100")
     new = Root(options.root)
     old = Root(options.old) if options.old is not None else None
-    excluded = compile_excludes(DEFAULT_EXCLUDES)
-    file = find_bootlog(options.bootlog)
-    with file.open("rb") as stream:
-        distinct = distinct_paths(stream, str(file), skip=PSEUDO_FILE_SYSTEMS)
+    excluded = compile_excludes(IMAGE_EXCLUDES)
+    with open_input(find_bootlog(options.bootlog, HINT), HINT) as (name, stream):
+        listed = distinct_paths_of(stream, name, skip=NOT_ON_IMAGE)
+    for sentence in listed.said:
+        note(f"bootprof: {sentence}")
     found = check(
-        (path for path in distinct if path.startswith(b"/") and not excluded(path)), new, old
+        (path for path in listed.paths if path.startswith(b"/") and not excluded(path)), new, old
     )
     if not found.kept + len(found.moved) + len(found.gone):
-        raise InputError(f"{file}: holds no files to check", hint="give a bootlog of a boot")
+        raise InputError(f"{name}: holds no files to check", hint=HINT)
     if options.output is not None:
         with open_output(options.output) as stream:
             write_plain(stream, found.paths)

@@ -220,13 +220,13 @@ def add_squashfs(parser: argparse._ActionsContainer) -> None:
     choice.add_argument(
         "--squashfs",
         metavar="PATH",
-        help="file of the ISO that is the squashfs to look at (default: the largest one)",
+        help="path in the ISO of the squashfs to use (default: the largest one)",
     )
     choice.add_argument(
         "--squashfs-offset",
         type=number,
         metavar="BYTES",
-        help="where the squashfs begins in IMAGE (default: find it)",
+        help="offset of the squashfs in IMAGE (default: find it)",
     )
 
 

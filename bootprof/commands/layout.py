@@ -25,18 +25,17 @@ if TYPE_CHECKING:
     from optimizer.images.layout import Layout
 
 EPILOG = """\
-IMAGE is a squashfs 4.0, an ISO 9660 image with one in it, or a disk image: the squashfs is looked
-for, and the largest one is taken (--squashfs-offset takes another one). All offsets count from the
-start of IMAGE, as those of a block trace do.
+IMAGE is a squashfs 4.0, or an ISO 9660 image or a disk image that holds one. Of several squashfs
+the largest one is used; --squashfs and --squashfs-offset choose another one. All offsets count from
+the start of IMAGE, as those of a block trace do.
 
---tsv has one line for each block, hole or tail of each file, and one line for each path that has
-none of them (kind -). Its columns:
-  path, inode number, type, kind (block, hole, fragment, -), offset and length on the image, 1 if
-  stored without compression, offset in the file, bytes of the file in it, offset of these bytes in
-  the decompressed block
-Tab, newline, carriage return and backslash in a path are a backslash and three octal digits.
+--tsv writes one line for each block, hole or tail of each file, and one line for each path that has
+none of them (kind -). The columns are: path, inode number, type, kind (block, hole, fragment or -),
+offset and length on the image, 1 if stored without compression, offset in the file, bytes of the
+file in it, and offset of these bytes in the decompressed block. Tab, newline, carriage return and
+backslash in a path are written as a backslash and three octal digits.
 
-Paths are those of the squashfs; symbolic links are not followed.
+Paths are those in the squashfs; symbolic links are not followed.
 
 examples:
   bootprof layout live.iso
@@ -75,7 +74,9 @@ def add_parser(subparsers: Parsers) -> None:
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="write JSON")
     output.add_argument(
-        "--tsv", action="store_true", help="write the extents of all files, or of each --file"
+        "--tsv",
+        action="store_true",
+        help="write the extents of all files, or of each --file, as tab-separated lines",
     )
     parser.add_argument(
         "--at",
@@ -83,7 +84,7 @@ def add_parser(subparsers: Parsers) -> None:
         default=[],
         type=parse_span,
         metavar="OFFSET[+LENGTH]",
-        help="say what lies at an offset, or what a read overlaps (can be repeated)",
+        help="show what lies at an offset, or what a read overlaps (can be repeated)",
     )
     parser.add_argument(
         "--file",

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from bootprof.report.comparison import Comparison
 from bootprof.report.conditions import Conditions
-from bootprof.report.details import Causes, Details
+from bootprof.report.details import Details
 from bootprof.report.imagemap import ImageMap
 from bootprof.report.seeks import seek_histogram
 from bootprof.report.timeline import Row, Timeline
-from optimizer.analysis import cause_rows
+from optimizer.analysis import Analysis, cause_rows
 
 SCHEMA_VERSION = 1
 
@@ -103,17 +103,16 @@ def map_of(found: ImageMap) -> list[Json]:
     ]
 
 
-def causes_of(causes: Causes) -> Json:
+def causes_of(causes: Analysis) -> Json:
     """Return the attribution of a build."""
-    found = causes.found
     return {
         "drive": causes.drive.name,
         "modelled_seconds": causes.modelled_seconds,
         "limit_seconds": causes.limit_seconds,
         "read_limit_seconds": causes.read_limit_seconds,
         "files": causes.files,
-        "missing": causes.missing,
-        "causes": [asdict(row) for row in cause_rows(found)],
+        "missing": len(causes.missing),
+        "causes": [asdict(row) for row in cause_rows(causes.found)],
     }
 
 

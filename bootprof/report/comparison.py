@@ -16,16 +16,17 @@ from bootprof.report.conditions import (
     accelerators_of,
     conditions_of,
     read_description,
-    why_times_differ,
+    why_boot_times_differ,
+    why_guest_times_differ,
 )
 from bootprof.units import NOTABLE, change, quantity
 from optimizer.drives.models import Drive
-from optimizer.drives.seek import bound_seconds, figures, modelled_seconds
+from optimizer.drives.seek import bound_seconds, modelled_seconds, totals_of
 from optimizer.formats import TRACE_NAME
 from optimizer.formats.blocktrace import BlockTrace, read_block_trace
 from optimizer.formats.text import printable
 
-BOOT_TIME = "boot-time"
+BOOT_TIME, GUEST_TIME = "boot-time", "guest-time"
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ class Comparison:
         builds: The builds; the first one is what the others are compared with.
         drives: Drives that times are modelled for.
         metrics: What is compared.
-        values: For each build a value for each metric; None if there is none, because the image
-            does not fit on the drive.
+        values: For each build a value for each metric; None if there is none: the image does not
+            fit on the drive, or the guest's clock was not recorded.
     """
 
     builds: tuple[Build, ...]
@@ -116,14 +117,18 @@ class Comparison:
             build: Number of the build that is compared with the first one.
             metric: Name of the metric.
         """
-        if metric != BOOT_TIME or build == 0:
+        if build == 0 or metric not in (BOOT_TIME, GUEST_TIME):
             return ""
-        return why_times_differ(self.builds[0].conditions, self.builds[build].conditions)
+        first, other = self.builds[0].conditions, self.builds[build].conditions
+        reason_of = why_boot_times_differ if metric == BOOT_TIME else why_guest_times_differ
+        return reason_of(first, other)
 
     def value_text(self, build: int, metric: Metric) -> str:
         """Return a value for people."""
         value = self.value(build, metric.name)
-        return "does not fit" if value is None else quantity(value, metric.unit)
+        if value is None:
+            return "not recorded" if metric.name == GUEST_TIME else "does not fit"
+        return quantity(value, metric.unit)
 
     def change(self, build: int, metric: Metric) -> Change:
         """Return how a metric of a build differs from that of the first build."""
@@ -137,17 +142,17 @@ class Comparison:
         return Change(change(ratio), "more" if ratio > 1 + NOTABLE else "")
 
     def remarks(self) -> list[str]:
-        """Return a sentence for each reason why a boot time is not comparable."""
-        reasons: dict[str, list[str]] = {}
-        for place, build in enumerate(self.builds):
-            reason = self.why_not_comparable(place, BOOT_TIME)
-            if reason:
-                reasons.setdefault(reason, []).append(build.label)
+        """Return a sentence for each reason why times to the boot target are not comparable."""
+        reasons: dict[tuple[str, str], list[str]] = {}
+        for metric in self.metrics:
+            for place, build in enumerate(self.builds):
+                reason = self.why_not_comparable(place, metric.name)
+                if reason and self.ratio(place, metric.name) is not None:
+                    reasons.setdefault((metric.title, reason), []).append(build.label)
         first = self.builds[0].label
         return [
-            f"The time to the boot target of {' and '.join(labels)} is not comparable with that of "
-            f"{first}: {reason}."
-            for reason, labels in reasons.items()
+            f"{title}: {' and '.join(labels)} cannot be compared with {first}: {reason}."
+            for (title, reason), labels in reasons.items()
         ]
 
 
@@ -185,14 +190,18 @@ def compare(builds: Sequence[Build], drives: Sequence[Drive]) -> Comparison:
     Raises:
         InputError: Two drives have the same name, or a drive has that of another metric.
     """
+    conditions = [build.conditions for build in builds]
     metrics = [
         Metric("reads", "reads", "reads"),
         Metric("bytes", "bytes read", "bytes"),
         Metric("unique-bytes", "unique bytes", "bytes"),
         Metric("non-contiguous", "non-contiguous reads", "reads"),
         Metric("seek-distance", "seek distance", "bytes"),
-        Metric(BOOT_TIME, boot_time_title(builds), "seconds"),
+        Metric(BOOT_TIME, boot_time_title("host's clock", conditions), "seconds"),
     ]
+    counted = [each for each in conditions if each.guest_seconds]
+    if counted:
+        metrics.append(Metric(GUEST_TIME, boot_time_title("guest's clock", counted), "seconds"))
     for drive in drives:
         title = f"modelled I/O on {printable(drive.title)}"
         metrics.append(Metric(drive.name, title, "seconds"))
@@ -209,14 +218,14 @@ def compare(builds: Sequence[Build], drives: Sequence[Drive]) -> Comparison:
         builds=tuple(numbered(builds)),
         drives=tuple(drives),
         metrics=tuple(metrics),
-        values=tuple(tuple(values_of(build.trace, drives)) for build in builds),
+        values=tuple(tuple(values_of(build, drives, guest=bool(counted))) for build in builds),
     )
 
 
-def boot_time_title(builds: Sequence[Build]) -> str:
-    """Return the title of the boot time, which holds for the machine that was booted only."""
-    machine = accelerators_of([build.conditions for build in builds])
-    return "time to boot target" + (f" ({machine})" if machine else "")
+def boot_time_title(clock: str, conditions: Sequence[Conditions]) -> str:
+    """Return the title of a time to the boot target, which holds for the booted machine only."""
+    where = ", ".join(part for part in (clock, accelerators_of(conditions)) if part)
+    return f"time to boot target ({where})"
 
 
 def numbered(builds: Sequence[Build]) -> list[Build]:
@@ -230,9 +239,16 @@ def numbered(builds: Sequence[Build]) -> list[Build]:
     ]
 
 
-def values_of(trace: BlockTrace, drives: Sequence[Drive]) -> list[float | None]:
-    """Return the values of one build in the order of the metrics of :func:`compare`."""
-    found = figures(trace.reads)
+def values_of(build: Build, drives: Sequence[Drive], *, guest: bool) -> list[float | None]:
+    """Return the values of one build in the order of the metrics of :func:`compare`.
+
+    Args:
+        build: The build.
+        drives: Drives that times are modelled for.
+        guest: Whether the time by the guest's clock is among the metrics.
+    """
+    trace = build.trace
+    found = totals_of(trace.reads)
     values: list[float | None] = [
         found.reads,
         found.bytes,
@@ -241,6 +257,8 @@ def values_of(trace: BlockTrace, drives: Sequence[Drive]) -> list[float | None]:
         found.seek_distance_bytes,
         trace.target_ns / 1e9,
     ]
+    if guest:
+        values.append(build.conditions.guest_seconds or None)
     for drive in drives:
         if trace.image_bytes > drive.capacity_bytes:
             values += [None, None]

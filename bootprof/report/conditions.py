@@ -12,9 +12,11 @@ from optimizer.formats.text import printable
 
 DESCRIPTION_NAME = "profile.json"
 NOT_RECORDED = "not recorded"
-# The accelerator of QEMU that counts instructions instead of looking at the host's clock, so that
-# a busy host does not slow down the time in the guest.
+# The accelerator of QEMU that counts instructions: the guest's clock does not depend on the load of
+# the host.
 COUNTING_ACCELERATOR = "icount"
+# Ten years: more is no time of a boot.
+MOST_SECONDS = 10 * 366 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,11 @@ class Conditions:
         drive: The drive that the image was served like, as text.
         backend: The backend that recorded the bootlog.
         kernel: Release of the kernel that was booted.
-        bootprof_version: Version of bootprof that recorded it.
+        bootprof: Version of bootprof that recorded it.
         date: When, in ISO 8601, UTC.
         boots: Number of boots that the times are from; 0 if it is not recorded.
+        guest_seconds: Time to the boot target by the guest's clock, if instructions were counted;
+            0 otherwise.
     """
 
     machine: str = ""
@@ -37,9 +41,10 @@ class Conditions:
     drive: str = ""
     backend: str = ""
     kernel: str = ""
-    bootprof_version: str = ""
+    bootprof: str = ""
     date: str = ""
     boots: int = 0
+    guest_seconds: float = 0.0
 
     def rows(self) -> dict[str, str]:
         """Return a title and a text for each condition."""
@@ -49,7 +54,7 @@ class Conditions:
             "drive": self.drive,
             "backend": self.backend,
             "kernel": self.kernel,
-            "bootprof": self.bootprof_version,
+            "bootprof": self.bootprof,
             "date": self.date,
             "boots": str(self.boots or ""),
         }
@@ -83,16 +88,26 @@ def conditions_of(described: Mapping[str, object]) -> Conditions:
     """
     boots = described.get("boots")
     drive = described.get("drive", "")
+    accelerator = text_of(described, "accelerator")
     return Conditions(
         machine=machine_text(mapping_of(described, "machine")),
-        accelerator=text_of(described, "accelerator"),
+        accelerator=accelerator,
         drive="none emulated" if drive is None else drive_text(mapping_of(described, "drive")),
         backend=text_of(described, "backend"),
         kernel=text_of(described, "kernel"),
-        bootprof_version=text_of(described, "bootprof_version") or text_of(described, "bootprof"),
+        bootprof=text_of(described, "bootprof"),
         date=text_of(described, "date"),
         boots=boots if isinstance(boots, int) and 0 < boots < 1_000_000 else 0,
+        guest_seconds=seconds_of(described) if accelerator == COUNTING_ACCELERATOR else 0.0,
     )
+
+
+def seconds_of(described: Mapping[str, object]) -> float:
+    """Return the time since the start of the guest's kernel by its own clock; 0 if unknown."""
+    uptime = mapping_of(described, "guest_clock").get("uptime_seconds")
+    if not isinstance(uptime, int | float) or not 0 < uptime < MOST_SECONDS:
+        return 0.0
+    return float(uptime)
 
 
 def text_of(described: Mapping[str, object], key: str) -> str:
@@ -139,22 +154,28 @@ def accelerators_of(conditions: Sequence[Conditions]) -> str:
     return f"QEMU {', '.join(names)}" if names else ""
 
 
-def why_times_differ(first: Conditions, other: Conditions) -> str:
-    """Return why the times of two boots cannot be compared, empty if they can.
+def why_boot_times_differ(first: Conditions, other: Conditions) -> str:
+    """Return why the boot times of two boots by the host's clock cannot be compared.
 
     The speed of a processor that is emulated, or that shares the host with other work, depends on
-    the load of the host, and a few boots do not separate that from a change of the image. Only with
-    instruction counting do equal boots of equal machines take equal times.
+    the load of the host, and a few boots do not separate that from a change of the image.
     """
     for conditions in (first, other):
         if not conditions.accelerator:
             return "a profile does not record the accelerator of its machine"
-        if conditions.accelerator != COUNTING_ACCELERATOR:
-            boots = "one boot" if conditions.boots <= 1 else f"{conditions.boots} boots"
-            return (
-                f"{boots} under QEMU {conditions.accelerator}, where the speed of the processor "
-                "depends on the load of the host"
-            )
+    slow = first if first.accelerator != COUNTING_ACCELERATOR else other
+    boots = "one boot" if slow.boots <= 1 else f"{slow.boots} boots"
+    return (
+        f"{boots} under QEMU {slow.accelerator}, whose speed by the host's clock depends on the "
+        "load of the host"
+    )
+
+
+def why_guest_times_differ(first: Conditions, other: Conditions) -> str:
+    """Return why the boot times of two boots with instruction counting cannot be compared.
+
+    Equal machines that count instructions take equal times for equal boots. Empty if they are so.
+    """
     unlike = [
         title
         for title, one, another in (

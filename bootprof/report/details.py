@@ -10,52 +10,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from bootprof.errors import BootprofError
 from bootprof.files import STANDARD_STREAM
 from bootprof.report.comparison import Build
 from bootprof.report.conditions import DESCRIPTION_NAME, read_description
 from bootprof.report.imagemap import ImageMap, map_image
 from bootprof.report.timeline import Timeline, make_timeline
-from optimizer.attribution import Attribution, attribute, needed_reads, pass_seconds
+from optimizer.analysis import Analysis, analyze
+from optimizer.attribution import needed_reads
 from optimizer.demand import Demand, demand_of, touched_by
 from optimizer.drives.models import Drive
-from optimizer.drives.seek import modelled_seconds
 from optimizer.errors import FormatError, InputError
 from optimizer.formats import BOOTLOG_NAMES, EVENTS_NAME
 from optimizer.formats.blocktrace import BlockTrace
 from optimizer.formats.bootlog import read_bootlog
 from optimizer.formats.events import Bootlog
 from optimizer.images.image import Image, check_trace, open_image
-from optimizer.images.iso9660 import IsoLayout
 from optimizer.images.layout import FileType, Layout
-from optimizer.spans import common
 
 PARTS = ("image_map", "causes", "timeline")
-
-
-@dataclass(frozen=True, eq=False)
-class Causes:
-    """Why a boot read what it read, on a modelled drive.
-
-    Attributes:
-        drive: The drive.
-        found: Every byte and every seek by its cause.
-        modelled_seconds: What the reads cost.
-        limit_seconds: What one pass over all that the boot needs would cost.
-        read_limit_seconds: The same without what the boot did not read after all.
-        files: Number of files that the boot touched.
-        missing: Number of touched paths that the image does not have.
-    """
-
-    drive: Drive
-    found: Attribution
-    modelled_seconds: float
-    limit_seconds: float
-    read_limit_seconds: float
-    files: int
-    missing: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +40,14 @@ class Details:
     Attributes:
         image: The image, if it is there and is the one that was booted.
         image_map: Where everything lies on it.
-        causes: Why it was read.
+        causes: Why it was read, on a modelled drive, and the least that it could read.
         timeline: Who read what.
         absent: Reasons, by the names in :data:`PARTS`.
     """
 
     image: Path | None
     image_map: ImageMap | None
-    causes: Causes | None
+    causes: Analysis | None
     timeline: Timeline | None
     absent: Mapping[str, str]
 
@@ -113,7 +86,7 @@ def gather(build: Build, drives: Sequence[Drive]) -> Details:
         try:
             demand = demand_from(folder, layout)
             needed = needed_reads(layout, demand, trace.reads, iso)
-            causes = causes_of(trace, layout, iso, demand, drives, needed)
+            causes = analyze(trace.reads, layout, iso, demand, drive_for(trace, drives))
         except (BootprofError, OSError) as error:
             absent["causes"] = sentence(error)
         image_map = map_image(layout, trace.image_bytes, trace.reads, needed)
@@ -197,15 +170,8 @@ def demand_from(folder: Path, layout: Layout) -> Demand:
     return demand
 
 
-def causes_of(
-    trace: BlockTrace,
-    layout: Layout,
-    iso: IsoLayout | None,
-    demand: Demand,
-    drives: Sequence[Drive],
-    needed: np.ndarray[tuple[int, ...], np.dtype[np.void]],
-) -> Causes:
-    """Return why a boot read what it read, on the first drive that its image fits on.
+def drive_for(trace: BlockTrace, drives: Sequence[Drive]) -> Drive:
+    """Return the first drive that an image fits on.
 
     Raises:
         InputError: It fits on none, or nothing was read.
@@ -215,12 +181,4 @@ def causes_of(
         raise InputError("the image fits on none of the drives")
     if not len(trace.reads):
         raise InputError("the block trace holds no reads")
-    return Causes(
-        drive=drive,
-        found=attribute(trace.reads, layout, demand, drive, iso),
-        modelled_seconds=modelled_seconds(trace.reads, drive),
-        limit_seconds=pass_seconds(needed, drive),
-        read_limit_seconds=pass_seconds(common(needed, trace.reads), drive),
-        files=demand.files,
-        missing=len(demand.missing),
-    )
+    return drive

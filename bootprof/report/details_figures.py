@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from bootprof.report.comparison import Build
-from bootprof.report.details import Causes
 from bootprof.report.imagemap import COLUMNS, ImageMap, Lane
 from bootprof.report.palette import build_variable
 from bootprof.report.plotdata import Bar, BarGroup, seconds_bar
@@ -27,6 +26,7 @@ from bootprof.report.svg import (
 from bootprof.report.timeline import BINS, Row, Timeline
 from bootprof.report.trace_figures import bars
 from bootprof.units import byte_scale, quantity
+from optimizer.analysis import Analysis
 from optimizer.attribution import Cause
 
 LANE_NAME_PIXELS, LANE_PIXELS = 24, 30
@@ -121,7 +121,7 @@ def lane_boxes(lane: Lane, column_bytes: float) -> str:
     return "".join(drawn)
 
 
-def cause_bars(builds: Sequence[Build], causes: Sequence[Causes | None]) -> str:
+def cause_bars(builds: Sequence[Build], causes: Sequence[Analysis | None]) -> str:
     """Return the modelled time by cause as bars, for those builds that it is known for."""
     groups = []
     for cause in Cause:

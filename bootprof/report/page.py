@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 from bootprof.files import write_output
 from bootprof.report.comparison import Change, Comparison
 from bootprof.report.conditions import accelerators_of
-from bootprof.report.details import Causes, Details
+from bootprof.report.details import Details
 from bootprof.report.details_figures import (
     cause_bars,
     image_map_svg,
@@ -33,7 +34,7 @@ from bootprof.report.trace_figures import (
     seek_sums,
 )
 from bootprof.units import quantity
-from optimizer.attribution import Cause
+from optimizer.analysis import Analysis, CauseRow, cause_rows
 
 # The browser fetches nothing, whatever a label contains.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -264,37 +265,17 @@ def causes_section(
     return notes + drawn + tables
 
 
-def causes_table(label: str, causes: Causes) -> str:
+def causes_table(label: str, causes: Analysis) -> str:
     """Return the attribution of one build, and how far it is from the limit."""
-    found = causes.found
+    every = cause_rows(causes.found)
     rows = []
-    for cause in Cause:
-        if found.bytes_read[cause] or found.seeks[cause]:
-            seconds = float(found.positioning_seconds[cause] + found.transfer_seconds[cause])
-            rows.append(
-                [
-                    cause.label,
-                    quantity(int(found.bytes_read[cause]), "bytes"),
-                    quantity(int(found.needed_bytes[cause]), "bytes"),
-                    quantity(int(found.seeks[cause]), ""),
-                    quantity(int(found.long_seeks[cause]), ""),
-                    quantity(int(found.seek_distance_bytes[cause]), "bytes"),
-                    quantity(float(found.positioning_seconds[cause]), "seconds"),
-                    quantity(float(found.transfer_seconds[cause]), "seconds"),
-                    f"{100 * seconds / causes.modelled_seconds:.1f} %",
-                ]
-            )
-    foot = [
-        "all",
-        quantity(int(found.bytes_read.sum()), "bytes"),
-        quantity(int(found.needed_bytes.sum()), "bytes"),
-        quantity(int(found.seeks.sum()), ""),
-        quantity(int(found.long_seeks.sum()), ""),
-        quantity(int(found.seek_distance_bytes.sum()), "bytes"),
-        quantity(float(found.positioning_seconds.sum()), "seconds"),
-        quantity(float(found.transfer_seconds.sum()), "seconds"),
-        "",
-    ]
+    for row in every:
+        if row.bytes or row.seeks:
+            seconds = row.positioning_seconds + row.transfer_seconds
+            share = f"{100 * seconds / causes.modelled_seconds:.1f} %"
+            rows.append([escape(row.title), *cost_cells(row), share])
+    sums = (sum(column) for column in zip(*(astuple(row)[2:] for row in every), strict=True))
+    foot = ["all", *cost_cells(CauseRow("all", "all", *sums)), ""]
     head = ["", "read", "needed", "seeks", "over 1 MB", "distance", "positioning", "transfer",
             "share of time"]  # fmt: skip
     limit, read_limit = causes.limit_seconds, causes.read_limit_seconds
@@ -311,8 +292,21 @@ def causes_table(label: str, causes: Causes) -> str:
             f"{quantity(read_limit, 'seconds')} (the read limit)."
         )
     if causes.missing:
-        sentences.append(f"{causes.missing:,} of the touched paths are not in the image.")
+        sentences.append(f"{len(causes.missing):,} of the touched paths are not in the image.")
     return table(f"Causes: {label}", head, rows, foot) + f"<p>{escape(' '.join(sentences))}</p>"
+
+
+def cost_cells(row: CauseRow) -> list[str]:
+    """Return what a cause has cost as cells of a table."""
+    return [
+        quantity(row.bytes, "bytes"),
+        quantity(row.needed_bytes, "bytes"),
+        quantity(row.seeks, ""),
+        quantity(row.long_seeks, ""),
+        quantity(row.seek_distance_bytes, "bytes"),
+        quantity(row.positioning_seconds, "seconds"),
+        quantity(row.transfer_seconds, "seconds"),
+    ]
 
 
 def processes_section(comparison: Comparison, details: Sequence[Details]) -> str:

@@ -107,7 +107,7 @@ def seek_panels(data: PlotData) -> str:
     return figure(
         f'{signs}<div class="panels">{"".join(panels)}</div>',
         "A dot is a read. A stroke is a seek from the end of one read to the start of the next: "
-        "the ink of all strokes is the seek distance. Time is that of the machine that was booted.",
+        "the ink of all strokes is the seek distance. Time is by the clock of the host.",
     )
 
 

@@ -24,8 +24,8 @@ from optimizer.spans import Spans, merge
 
 
 @dataclass(frozen=True)
-class Figures:
-    """The figures of a block trace that do not depend on a drive.
+class Totals:
+    """The totals of a block trace that do not depend on a drive.
 
     Attributes:
         reads: Number of reads.
@@ -54,14 +54,14 @@ def seek_distances(reads: Spans) -> NDArray[np.int64]:
     return np.asarray(np.abs(reads["offset_bytes"] - previous_ends(reads)))
 
 
-def figures(reads: Spans) -> Figures:
-    """Return the figures of a block trace.
+def totals_of(reads: Spans) -> Totals:
+    """Return the totals of a block trace.
 
     Args:
         reads: Reads, or spans that are read in this order.
     """
     distances = seek_distances(reads)
-    return Figures(
+    return Totals(
         reads=len(reads),
         bytes=int(reads["length_bytes"].sum()),
         unique_bytes=int(merge(reads)["length_bytes"].sum()),

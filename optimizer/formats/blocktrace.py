@@ -23,6 +23,9 @@ READ_DTYPE = np.dtype(
 )
 """One read: time in nanoseconds since power-on, offset and length in bytes."""
 
+Reads = NDArray[np.void]
+"""Reads that were made, in their order: rows of :data:`READ_DTYPE`, shape (reads,)."""
+
 MAGIC = b"#bootprof-blocktrace 1"
 
 # 18 digits keep below 2**63: 31 years in nanoseconds, an exabyte in bytes.
@@ -50,7 +53,7 @@ class BlockTrace:
         image_sha256: SHA-256 digest of the image in hexadecimal, empty if it is not known.
     """
 
-    reads: NDArray[np.void]
+    reads: Reads
     image: str
     image_bytes: int
     target_ns: int
@@ -160,7 +163,7 @@ def needed_number(header: dict[bytes, bytes], key: bytes, name: str) -> int:
 
 def parse_nbdkit_log(
     stream: Iterable[bytes], power_on_epoch_ns: int, name: str = "nbdkit.log"
-) -> NDArray[np.void]:
+) -> Reads:
     """Read the log of nbdkit's log filter.
 
     The format is in nbdkit-log-filter(1): a time stamp (UTC, microseconds), the connection, the

@@ -358,7 +358,7 @@ def _read_header(block: bytes, name: str, number: int, header: dict[str, str]) -
         text = key.decode(errors="replace")
         if not colon or not _HEADER_KEY.match(text):
             _wrong(name, number + offset, f"not '#key: value': {_shown(line)}")
-        if text == "lost" and not value.strip().isdigit():
+        if text == "lost" and not re.fullmatch(rb"\s*\d{1,18}\s*", value):
             _wrong(name, number + offset, f"lost: not a number of events: {_shown(value)}")
         header[text] = unescape(value.removeprefix(b" ")).decode(errors="surrogateescape")
     return count

@@ -23,6 +23,9 @@ SUPERBLOCK_BYTES: Final = 96
 _HEADER_LINE = re.compile(rb"#([a-z0-9_]+): (.*)")
 _RANGE_LINE = re.compile(rb"(\d{1,18})\t(\d{1,18})\t(tables|data)")
 
+ListRanges = NDArray[np.void]
+"""Rows of :data:`RANGE_DTYPE`."""
+
 RANGE_DTYPE = np.dtype(
     [("offset_bytes", np.int64), ("length_bytes", np.int64), ("tables", np.bool_)]
 )
@@ -44,7 +47,7 @@ class ReadaheadList:
     superblock: bytes
     squashfs_bytes: int
     drive: str
-    ranges: NDArray[np.void]
+    ranges: ListRanges
 
 
 def format_list(readahead: ReadaheadList) -> bytes:

@@ -155,7 +155,7 @@ class OverlappedExtent:
         offset_bytes: Where it begins.
         length_bytes: Its length.
         overlap_bytes: How much of it the span overlaps.
-        files: Paths of the files that own it; None for metadata.
+        files: Paths of the files that have content in it; None for metadata without any.
     """
 
     kind: str
@@ -316,10 +316,8 @@ def describe_span(
     position, owners = layout.extent_map.owners_of(found["extent"])
     rows = []
     for place, (overlap, extent) in enumerate(zip(found, extents, strict=True)):
-        files = None
-        if extent["role"] in CONTENT:
-            of_place = owners[position == place].tolist()
-            files = [os.fsdecode(path) for owner in of_place for path in layout.paths_of(owner)]
+        of_place = owners[position == place].tolist()
+        files = [os.fsdecode(path) for owner in of_place for path in layout.paths_of(owner)]
         rows.append(
             OverlappedExtent(
                 kind=layout.kinds[extent["kind"]].label,
@@ -327,7 +325,7 @@ def describe_span(
                 offset_bytes=int(extent["offset_bytes"]),
                 length_bytes=int(extent["length_bytes"]),
                 overlap_bytes=int(overlap["length_bytes"]),
-                files=files,
+                files=files if files or extent["role"] in CONTENT else None,
             )
         )
     regions = []

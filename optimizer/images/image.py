@@ -38,7 +38,7 @@ MOST_REMARKS = 8
 
 
 @dataclass(frozen=True)
-class Place:
+class FileSystem:
     """A file system in an image.
 
     Attributes:
@@ -76,12 +76,12 @@ class Image:
     path: Path
     size_bytes: int
     iso: IsoLayout | None
-    places: tuple[Place, ...]
-    chosen: Place | None
+    places: tuple[FileSystem, ...]
+    chosen: FileSystem | None
     remarks: list[str]
     _layouts: dict[int, Layout] = field(default_factory=dict, repr=False)
 
-    def layout(self, place: Place | None = None) -> Layout:
+    def layout(self, place: FileSystem | None = None) -> Layout:
         """Return the layout of a file system of the image, which is read once.
 
         Args:
@@ -173,9 +173,10 @@ def open_image(
     if squashfs is not None:
         chosen = _choose(name, places, os.fsencode(squashfs))
     elif len(places) > 1:
+        listed = [str(place) for place in places[:MOST_REMARKS]]
+        listed += ["..."] if len(places) > MOST_REMARKS else []
         remarks.append(
-            f"{name}: holds {len(places)} file systems, {', '.join(map(str, places))}: "
-            "the largest is taken"
+            f"{name}: holds {len(places)} file systems, {', '.join(listed)}: the largest is used"
         )
     return Image(Path(path), size_bytes, iso, tuple(places), chosen, remarks)
 
@@ -209,9 +210,7 @@ def _read_iso(name: str, remarks: list[str]) -> tuple[IsoLayout | None, FormatEr
     try:
         return read_iso(name), None
     except FormatError as error:
-        remarks.append(
-            f"{error.message}; its files are not known, the image is searched for file systems"
-        )
+        remarks.append(f"{error.message}; the image is searched for file systems instead")
         return None, error
 
 
@@ -224,7 +223,7 @@ def _nothing_found(path: str | Path, remarks: list[str]) -> FormatError:
     )
 
 
-def _choose(name: str, places: list[Place], path: bytes) -> Place:
+def _choose(name: str, places: list[FileSystem], path: bytes) -> FileSystem:
     wanted = b"/" + path.lstrip(b"/")
     found = next((place for place in places if place.path == wanted), None)
     if found is None:
@@ -236,7 +235,7 @@ def _choose(name: str, places: list[Place], path: bytes) -> Place:
     return found
 
 
-def _place_at(file: BinaryIO, name: str, offset_bytes: int, iso: IsoLayout | None) -> Place:
+def _place_at(file: BinaryIO, name: str, offset_bytes: int, iso: IsoLayout | None) -> FileSystem:
     """Return the file system at an offset.
 
     Raises:
@@ -246,15 +245,15 @@ def _place_at(file: BinaryIO, name: str, offset_bytes: int, iso: IsoLayout | Non
     kind = begins[0] if begins else FORMATS[0]
     size_bytes = kind.measure(file, name, offset_bytes, None)
     files = [region for region in (iso.at(offset_bytes) if iso else ()) if region.kind == "file"]
-    return Place(kind, offset_bytes, size_bytes, files[0].path if files else b"")
+    return FileSystem(kind, offset_bytes, size_bytes, files[0].path if files else b"")
 
 
 def _find_places(
     file: BinaryIO, name: str, iso: IsoLayout | None, remarks: list[str]
-) -> list[Place]:
+) -> list[FileSystem]:
     for kind in FORMATS:
         if _begins_like(file, kind, 0) and iso is None:
-            return [Place(kind, 0, kind.measure(file, name, 0, None))]
+            return [FileSystem(kind, 0, kind.measure(file, name, 0, None))]
     if iso is not None:
         places = _places_in_iso(file, iso, remarks)
         if places:
@@ -271,9 +270,9 @@ def _begins_like(file: BinaryIO, kind: Format, offset_bytes: int) -> bool:
     return file.read(max(map(len, kind.magics))).startswith(kind.magics)
 
 
-def _places_in_iso(file: BinaryIO, iso: IsoLayout, remarks: list[str]) -> list[Place]:
+def _places_in_iso(file: BinaryIO, iso: IsoLayout, remarks: list[str]) -> list[FileSystem]:
     """Return the files of an ISO that hold a file system, and remark on those that seem to."""
-    places: dict[int, Place] = {}
+    places: dict[int, FileSystem] = {}
     passed_over: list[str] = []
     for path, regions in iso.files().items():
         offset_bytes = regions[0].offset_bytes
@@ -289,7 +288,7 @@ def _places_in_iso(file: BinaryIO, iso: IsoLayout, remarks: list[str]) -> list[P
                     f"{error.message}"
                 )
             else:
-                places[offset_bytes] = Place(kind, offset_bytes, size_bytes, path)
+                places[offset_bytes] = FileSystem(kind, offset_bytes, size_bytes, path)
     _remark(remarks, passed_over)
     return [places[offset] for offset in sorted(places)]
 
@@ -300,7 +299,7 @@ def _remark(remarks: list[str], more: list[str]) -> None:
         remarks.append(f"and {len(more) - MOST_REMARKS} more that are passed over")
 
 
-def _scan(file: BinaryIO, name: str, remarks: list[str]) -> Iterator[Place]:
+def _scan(file: BinaryIO, name: str, remarks: list[str]) -> Iterator[FileSystem]:
     """Yield what looks like a whole file system; what lies inside of one is skipped."""
     size_bytes = file.seek(0, os.SEEK_END)
     passed_over: list[str] = []
@@ -318,7 +317,7 @@ def _scan(file: BinaryIO, name: str, remarks: list[str]) -> Iterator[Place]:
                 except FormatError as error:
                     passed_over.append(f"what begins like a {kind.name} is none: {error.message}")
                     continue
-                yield Place(kind, offset_bytes, length_bytes)
+                yield FileSystem(kind, offset_bytes, length_bytes)
                 end = offset_bytes + length_bytes
                 following = -(-end // SCAN_STEP_BYTES) * SCAN_STEP_BYTES
                 break

@@ -108,7 +108,8 @@ def read_iso(path: str | Path) -> IsoLayout:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FormatError(
-            f"{name}: corrupt ISO 9660 image: {reason}", "copy or build the image again"
+            f"{name}: the directories of the ISO cannot be read: {reason}",
+            "they are damaged, or have extensions that are not supported, such as zisofs",
         ) from error
     _refuse_truncated(name, regions)
     regions.sort(key=lambda region: (region.offset_bytes, region.length_bytes, region.path))

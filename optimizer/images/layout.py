@@ -29,7 +29,7 @@ from optimizer.kernel import LINK_LIMIT
 from optimizer.spans import Spans
 
 Rows = NDArray[np.void]
-"""Rows of a structured array; its fields are told by the dtype beside which it is made."""
+"""Rows of a structured array; its fields are those of the dtype that it is made with."""
 
 
 class FileType(IntEnum):
@@ -73,7 +73,7 @@ FILE_EXTENT = np.dtype(
     [
         ("inode", "<i8"),  # in Layout.inodes
         ("extent", "<i8"),  # in Layout.extent_map.extents; -1 for a hole
-        ("role", "u1"),  # Role.DATA or Role.PACKED, also of a hole
+        ("role", "u1"),  # of the extent; of a hole: DATA
         ("kind", "u1"),  # in Layout.kinds
         ("index", "<i8"),  # which one of its kind, as the format counts
         ("offset_bytes", "<i8"),  # on the image; of a hole: 0
@@ -84,7 +84,8 @@ FILE_EXTENT = np.dtype(
         ("inner_offset_bytes", "<i8"),  # where they begin in the decompressed extent
     ]
 )
-"""One piece of one file: a run of its bytes that comes from one extent of the image."""
+"""One piece of one file: a run of its bytes that comes from one extent of the image. The extent is
+content (Role.DATA, Role.PACKED), or metadata where a format stores short contents there."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ class Layout(ABC):
 
     @abstractmethod
     def mapping_extents(self, inode: int) -> Sequence[int]:
-        """Return what of the metadata, beyond the inode, tells where a file's content lies."""
+        """Return the metadata extents, beyond the inode, that locate the content of a file."""
 
     @abstractmethod
     def xattr_extents(self, inode: int) -> Sequence[int]:
@@ -192,18 +193,19 @@ class Layout(ABC):
 
     @property
     def tables_offset_bytes(self) -> int:
-        """Where on the image the tables begin that lie behind the data, or the end of it all."""
+        """Where on the image the metadata begins that lies behind all content; else its end."""
         extents = self.extent_map.extents
-        tables = ~np.isin(extents["role"], (*CONTENT, Role.MOUNT))
-        offsets = extents["offset_bytes"][tables]
-        return int(offsets.min()) if offsets.size else self.offset_bytes + self.size_bytes
+        ends = extents["offset_bytes"] + extents["length_bytes"]
+        behind = int(ends[self.is_content].max(initial=self.offset_bytes))
+        is_table = ~self.is_content & (extents["role"] != Role.MOUNT)
+        offsets = extents["offset_bytes"][is_table & (extents["offset_bytes"] >= behind)]
+        return int(offsets.min(initial=self.offset_bytes + self.size_bytes))
 
     @property
     def content_offset_bytes(self) -> int:
-        """Where on the image the first content can lie: behind what is read at mount."""
-        extents = self.extent_map.extents
-        mount = extents[extents["role"] == Role.MOUNT]
-        return int((mount["offset_bytes"] + mount["length_bytes"]).max(initial=self.offset_bytes))
+        """Where on the image the content begins; the end of the metadata if there is none."""
+        offsets = self.extent_map.extents["offset_bytes"][self.is_content]
+        return int(offsets.min(initial=self.tables_offset_bytes))
 
     @cached_property
     def is_content(self) -> NDArray[np.bool_]:
@@ -260,8 +262,8 @@ class Layout(ABC):
         """Find a path, following symbolic links as the kernel does.
 
         Returns:
-            Indices in ``paths`` of all that is looked up on the way, links and directories
-            included, the file last; None if the image has no such path.
+            Indices in ``paths`` of all that is looked up, links and directories included, the
+            file last; None if the image has no such path.
         """
         index, visited, links = 0, [0], 0
         pending = path.split(b"/")[::-1]

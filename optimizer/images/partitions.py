@@ -6,6 +6,7 @@ of extended boot records as the kernel follows it (block/partitions/msdos.c).
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -21,20 +22,25 @@ _GPT_ENTRIES_LIMIT = 1024
 
 
 def partition_offsets(path: Path) -> dict[int, int]:
-    """Return the offset in bytes of each partition of an image, by its number; empty if none."""
+    """Return the offset in bytes of each partition of an image, by its number; empty if none.
+
+    Partitions that begin behind the end of the image are left out.
+    """
     with path.open("rb") as stream:
-        gpt = _gpt(stream)
-        return gpt if gpt else _mbr(stream)
+        size_bytes = stream.seek(0, os.SEEK_END)
+        found = _gpt(stream, size_bytes) or _mbr(stream)
+    return {number: offset for number, offset in found.items() if offset < size_bytes}
 
 
-def _gpt(stream: BinaryIO) -> dict[int, int]:
+def _gpt(stream: BinaryIO, size_bytes: int) -> dict[int, int]:
     header = _sector(stream, 1)
     if not header.startswith(_GPT_MAGIC):
         return {}
     first = int.from_bytes(header[72:80], "little")
     count = min(int.from_bytes(header[80:84], "little"), _GPT_ENTRIES_LIMIT)
     size = int.from_bytes(header[84:88], "little")
-    if not 128 <= size <= 4096:
+    # The address has 64 bits, of which a file has fewer.
+    if not 128 <= size <= 4096 or first * SECTOR_BYTES >= size_bytes:
         return {}
     stream.seek(first * SECTOR_BYTES)
     table = stream.read(count * size)

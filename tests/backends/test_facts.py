@@ -65,7 +65,6 @@ def test_no_two_backends_record_a_file_of_the_same_name() -> None:
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.skipif(not AGENT_TABLE.exists(), reason="this agent has no table of its recorders")
 def test_the_agent_knows_the_same_recorders_in_the_same_order_and_files() -> None:
     rows = [row.groups() for row in ROW.finditer(AGENT_TABLE.read_text())]
     assert {name: tuple(files.split()) for name, _, _, _, files in rows} == {

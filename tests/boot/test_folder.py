@@ -77,7 +77,7 @@ def test_what_is_no_profile_is_not_replaced(tmp_path: Path, what: str) -> None:
         make(path)
 
 
-def test_a_failed_boot_keeps_its_evidence_and_the_earlier_profile(tmp_path: Path) -> None:
+def test_a_failed_boot_keeps_what_it_recorded_and_the_earlier_profile(tmp_path: Path) -> None:
     folder = tmp_path / "p"
     make(folder, "1")
     error = fail(folder)
@@ -95,7 +95,7 @@ def test_an_error_names_a_file_where_it_is_kept(tmp_path: Path) -> None:
     assert raised.value.message == f"{tmp_path / 'p.failed/console.log'}: damaged"
 
 
-def test_the_next_failure_replaces_the_evidence_and_a_success_removes_it(tmp_path: Path) -> None:
+def test_the_next_failure_replaces_what_was_kept_and_a_success_removes_it(tmp_path: Path) -> None:
     fail(tmp_path / "p")
     fail(tmp_path / "p")
     assert [path.name for path in tmp_path.iterdir()] == ["p.failed"]
@@ -114,7 +114,7 @@ def test_a_folder_of_the_users_named_failed_is_never_touched(tmp_path: Path) -> 
     assert (mine / "thesis.tex").read_text() == "mine"
 
 
-def test_evidence_to_which_the_user_added_a_file_is_kept(tmp_path: Path) -> None:
+def test_a_failed_profile_to_which_the_user_added_a_file_is_kept(tmp_path: Path) -> None:
     fail(tmp_path / "p")
     (tmp_path / "p.failed/notes.txt").write_text("mine")
     make(tmp_path / "p")

@@ -188,7 +188,7 @@ def test_an_honest_guest_of_the_same_kind_is_profiled(
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_hostile_guest_changes_nothing_but_the_evidence_and_ends_with_one_line(
+def test_a_hostile_guest_changes_nothing_but_what_is_kept_of_it_and_ends_with_one_line(
     attack: str, make_image: Callable[..., Path], tmp_path: Path, canary: Path
 ) -> None:
     image = make_image(attack)
@@ -198,8 +198,8 @@ def test_a_hostile_guest_changes_nothing_but_the_evidence_and_ends_with_one_line
     options = ("--until", "console:no such line") if attack in NEVER else ()
     done = profile(image, tmp_path / "out/p", *options)
     after = listing(tmp_path), listing(canary.parent), listing(image.parent)
-    evidence = {name: digest for name, digest in after[0].items() if "out/p.failed/" in name}
-    assert ({n: d for n, d in after[0].items() if n not in evidence}, *after[1:]) == before
+    kept = {name: digest for name, digest in after[0].items() if "out/p.failed/" in name}
+    assert ({n: d for n, d in after[0].items() if n not in kept}, *after[1:]) == before
     assert done.status in (1, 2)
     (error,) = (line for line in done.errors.splitlines() if line.startswith("bootprof: error:"))
     assert re.search(ATTACKS[attack], error), error

@@ -95,7 +95,7 @@ def replace(image: Path) -> None:
     ],
     ids=["server killed", "image cut", "image replaced", "image removed"],
 )
-def test_a_medium_that_dies_or_changes_fails_the_boot_and_keeps_the_evidence(
+def test_a_medium_that_dies_or_changes_fails_the_boot_and_keeps_what_it_recorded(
     image: Path, attack: Callable[[Path], None], message: str
 ) -> None:
     def strike() -> None:

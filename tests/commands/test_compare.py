@@ -48,12 +48,12 @@ def test_the_table_has_every_metric_and_all_files_go_to_the_output_folder(
     rows = {line.split("  ")[0].strip(): line for line in said.out.splitlines() if line.strip()}
     for title in (
         *("reads", "bytes read", "unique bytes", "non-contiguous reads", "seek distance"),
-        *("time to boot target", "modelled I/O on CD 24x", "modelled I/O on USB 2"),
+        *("time to boot target (host's clock)", "modelled I/O on CD 24x", "modelled I/O on USB 2"),
         *("modelled I/O on hard disk 5400 rpm", "modelled I/O on NVMe"),
     ):
         assert title in rows, said.out
     assert rows["reads"].split() == ["reads", "50", "50", "same"]
-    assert rows["time to boot target"].endswith("60.0 s    57.0 s   not comparable")
+    assert rows["time to boot target (host's clock)"].endswith("60.0 s    57.0 s   not comparable")
     assert rows["seek distance"].endswith("none left")
     assert "bound" not in said.out
     assert "seek.png" in said.err
@@ -198,6 +198,22 @@ def test_fail_above_ends_with_1_exactly_when_the_ratio_is_above_the_limit(
     assert "modelled I/O" in said.out
     assert ("more than" in said.err) == bool(status)
     assert ("not comparable" in said.err) == (bool(status) and limit.startswith("boot-time"))
+
+
+def test_fail_above_judges_the_clock_of_the_guest_by_name(
+    profiles: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limit = ["--fail-above", "guest-time=1.1", "--fail-above", "10%"]
+    for name, seconds in (("sorted", 10.0), ("unsorted", 12.0)):
+        described = {"accelerator": "icount", "guest_clock": {"uptime_seconds": seconds}}
+        (profiles / name / "profile.json").write_text(json.dumps(described))
+    (profiles / "lone.tsv").write_bytes((profiles / "sorted" / "blocktrace.tsv").read_bytes())
+    assert main(["compare", "unsorted", "sorted", *limit]) == 0
+    assert main(["compare", "sorted", "unsorted", *limit[:2]]) == 1
+    assert "unsorted: guest-time is 1.2 times that of sorted" in capsys.readouterr().err
+    assert main(["compare", "sorted", "lone.tsv", *limit[2:]]) == 0
+    assert main(["compare", "sorted", "lone.tsv", *limit]) == 2
+    assert "guest-time: not every profile records it" in capsys.readouterr().err
 
 
 def test_fail_above_judges_every_build_after_the_first(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.ebpf.support import Log, build_tracer, compile_workloads, parse
+from tests.guest.programs import TRACE, build_checked, run_checked
 
 pytestmark = pytest.mark.root
 Trace = Callable[..., Log]
@@ -450,3 +451,18 @@ def test_the_loader_is_static_and_small(tracer: Path) -> None:
     assert tracer.stat().st_size < 1_500_000
     listing = subprocess.run(["file", tracer], check=True, capture_output=True, text=True).stdout
     assert "statically linked" in listing
+
+
+@pytest.mark.parametrize("buffer", ["ring", "perf"])
+def test_it_records_without_a_complaint_of_the_sanitizers(
+    tracer: Path, programs: Path, tmp_path: Path, buffer: str
+) -> None:
+    checked = build_checked(TRACE, tmp_path / "build")
+    folder = tmp_path / "w"
+    folder.mkdir()
+    options = ["--perf-buffer"] if buffer == "perf" else []
+    words = ("-o", tmp_path / "events", "--", programs / "workload", "storm", folder, "2", "100")
+    done = run_checked(checked, *options, *words)
+    assert done.returncode == 0, done.stderr
+    log = parse((tmp_path / "events").read_bytes())
+    assert len(log.below(folder, "open")) >= 2 * 100

@@ -1,6 +1,5 @@
 """The BPF tracer in a machine of its own, from an initramfs with nothing mounted."""
 
-import os
 import re
 from pathlib import Path
 
@@ -9,12 +8,10 @@ import pytest
 from bootprof.builder import store
 from tests.ebpf.support import Log, build_tracer, compile_workloads, parse
 from vmtest.guest import GuestRun, complaints, run_guest
-from vmtest.kernels import GuestKernel, fetch_kernel
+from vmtest.kernels import GuestKernel, chosen_suites, fetch_kernel
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 
-# All that Debian serves: BOOTPROF_SUITES="bullseye bookworm trixie sid"
-SUITES = os.environ.get("BOOTPROF_SUITES", "bookworm").split()
 STORM = 200 * 1000 + 23
 
 # As the first process of an initramfs finds it: neither sysfs nor tracefs.
@@ -26,7 +23,7 @@ mount -t tmpfs none /w
 """
 
 
-@pytest.fixture(scope="module", params=SUITES)
+@pytest.fixture(scope="module", params=chosen_suites())
 def kernel(request: pytest.FixtureRequest, output: Path) -> GuestKernel:
     cache = output / "cache"
     with store.locked(cache):

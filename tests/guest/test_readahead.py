@@ -429,7 +429,7 @@ def test_it_stops_early_on_slow_media_and_small_machines(
 
 @pytest.mark.vm
 @pytest.mark.root
-def test_it_gives_way_to_reads_of_others(answers: dict[str, str]) -> None:
+def test_it_yields_to_reads_of_other_processes(answers: dict[str, str]) -> None:
     match = LINE.fullmatch(answers["busy"])
     assert match, answers
     assert int(match["pauses"]) > 0

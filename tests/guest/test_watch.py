@@ -14,6 +14,7 @@ import pytest
 
 from bootprof.backends import Recording, load
 from optimizer.formats.events import Bootlog, Operation
+from tests.guest.programs import ENVIRONMENT, WATCH, build_checked
 from tests.guest.watching import build_watcher, watching
 
 pytestmark = pytest.mark.root
@@ -26,7 +27,15 @@ FILES = 23
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_watcher(tmp_path_factory.mktemp("watch"))
+    """The program with the sanitizers; test_watch_vm.py has it as images get it."""
+    return build_checked(WATCH, tmp_path_factory.mktemp("watch"))
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ENVIRONMENT.items():
+        if name != "PATH":
+            monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

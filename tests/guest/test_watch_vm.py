@@ -15,12 +15,10 @@ from bootprof.builder import store
 from optimizer.formats.events import Bootlog, Operation
 from tests.guest.watching import build_watcher
 from vmtest.guest import complaints, run_guest
-from vmtest.kernels import GuestKernel, fetch_kernel
+from vmtest.kernels import GuestKernel, chosen_suites, fetch_kernel
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 
-# All that Debian serves: BOOTPROF_SUITES="bullseye bookworm trixie sid"
-SUITES = os.environ.get("BOOTPROF_SUITES", "bookworm").split()
 RECORDED = {
     "fanotify": "fanotify.events",
     "inotify": "inotify.events",
@@ -71,7 +69,7 @@ class System:
     late: list[str]
 
 
-@pytest.fixture(scope="module", params=SUITES)
+@pytest.fixture(scope="module", params=chosen_suites())
 def suite(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

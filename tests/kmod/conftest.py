@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.kmod.guests import KERNELS, Guest, make_guest
+from vmtest.kernels import chosen_suites
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +21,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=KERNELS, ids="-".join)
+@pytest.fixture(
+    scope="module", params=[item for item in KERNELS if item[0] in chosen_suites()], ids="-".join
+)
 def guest(
     request: pytest.FixtureRequest,
     output: Path,

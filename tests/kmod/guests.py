@@ -1,6 +1,5 @@
 """A kernel with the module for it, and the programs that the tests run there."""
 
-import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -12,13 +11,13 @@ from bootprof.builder import store
 from bootprof.builder.kernelmodule import ModuleBuild, build_module
 from bootprof.errors import ToolError
 from vmtest.guest import GuestRun, complaints, run_guest
-from vmtest.kernels import GuestKernel, fetch_kernel
+from vmtest.kernels import GuestKernel, chosen_suites, fetch_kernel
 
 HERE = Path(__file__).parent
 DEBUGFS = "/sys/kernel/debug/bootprof"
 
 # Suite, architecture and mode. The kernel of bullseye dispatches through the system call table, the
-# others do not. BOOTPROF_SUITES names fewer of them, for a quick look: "bookworm" alone, say.
+# others do not.
 KERNELS = [
     ("bookworm", "amd64", "ftrace"),
     ("bullseye", "amd64", "table"),
@@ -27,7 +26,6 @@ KERNELS = [
     ("sid", "amd64", "ftrace"),
     ("bookworm", "i386", "ftrace"),
 ]
-SUITES = os.environ.get("BOOTPROF_SUITES", "bookworm bullseye trixie sid").split()
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def compile_programs(folder: Path, architecture: str) -> Path:
 def make_guest(
     suite: str, architecture: str, mode: str, output: Path, images: Path, folder: Path
 ) -> Guest:
-    if suite not in SUITES:
+    if suite not in chosen_suites():
         pytest.skip(f"{suite} is not in BOOTPROF_SUITES")
     programs = compile_programs(folder, architecture)
     cache = output / "cache"

@@ -37,5 +37,5 @@ def test_no_file_calls_a_file_that_calls_it() -> None:
     }
     # Raises CycleError, which names the files of a circle.
     order = list(TopologicalSorter(calls).static_order())
-    assert order[0] == "bootprof_log.c"
+    assert calls["bootprof_log.c"] == set()
     assert order[-1] == "bootprof_main.c"

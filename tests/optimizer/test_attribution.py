@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from optimizer.attribution import Cause, attribute, loader_reads, needed_reads, pass_seconds
 from optimizer.demand import demand_of
 from optimizer.drives.models import DRIVES
-from optimizer.drives.seek import bound_seconds, figures, modelled_seconds
+from optimizer.drives.seek import bound_seconds, modelled_seconds, totals_of
 from optimizer.formats.blocktrace import READ_DTYPE
 from optimizer.images.image import open_image
 from optimizer.images.iso9660 import read_iso
@@ -154,7 +154,7 @@ def test_the_parts_add_up_to_the_whole(
     reads = trace(*pairs)
     demand = demand_of(layout, {b"/hot": [], b"/tails/hot": []})
     found = attribute(reads, layout, demand, CD, long_seek_bytes=50_000)
-    whole = figures(reads)
+    whole = totals_of(reads)
     assert found.bytes_read.sum() == whole.bytes
     assert (found.needed_bytes <= found.bytes_read).all()
     assert found.seeks.sum() == whole.noncontiguous_reads

@@ -119,7 +119,7 @@ def test_beside_the_tables_the_head_has_a_shorter_way(root: Path, tmp_path: Path
     workload = make_workload(pack(root, tmp_path / "image", [], "start"), whole_files(HOT))
     costs = choose_place(workload, CD_24X)
     assert list(costs) == ["end", "start"]
-    start, end = costs["start"].figures, costs["end"].figures
+    start, end = costs["start"].totals, costs["end"].totals
     assert end.seek_distance_bytes < start.seek_distance_bytes
 
 

@@ -12,7 +12,8 @@ from bootprof.report.conditions import (
     Conditions,
     conditions_of,
     read_description,
-    why_times_differ,
+    why_boot_times_differ,
+    why_guest_times_differ,
 )
 
 DESCRIBED = {
@@ -27,9 +28,10 @@ DESCRIBED = {
     "drive": {"name": "cd-24x", "scale": 10.0, "requests": 7},
     "backend": "kmod",
     "kernel": "6.1.0-56-amd64",
-    "bootprof_version": "0.1.0",
+    "bootprof": "0.1.0",
     "date": "2026-11-25T01:53:46Z",
     "boots": 3,
+    "guest_clock": {"uptime_seconds": 9.71, "busy_seconds": 8.0},
 }
 COUNTED = conditions_of(DESCRIBED)
 JSON = st.recursive(
@@ -83,26 +85,35 @@ def test_a_folder_without_a_description_describes_nothing(tmp_path: Path) -> Non
     assert conditions_of(read_description(tmp_path)) == COUNTED
 
 
-def test_times_of_equal_machines_with_instruction_counting_are_comparable() -> None:
-    assert why_times_differ(COUNTED, replace(COUNTED, date="later", boots=1)) == ""
+def test_the_clock_of_the_guest_counts_only_with_instruction_counting() -> None:
+    assert COUNTED.guest_seconds == 9.71
+    assert conditions_of({**DESCRIBED, "accelerator": "tcg"}).guest_seconds == 0
+
+
+def test_guest_times_of_equal_machines_are_comparable() -> None:
+    assert why_guest_times_differ(COUNTED, replace(COUNTED, date="later", boots=1)) == ""
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (replace(COUNTED, machine="arm64"), "the profiles differ in machine"),
+        (replace(COUNTED, drive="x", backend="block"), "the profiles differ in drive and backend"),
+    ],
+)
+def test_guest_times_of_other_machines_are_not(other: Conditions, reason: str) -> None:
+    assert why_guest_times_differ(COUNTED, other) == reason
 
 
 @pytest.mark.parametrize(
     ("other", "reason"),
     [
         (Conditions(), "does not record the accelerator"),
-        (
-            replace(COUNTED, accelerator="tcg", boots=1),
-            "one boot under QEMU tcg, where the speed of",
-        ),
-        (
-            replace(COUNTED, accelerator="kvm", boots=2),
-            "2 boots under QEMU kvm, where the speed of",
-        ),
-        (replace(COUNTED, machine="arm64"), "the profiles differ in machine"),
-        (replace(COUNTED, drive="x", backend="block"), "the profiles differ in drive and backend"),
+        (COUNTED, "3 boots under QEMU icount, whose speed by the host's clock"),
+        (replace(COUNTED, accelerator="tcg", boots=1), "one boot under QEMU tcg, whose speed"),
+        (replace(COUNTED, accelerator="kvm", boots=2), "2 boots under QEMU kvm, whose speed"),
     ],
 )
-def test_times_of_other_machines_are_not(other: Conditions, reason: str) -> None:
-    assert reason in why_times_differ(COUNTED, other)
-    assert reason in why_times_differ(other, COUNTED)
+def test_boot_times_by_the_clock_of_the_host_are_not(other: Conditions, reason: str) -> None:
+    assert reason in why_boot_times_differ(COUNTED, other)
+    assert reason in why_boot_times_differ(other, COUNTED)

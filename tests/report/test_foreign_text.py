@@ -22,7 +22,7 @@ HOSTILE = "--></script><svg onload=alert(1)>\x1b]0;title\x07\x1b[2J\u202e\u2066\
 def hostile(profile: Path) -> tuple[Comparison, list[Details]]:
     """Two builds of which every text that is not ours is hostile."""
     described = json.loads((profile / "profile.json").read_text())
-    texts = ("accelerator", "backend", "kernel", "bootprof_version", "date")
+    texts = ("accelerator", "backend", "kernel", "bootprof", "date")
     described.update(dict.fromkeys(texts, HOSTILE))
     described["machine"] = dict.fromkeys(("arch", "processors", "firmware", "medium"), HOSTILE)
     described["drive"] = {"name": HOSTILE, "scale": HOSTILE}

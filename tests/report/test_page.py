@@ -172,23 +172,44 @@ def test_every_comparison_has_a_report(builds: tuple[Build, ...]) -> None:
     Page(text)
 
 
-@pytest.mark.parametrize(
-    ("accelerator", "shown"), [("icount", "▼ -25.0 %"), ("tcg", "not comparable")]
-)
-def test_a_boot_time_counts_only_if_the_load_of_the_host_did_not(
-    accelerator: str, shown: str
-) -> None:
-    slow = trace_build("slow", [0] * 4)
-    fast = dataclasses.replace(slow, trace=dataclasses.replace(slow.trace, target_ns=3 * 10**9))
+def recorded(build: Build, target_ns: int, conditions: Conditions) -> Build:
+    trace = dataclasses.replace(build.trace, target_ns=target_ns)
+    return dataclasses.replace(build, trace=trace, conditions=conditions)
+
+
+@pytest.mark.parametrize("accelerator", ["tcg", "icount"])
+def test_a_boot_time_by_the_clock_of_the_host_is_shown_and_not_judged(accelerator: str) -> None:
     conditions = Conditions(accelerator=accelerator, kernel="6.1.0 <b>", boots=1)
-    builds = [dataclasses.replace(build, conditions=conditions) for build in (slow, fast)]
-    text = report(*told(*builds))
-    row = text[text.index(f"time to boot target (QEMU {accelerator})") :]
-    assert shown in row[: row.index("</tr>")]
-    assert ("not comparable with that of" in text) == (accelerator == "tcg")
+    slow, fast = (recorded(UNSORTED, seconds * 10**9, conditions) for seconds in (4, 3))
+    text = report(*told(slow, fast))
+    row = text[text.index(f"time to boot target (host&#x27;s clock, QEMU {accelerator})") :]
+    assert "<td>not comparable</td>" in row[: row.index("</tr>")]
     words = Page(text).words()
+    assert f"one boot under QEMU {accelerator}, whose speed" in words
     assert f"time since power-on (s, QEMU {accelerator})" in words
     assert "6.1.0 <b>" in words
+    assert "guest's clock" not in words
+
+
+def test_a_boot_time_by_the_clock_of_the_guest_is_judged_between_equal_machines() -> None:
+    counted = Conditions(accelerator="icount", machine="amd64", guest_seconds=10.0)
+    other = dataclasses.replace(counted, machine="i386")
+    builds = (
+        recorded(UNSORTED, 10**9, counted),
+        recorded(SORTED, 10**9, dataclasses.replace(counted, guest_seconds=7.5)),
+        recorded(SORTED, 10**9, other),
+        recorded(SORTED, 10**9, Conditions(accelerator="tcg")),
+    )
+    text = report(*told(*builds))
+    row = text[text.index("time to boot target (guest&#x27;s clock, QEMU icount)") :]
+    cells = re.findall(r"<td>(.*?)</td>", row[: row.index("</tr>")])
+    assert cells[1:] == [
+        *("7.50 s", '<span class="less">▼ -25.0 %</span>'),
+        *("10.0 s", "not comparable"),
+        *("not recorded", ""),
+    ]
+    words = Page(text).words()
+    assert "cannot be compared with unsorted: the profiles differ in machine." in words
 
 
 def test_panels_of_processes_share_the_axis_of_time(profile: Path) -> None:

@@ -6,7 +6,6 @@ events take minutes on a busy machine. docs/matrix.md has the figures of boots w
 each and the whole storm (bench/matrix.py).
 """
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +17,10 @@ from bootprof import backends
 from bootprof.builder import store
 from bootprof.builder.kernelmodule import ModuleBuild, build_module
 from optimizer.formats.events import Bootlog, Operation
-from vmtest.kernels import GuestKernel, fetch_kernel
+from vmtest.kernels import GuestKernel, chosen_suites, fetch_kernel
 from vmtest.matrix.guest import RECORDERS, LiveSystem, build_live_system, run_workload
 from vmtest.matrix.score import Access, Result, evaluate, kendall_tau, read_truth, score
 
-# All that Debian serves: BOOTPROF_SUITES="bullseye bookworm trixie sid"
-SUITES = os.environ.get("BOOTPROF_SUITES", "bookworm").split()
 PARTS = {
     *("early", "order", "calls", "relative", "links", "names", "deep", "deleted", "bind"),
     *("overlay", "mmap", "unread", "exec", "failed", "32bit", "tmpfs", "storm"),
@@ -49,7 +46,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> LiveSystem:
     return build_live_system(tmp_path_factory.mktemp("live"))
 
 
-@pytest.fixture(scope="module", params=SUITES)
+@pytest.fixture(scope="module", params=chosen_suites())
 def machine(request: pytest.FixtureRequest, output: Path) -> tuple[str, GuestKernel, ModuleBuild]:
     cache = output / "cache"
     with store.locked(cache):

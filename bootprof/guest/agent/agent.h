@@ -22,6 +22,11 @@
 
 /**
  * struct recorder - a backend; recorders.h describes the constant fields
+ * @backend: its name
+ * @automatic: its turn for "auto", or 0
+ * @program: its program, or "" for the kernel modules
+ * @arguments: arguments of the program
+ * @files: files that a harvest sends
  * @process: the program, or 0 if it does not run
  * @output: pipe from its standard output
  */
@@ -38,6 +43,11 @@ extern const size_t recorder_count;
 
 /**
  * struct kernel_folders - directories of the kernel's file systems, or -1
+ *
+ * @sysfs: root of sysfs
+ * @procfs: root of procfs
+ * @devtmpfs: root of devtmpfs
+ * @debugfs: root of debugfs
  *
  * They are mounted nowhere, so that the image's own scripts find what they expect.
  */

@@ -144,11 +144,11 @@ static bool send_file(int port, const char *name, int file)
 /* Send the files that the kernel module has in debugfs. */
 static void send_debugfs(int port, int folder, const char *names)
 {
-	char words[LINE_SIZE];
+	char list[LINE_SIZE];
 	char *name, *rest;
 
-	snprintf(words, sizeof(words), "%s", names);
-	for (name = strtok_r(words, " ", &rest); name; name = strtok_r(NULL, " ", &rest))
+	snprintf(list, sizeof(list), "%s", names);
+	for (name = strtok_r(list, " ", &rest); name; name = strtok_r(NULL, " ", &rest))
 		send_file(port, name, openat(folder, name, O_RDONLY | O_CLOEXEC));
 }
 

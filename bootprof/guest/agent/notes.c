@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "files.h"
 
 /* The line that answers the host first: the requested backends, and which of them have started. */
 char status_text[LINE_SIZE];
@@ -15,19 +16,25 @@ char status_text[LINE_SIZE];
 /* The lines of agent.log. */
 char log_text[2 * LINE_SIZE];
 
+/* Write a line to the kernel's log. */
 void say(const char *format, ...)
 {
+	static const char prefix[] = "<5>bootprof-agent: ";
+	int log = openat(kernel.devtmpfs, "kmsg", O_WRONLY | O_CLOEXEC);
 	char line[LINE_SIZE];
-	int console = openat(kernel.devtmpfs, "kmsg", O_WRONLY | O_CLOEXEC);
+	size_t used = sizeof(prefix) - 1;
 	va_list arguments;
 
+	memcpy(line, prefix, used);
 	va_start(arguments, format);
-	vsnprintf(line, sizeof(line), format, arguments);
+	vsnprintf(line + used, sizeof(line) - used - 1, format, arguments);
 	va_end(arguments);
-	if (console < 0)
+	strcat(line, "\n");
+	if (log < 0)
 		return;
-	dprintf(console, "<5>bootprof-agent: %s\n", line);
-	close(console);
+	/* Not dprintf(), which writes nothing because the log has no position. */
+	write_whole(log, line, strlen(line));
+	close(log);
 }
 
 /* Add text to a buffer, as far as there is room. */

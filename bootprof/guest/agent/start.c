@@ -19,9 +19,9 @@
 
 #define ARGUMENTS_MAX	16
 
-#define RECORDER(name, turn, file, words, sent)	\
-	{ .backend = name, .automatic = turn, .program = file, .arguments = words, .files = sent, \
-	  .output = -1 },
+#define RECORDER(name, turn, file, options, sent)	\
+	{ .backend = name, .automatic = turn, .program = file, .arguments = options,	\
+	  .files = sent, .output = -1 },
 struct recorder recorders[] = { RECORDERS(RECORDER) };
 const size_t recorder_count = sizeof(recorders) / sizeof(recorders[0]);
 
@@ -147,7 +147,7 @@ static bool wait_until_ready(int ready, int errors, char *reason, size_t size)
 __attribute__((noreturn))
 static void execute(const struct recorder *recorder, int output, int errors, int ready)
 {
-	char path[NAME_SIZE * 2], name[NAME_SIZE], words[LINE_SIZE];
+	char path[NAME_SIZE * 2], name[NAME_SIZE], line[LINE_SIZE];
 	char *arguments[ARGUMENTS_MAX] = { name, "--output", "-", "--ready-fd", "3" };
 	int count = 5;
 	char *word, *rest;
@@ -162,8 +162,8 @@ static void execute(const struct recorder *recorder, int output, int errors, int
 	snprintf(path, sizeof(path), FOLDER "/%s", recorder->program);
 	/* systemd kills the processes of an initramfs whose names do not start with an at sign. */
 	snprintf(name, sizeof(name), "@%s", recorder->program);
-	snprintf(words, sizeof(words), "%s", recorder->arguments);
-	for (word = strtok_r(words, " ", &rest); word && count < ARGUMENTS_MAX - 1;
+	snprintf(line, sizeof(line), "%s", recorder->arguments);
+	for (word = strtok_r(line, " ", &rest); word && count < ARGUMENTS_MAX - 1;
 	     word = strtok_r(NULL, " ", &rest))
 		arguments[count++] = word;
 	execv(path, arguments);

@@ -226,5 +226,5 @@ const struct recorder fanotify_recorder = {
 	.take = take,
 	.end = end,
 	.descriptors = descriptors,
-	.rich = true,
+	.writes_events = true,
 };

@@ -129,8 +129,10 @@ static void parse_line(struct mounts *mounts, char *line)
 	decode(options);
 	mount = mounts_find(mounts, id);
 	/* The kernel reuses numbers. */
-	if (mount && (mount->major != major || mount->minor != minor))
-		mount->layer = mount->watched = false;
+	if (mount && (mount->major != major || mount->minor != minor)) {
+		mount->layer = false;
+		mount->watched = false;
+	}
 	if (!mount) {
 		struct mount_point *larger =
 			realloc(mounts->list, (mounts->count + 1) * sizeof(*larger));
@@ -187,7 +189,8 @@ static void find_layers(struct mounts *mounts, const struct mount_point *overlay
 		if (!strncmp(option, "upperdir=", 9))
 			mark_layer(mounts, option + 9, strlen(option + 9), false);
 		/* "lowerdir=A:B", and since Linux 6.8 "lowerdir+=A". */
-		if (strncmp(option, "lowerdir", 8) || !(folder = strchr(option, '=')))
+		folder = strncmp(option, "lowerdir", 8) ? NULL : strchr(option, '=');
+		if (!folder)
 			continue;
 		for (folder = strtok_r(folder + 1, ":", &next); folder;
 		     folder = strtok_r(NULL, ":", &next))

@@ -79,8 +79,8 @@ static const struct recorder *find_recorder(const char *name)
 	for (i = 0; i < sizeof(recorders) / sizeof(recorders[0]); i++)
 		if (!strcmp(name, recorders[i]->backend))
 			return recorders[i];
-	fail(2, "give fanotify, inotify, tracepoints or block_dump", "--backend %s: unknown backend",
-	     name);
+	fail(2, "give fanotify, inotify, tracepoints or block_dump",
+	     "--backend %s: unknown backend", name);
 }
 
 struct options {
@@ -125,7 +125,8 @@ static void parse_options(int argc, char **argv, struct options *options)
 			options->initramfs_root = optarg;
 			break;
 		case OPTION_READY:
-			options->ready_descriptor = (int)parse_number("--ready-fd", optarg, 0, 65535);
+			options->ready_descriptor =
+				(int)parse_number("--ready-fd", optarg, 0, 65535);
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -139,7 +140,7 @@ static void parse_options(int argc, char **argv, struct options *options)
 	}
 	if (!options->recorder)
 		fail(2, "bootprof-watch --help lists the backends", "--backend is missing");
-	if (optind < argc && !options->recorder->rich)
+	if (optind < argc && !options->recorder->writes_events)
 		fail(2, "omit the PATHs", "%s records devices and cannot be limited to PATHs",
 		     options->recorder->backend);
 }
@@ -222,7 +223,7 @@ int main(int argc, char **argv)
 	if (watch.proc < 0)
 		fail(1, geteuid() ? "run it as root" : "", "procfs: %s", strerror(errno));
 	output_open(options.output, (size_t)options.memory_mib * MIB, (uint64_t)options.limit);
-	if (options.recorder->rich) {
+	if (options.recorder->writes_events) {
 		mounts_open(&watch.mounts, watch.proc, options.initramfs_root);
 		write_header(&watch);
 	}

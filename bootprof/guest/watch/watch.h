@@ -47,7 +47,16 @@ struct mounts {
 };
 
 /**
- * struct access - one line of a bootlog in events format, without the time, which is that of writing
+ * struct access - one line of a bootlog in events format, without the time, which is that of
+ * writing
+ * @process: process identifier, or 0
+ * @command: name of the process, or ""
+ * @operation: "open" or "exec"
+ * @major: major number of the device
+ * @minor: minor number of the device
+ * @inode: inode number, or 0
+ * @file_system: type of the file system
+ * @path: absolute path in the booted system
  */
 struct access {
 	unsigned int process;
@@ -75,11 +84,12 @@ struct watch {
 
 /**
  * struct recorder - one backend
+ * @backend: its name
  * @start: start recording, or fail() with one line
  * @take: write what has been recorded, without waiting
  * @end: write the rest, undo the changes of @start, write header lines
  * @descriptors: set what to wait for (the second is the table of mounts), return the number
- * @rich: writes a bootlog in events format, and not text of the kernel
+ * @writes_events: writes a bootlog in events format, and not text of the kernel
  */
 struct recorder {
 	const char *backend;
@@ -87,7 +97,7 @@ struct recorder {
 	void (*take)(struct watch *watch);
 	void (*end)(struct watch *watch);
 	int (*descriptors)(const struct watch *watch, struct pollfd *list);
-	bool rich;
+	bool writes_events;
 };
 
 extern const struct recorder fanotify_recorder, inotify_recorder, tracepoints_recorder,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from array import array
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -35,13 +36,26 @@ NO_TABLE = 0xFFFF_FFFF_FFFF_FFFF
 NO_FRAGMENT = 0xFFFF_FFFF
 NO_XATTR = 0xFFFF_FFFF
 FLAG_COMPRESSION_OPTIONS = 1 << 10
+MEMORY_HINT = "the image is damaged, or made to fill the memory of what reads it"
 POINTER = struct.Struct("<Q")
 XATTR_ID_HEADER = struct.Struct("<QII")
 
-# Metadata of real images shrinks to a third or a tenth. A table that promises more than this many
-# times its size, beyond a first portion, is there to fill the memory.
-FREE_INFLATED_BYTES = 64 << 20
+# What an image may ask for beyond a first portion that is free, so that a small file cannot fill
+# the memory. Measured with mksquashfs on trees that pack as densely as names can: metadata shrinks
+# to a sixteenth at best (real images: a third to a tenth), a path takes 0.8 bytes of the packed
+# inode and directory tables (real images: 5 and more).
+FREE_INFLATED_BYTES = 4 << 20
 LARGEST_INFLATION = 32
+FREE_PATHS = 1 << 17
+PATHS_A_PACKED_BYTE = 2
+# Holes and duplicates take no room for their blocks, so an image can make the list of blocks
+# long. A sparse file of a terabyte (8 million blocks of 128 KiB) needs an image of 128 MB.
+FREE_BLOCKS = 1 << 20
+IMAGE_BYTES_A_BLOCK = 16
+# Depth makes paths long: a tree of a few thousand directories inside each other would make
+# gigabytes of them. Real images have 50 to 100 bytes a path.
+FREE_PATH_BYTES = 16 << 20
+LARGEST_MEAN_PATH_BYTES = 256
 
 
 class Kind(IntEnum):
@@ -349,7 +363,8 @@ def metadata_blocks(source: Source, start: int, end: int, what: str, data: bytes
         Rows of :data:`METADATA_BLOCK` with absolute offsets; sizes after decompression are not
         known yet and 0.
     """
-    found: list[tuple[int, int, bool, int, int]] = []
+    headers = array("q")
+    positions = array("q")
     position = 0
     length = end - start
     while position < length:
@@ -362,10 +377,15 @@ def metadata_blocks(source: Source, start: int, end: int, what: str, data: bytes
             source.fail(f"{what} at {start + position:#x}: metadata block of {stored_bytes} bytes")
         if position + 2 + stored_bytes > length:
             source.fail(f"{what} at {start + position:#x}: metadata block ends behind the table")
-        absolute = source.offset_bytes + start + position
-        found.append((absolute, stored_bytes + 2, bool(header & METADATA_STORED), 0, 0))
+        headers.append(header)
+        positions.append(position)
         position += 2 + stored_bytes
-    return np.array(found, METADATA_BLOCK)
+    blocks = np.zeros(len(headers), METADATA_BLOCK)
+    found = np.array(headers, np.int64)
+    blocks["offset_bytes"] = np.array(positions, np.int64) + source.offset_bytes + start
+    blocks["length_bytes"] = (found & ~METADATA_STORED) + 2
+    blocks["stored"] = found & METADATA_STORED != 0
+    return blocks
 
 
 def inflate_table(
@@ -400,7 +420,11 @@ def inflate_table(
         parts.append(part)
         total_bytes += len(part)
         if total_bytes > limit_bytes:
-            source.fail(f"{what} at {start:#x}: inflates to more than {limit_bytes} bytes")
+            source.fail(
+                f"{what} at {start:#x}: inflates to more than {limit_bytes} bytes, which no table "
+                f"of {len(data)} bytes does",
+                MEMORY_HINT,
+            )
     sizes = np.fromiter(map(len, parts), "<i4", len(parts))
     blocks["inflated_bytes"] = sizes
     blocks["inflated_offset_bytes"] = np.cumsum(sizes, dtype="<i8") - sizes

@@ -11,8 +11,11 @@ from optimizer.images.layout import FileType, Rows
 from optimizer.images.squashfs.format import (
     BLOCK_LENGTH_MASK,
     BLOCK_STORED,
+    FREE_BLOCKS,
+    IMAGE_BYTES_A_BLOCK,
     INODE_HEADER,
     INODE_LAYOUTS,
+    MEMORY_HINT,
     NO_FRAGMENT,
     NO_XATTR,
     Kind,
@@ -62,6 +65,7 @@ BLOCK = np.dtype(
     ]
 )
 
+RECORDS_AT_A_TIME = 1 << 16
 EXTENDED = 7  # what an extended type adds to its basic type
 
 
@@ -218,7 +222,15 @@ class _Reader:
         ends = np.cumsum(counts)
         first = ends - counts
         inodes["first_block"] = first
-        blocks = np.zeros(int(ends[-1]) if ends.size else 0, BLOCK)
+        total = int(ends[-1]) if ends.size else 0
+        most = FREE_BLOCKS + self.superblock.size_bytes // IMAGE_BYTES_A_BLOCK
+        if total > most:
+            self.source.fail(
+                f"inode table: its files have {total} blocks, which no image of "
+                f"{self.superblock.size_bytes} bytes has; at most {most} are read",
+                MEMORY_HINT,
+            )
+        blocks = np.zeros(total, BLOCK)
         if not blocks.size:
             return blocks
         # Block lists stand at the end of the inode, at any byte: gather them byte by byte.
@@ -245,8 +257,13 @@ class _Reader:
 
     def gather(self, positions: NDArray[np.int64], layout: np.dtype[np.void]) -> Rows:
         """Return one record for each position."""
-        places = positions[:, None] + np.arange(layout.itemsize)
-        records: Rows = self.data[places].view(layout)[:, 0]
+        records = np.empty(positions.size, layout)
+        fields = np.arange(layout.itemsize)
+        # An index of eight bytes for each byte: not for all positions at once.
+        for start in range(0, positions.size, RECORDS_AT_A_TIME):
+            part = positions[start : start + RECORDS_AT_A_TIME]
+            places = part[:, None] + fields
+            records[start : start + part.size] = self.data[places].view(layout)[:, 0]
         return records
 
     def require(self, positions: NDArray[np.int64], size_bytes: int) -> None:

@@ -6,14 +6,27 @@ each entry; the inodes themselves are decoded in bulk by :mod:`optimizer.images.
 
 from __future__ import annotations
 
+import operator
 import struct
+from array import array
 from dataclasses import dataclass
+from itertools import islice, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from optimizer.formats.text import printable
-from optimizer.images.squashfs.format import METADATA_BYTES, Source, Superblock, Table
+from optimizer.images.squashfs.format import (
+    FREE_PATH_BYTES,
+    FREE_PATHS,
+    LARGEST_MEAN_PATH_BYTES,
+    MEMORY_HINT,
+    METADATA_BYTES,
+    PATHS_A_PACKED_BYTE,
+    Source,
+    Superblock,
+    Table,
+)
 
 DIRECTORY_HEADER = struct.Struct("<III")
 DIRECTORY_ENTRY = struct.Struct("<HhHH")
@@ -24,11 +37,6 @@ BASIC_DIRECTORY = struct.Struct("<16xI4xHH4x")
 EXTENDED_DIRECTORY = struct.Struct("<16x4xII4x2xH4x")
 # The size in a directory's inode counts "." and ".." as this many bytes.
 SIZE_OF_DOTS = 3
-
-# Depth makes paths long: a tree of a few thousand directories inside each other would make
-# gigabytes of them. Real images have 50 to 100 bytes a path.
-FREE_PATH_BYTES = 64 << 20
-LARGEST_MEAN_PATH_BYTES = 512
 
 
 @dataclass(frozen=True)
@@ -90,10 +98,12 @@ class _Walk:
         self.inode_bytes = inodes.inflated
         self.listing_bytes = directories.inflated
         self.paths: list[bytes] = [b"/"]
-        self.parents: list[int] = [0]
-        self.types: list[int] = [1]
-        self.inode_offsets: list[int] = []
-        self.entry_offsets: list[int] = [-1]
+        self.parents = array("q", [0])
+        self.types = array("B", [1])
+        self.inode_offsets = array("q")
+        self.entry_offsets = array("q", [-1])
+        packed_bytes = inodes.length_bytes + directories.length_bytes
+        self.most_paths = FREE_PATHS + PATHS_A_PACKED_BYTE * packed_bytes
         self.path_bytes = 0
         self.listed_bytes = 0
 
@@ -112,11 +122,9 @@ class _Walk:
             visited.add(self.inode_offsets[index])
             first_child = len(self.paths)
             self.list_directory(index)
-            waiting += [
-                child
-                for child in range(len(self.paths) - 1, first_child - 1, -1)
-                if self.types[child] == 1
-            ]
+            types = self.types[first_child:]
+            last = len(self.paths) - 1
+            waiting += [last - index for index, kind in enumerate(reversed(types)) if kind == 1]
         return Tree(
             self.paths,
             np.array(self.parents, np.int64),
@@ -178,7 +186,7 @@ class _Walk:
             if count >= ENTRIES_OF_A_HEADER:
                 self.fail_at(position, directory, f"header of {count + 1} entries")
             position += DIRECTORY_HEADER.size
-            self.count_path_bytes((count + 1) * len(prefix))
+            self.count_paths(count + 1, len(prefix))
             base = self.inode_map.base.get(start)
             if base is None:
                 who = f"directory table + {position:#x} (decompressed)"
@@ -203,25 +211,41 @@ class _Walk:
                 add_inode(base + offset)
             if position > end:
                 self.fail_at(position, directory, "name behind the end of the listing")
-        self.parents += [directory] * (len(self.paths) - before)
+        self.parents.extend([directory] * (len(self.paths) - before))
         self.check_names(names, directory)
 
-    def count_path_bytes(self, more_bytes: int) -> None:
-        """Refuse a tree before the directory parts of its paths fill the memory."""
-        self.path_bytes += more_bytes
+    def count_paths(self, more: int, prefix_bytes: int) -> None:
+        """Refuse a tree before its paths, or the directory parts of them, fill the memory."""
+        if len(self.paths) + more > self.most_paths:
+            self.source.fail(
+                f"directory table: more than {self.most_paths} paths, which no table of this size "
+                "holds",
+                MEMORY_HINT,
+            )
+        self.path_bytes += more * prefix_bytes
         limit_bytes = FREE_PATH_BYTES + LARGEST_MEAN_PATH_BYTES * len(self.paths)
         if self.path_bytes > limit_bytes:
             self.source.fail(
-                f"directory table: {len(self.paths)} paths take more than {limit_bytes} bytes"
+                f"directory table: {len(self.paths)} paths take more than {limit_bytes} bytes",
+                MEMORY_HINT,
             )
 
     def check_names(self, names: list[bytes], directory: int) -> None:
-        """Refuse names that no file system allows; one look at all names of a directory."""
+        """Refuse names that no file system allows, twice the same name, and names out of order.
+
+        The kernel searches a listing in order, and unsquashfs refuses such an image too.
+        """
         joined = b"/".join(names)
         if b"\0" in joined or joined.count(b"/") != max(0, len(names) - 1):
             self.source.fail(f"directory {self.name(directory)}: a name holds a slash or NUL")
         if b"." in names or b".." in names:
             self.source.fail(f"directory {self.name(directory)}: holds an entry '.' or '..'")
+        if any(map(operator.ge, names, islice(names, 1, None))):
+            wrong = next(one for one, other in pairwise(names) if one >= other)
+            self.source.fail(
+                f"directory {self.name(directory)}: the entry behind {printable(wrong)} has the "
+                "same name, or is not in order"
+            )
 
     def fail_at(self, position: int, directory: int, message: str) -> None:
         self.source.fail(

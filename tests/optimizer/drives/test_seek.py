@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from optimizer.drives.models import CD_24X, DRIVES, HARD_DISK, NVME, Drive
 from optimizer.drives.seek import (
     bound_seconds,
-    figures,
     modelled_seconds,
     read_seconds,
     seek_distances,
+    totals_of,
 )
 from optimizer.formats.blocktrace import READ_DTYPE
 from optimizer.spans import merge
@@ -31,7 +31,7 @@ def test_the_figures_of_a_trace_computed_by_hand() -> None:
     #         distance from 0: 100; contiguous; back by 150; forward by 1000; the same again: 10
     reads = reads_of([(100, 50), (150, 100), (100, 10), (1110, 10), (1110, 10)])
     assert seek_distances(reads).tolist() == [100, 0, 150, 1000, 10]
-    found = figures(reads)
+    found = totals_of(reads)
     assert found.reads == 5
     assert found.bytes == 180
     assert found.unique_bytes == 160
@@ -40,7 +40,7 @@ def test_the_figures_of_a_trace_computed_by_hand() -> None:
 
 
 def test_no_reads_cost_nothing() -> None:
-    found = figures(reads_of([]))
+    found = totals_of(reads_of([]))
     assert (found.reads, found.bytes, found.unique_bytes) == (0, 0, 0)
     assert (found.noncontiguous_reads, found.seek_distance_bytes) == (0, 0)
     assert modelled_seconds(reads_of([]), CD_24X) == 0
@@ -50,7 +50,7 @@ def test_no_reads_cost_nothing() -> None:
 @given(st.lists(st.integers(1, 1_000_000), min_size=1))
 def test_one_ascending_pass_from_the_start_has_no_seek_distance(lengths: list[int]) -> None:
     starts = [sum(lengths[:number]) for number in range(len(lengths))]
-    found = figures(reads_of(list(zip(starts, lengths, strict=True))))
+    found = totals_of(reads_of(list(zip(starts, lengths, strict=True))))
     assert found.seek_distance_bytes == 0
     assert found.noncontiguous_reads == 0
     assert found.bytes == found.unique_bytes == sum(lengths)
@@ -62,7 +62,7 @@ def test_unique_bytes_are_the_size_of_the_set_of_bytes(rows: list[tuple[int, int
     passing = merge(reads_of(rows))
     again = [byte for start, length in passing.tolist() for byte in range(start, start + length)]
     assert again == sorted(touched)
-    assert figures(reads_of(rows)).unique_bytes == len(touched)
+    assert totals_of(reads_of(rows)).unique_bytes == len(touched)
 
 
 @given(st.lists(near_extents))
@@ -91,7 +91,7 @@ def test_cutting_a_read_in_two_changes_neither_distance_nor_transfer(
     if cut in (0, length):
         return
     parts = [*rows[:number], (start, cut), (start + cut, length - cut), *rows[number + 1 :]]
-    whole, cut_up = figures(reads_of(rows)), figures(reads_of(parts))
+    whole, cut_up = totals_of(reads_of(rows)), totals_of(reads_of(parts))
     assert whole.seek_distance_bytes == cut_up.seek_distance_bytes
     assert whole.noncontiguous_reads == cut_up.noncontiguous_reads
     overhead = CD_24X.overhead_ms / 1e3

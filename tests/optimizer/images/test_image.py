@@ -158,7 +158,7 @@ def test_the_squashfs_of_an_iso_with_damaged_directories_is_found(
     image = open_image(tmp_path / "image.iso")
     assert image.iso is None
     assert image.layout().paths == read_layout(squashfs).paths
-    assert "corrupt ISO 9660" in image.remarks[0]
+    assert "directories of the ISO cannot be read" in image.remarks[0]
 
 
 def test_a_trace_belongs_to_the_image_with_its_size_and_digest(

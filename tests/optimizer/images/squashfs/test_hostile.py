@@ -78,6 +78,18 @@ def message_of(data: bytes) -> str:
     return caught.value.message
 
 
+def peak_bytes(data: bytes) -> int:
+    """Return how much memory an image takes that is valid, all of it used."""
+    tracemalloc.start()
+    try:
+        layout = read_layout(io.BytesIO(data))
+        layout.overlaps([0], [layout.size_bytes])
+        assert layout.file_extents.size == layout.blocks.size
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def number(data: bytes | bytearray, offset: int, code: str = "<Q") -> int:
     return int(struct.unpack_from(code, data, offset)[0])
 
@@ -182,8 +194,10 @@ def test_a_directory_in_itself_is_reported_and_not_followed_forever() -> None:
 
 def test_listings_that_share_bytes_cannot_multiply() -> None:
     """A directory of 20,000 entries, each a directory of the same 20,000 entries, and so on."""
-    entry = struct.pack("<HhHH", 40, 0, 1, 0) + b"x"
-    listing = (struct.pack("<III", 255, 0, 1) + entry * 256) * 80
+    names = [b"%05d" % number for number in range(256 * 80)]
+    entries = [struct.pack("<HhHH", 40, 0, 1, 4) + name for name in names]
+    parts = [b"".join(entries[first : first + 256]) for first in range(0, len(entries), 256)]
+    listing = b"".join(struct.pack("<III", 255, 0, 1) + part for part in parts)
     size = len(listing) + 3
     inodes = directory_inode(1, 0, size, 0) + directory_inode(2, 0, size, 0)
     message = message_of(build(metadata(inodes), metadata(listing)))
@@ -234,6 +248,17 @@ def test_names_with_a_slash_or_nul_are_refused(plain_image: bytes) -> None:
     place = plain_image.rindex(b"file-39")
     for byte in (0, ord("/")):
         assert "slash or NUL" in message_of(patched(plain_image, place + 2, "<B", byte))
+
+
+@pytest.mark.parametrize("names", ["aa", "ba", "aba", "abb"])
+def test_names_that_are_there_twice_or_out_of_order_are_refused(names: str) -> None:
+    """As unsquashfs does: the kernel finds one of two, and none that is out of order."""
+    entries = [struct.pack("<HhHH", 40, 0, 7, 0) + name.encode() for name in names]
+    listing = struct.pack("<III", len(names) - 1, 0, 1) + b"".join(entries)
+    socket = struct.pack("<HHHHIII", 7, 0o600, 0, 0, 0, 2, 1)
+    inodes = directory_inode(1, 0, len(listing) + 3, 0) + socket
+    image = build(metadata(inodes), metadata(listing))
+    assert "has the same name, or is not in order" in message_of(image)
 
 
 def test_block_behind_the_end_is_named_with_inode_and_block(
