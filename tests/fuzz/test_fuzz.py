@@ -12,7 +12,6 @@ from tests.fuzz.targets import TARGETS, attempt
 
 @pytest.mark.parametrize("name", TARGETS)
 @settings(
-    deadline=None,
     max_examples=200,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
