@@ -71,10 +71,12 @@ C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 # Types of remark that do not apply to programs. They have neither the kernel's macros nor its
 # types; their signal flags, forced reads and BPF constants are volatile, and BPF constants need
 # an initialiser; the C library has names like PRIu64; a usage text spans lines; a check of a
-# pointer that is passed as an int needs its comparison.
-NOT_PROGRAMS := ARRAY_SIZE,BIT_MACRO,CAMELCASE,COMPARISON_TO_NULL,EMBEDDED_FUNCTION_NAME,ENOSYS
-NOT_PROGRAMS := $(NOT_PROGRAMS),GLOBAL_INITIALISERS,PREFER_DEFINED_ATTRIBUTE_MACRO
-NOT_PROGRAMS := $(NOT_PROGRAMS),PREFER_KERNEL_TYPES,SPLIT_STRING,VOLATILE
+# pointer that is passed as an int needs its comparison; a list that a macro goes through is no
+# value; and the name of a program is read by files that it is linked with.
+NOT_PROGRAMS := ARRAY_SIZE,BIT_MACRO,CAMELCASE,COMPARISON_TO_NULL,COMPLEX_MACRO
+NOT_PROGRAMS := $(NOT_PROGRAMS),EMBEDDED_FUNCTION_NAME,ENOSYS,GLOBAL_INITIALISERS,MACRO_ARG_REUSE
+NOT_PROGRAMS := $(NOT_PROGRAMS),PREFER_DEFINED_ATTRIBUTE_MACRO,PREFER_KERNEL_TYPES,SPLIT_STRING
+NOT_PROGRAMS := $(NOT_PROGRAMS),STATIC_CONST_CHAR_ARRAY,VOLATILE
 
 $(KERNEL_SCRIPTS)/.unpacked: | packages
 	mkdir -p $(@D)

@@ -2,8 +2,9 @@
 /*
  * bootprof.bpf.c - the BPF programs: which files are opened, executed, mapped, and read from disk
  *
- * They are attached to tracepoints, which every kernel with BTF allows, and, where the kernel allows
- * it, to two kernel functions in place of sys_exit, at less than half the cost of a recorded open:
+ * They are attached to tracepoints, which every kernel with BTF allows, and, where the kernel
+ * allows it, to two kernel functions in place of sys_exit, at less than half the cost of a recorded
+ * open:
  *
  *   sys_exit                       a successful open or mmap: the descriptor leads to the struct
  *                                  file, so links, directory handles and the like are resolved
@@ -233,8 +234,8 @@ int BPF_PROG(saw_fd_install, unsigned int descriptor, struct file *file)
 		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
 		number = regs->orig_ax & ~X32_SYSCALL;
-		if (!(task->thread_info.status & TS_COMPAT ? opens_compat(number) : opens(number)) &&
-		    number != SYSCALL_IO_URING_ENTER)
+		if (number != SYSCALL_IO_URING_ENTER &&
+		    !(task->thread_info.status & TS_COMPAT ? opens_compat(number) : opens(number)))
 			return 0;
 	}
 	record_quickly(ctx, SCRATCH_SYSCALL, BOOTPROF_OPEN, task, file, 0, 0);

@@ -2,8 +2,8 @@
 /*
  * bootprof_bcc.c - opens and executions, by tracepoint arguments alone
  *
- * Compiled by bcc when bootprof_bcc.py starts. It reads no structure of the kernel, so the headers of
- * another kernel are good enough. All that it knows of a file is the name that the program gave
+ * Compiled by bcc when bootprof_bcc.py starts. It reads no structure of the kernel, so the headers
+ * of another kernel are good enough. All that it knows of a file is the name that the program gave
  * (BOOTPROF_NAME_GIVEN); bootprof_bcc.py makes it absolute.
  *
  * @device of an event is the directory handle that the name is relative to.

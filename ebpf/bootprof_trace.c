@@ -173,7 +173,8 @@ static void parse_options(int argc, char **argv, struct options *options)
 			options->recover = optarg;
 			break;
 		case OPTION_READY:
-			options->ready_descriptor = (int)parse_number("--ready-fd", optarg, 0, 65535);
+			options->ready_descriptor =
+				(int)parse_number("--ready-fd", optarg, 0, 65535);
 			break;
 		case OPTION_DAEMON:
 			options->daemon = true;
@@ -300,7 +301,7 @@ static void warn_of_losses(const struct store_header *header)
 		warn("%llu events are missing; try a larger --buffer-size",
 		     (unsigned long long)header->lost_in_kernel);
 	if (header->skipped_runs)
-		warn("the kernel skipped %llu runs of a program, each of which may have been an event",
+		warn("the kernel skipped %llu runs of a program; each may have been an event",
 		     (unsigned long long)header->skipped_runs);
 }
 
@@ -318,8 +319,8 @@ static int recover(const struct options *options)
 	int error = store_open(&store, options->recover);
 
 	if (error == -EINVAL)
-		fail(2, "give the FILE of an earlier --spool", "%s: not a spool file of bootprof-trace",
-		     options->recover);
+		fail(2, "give the FILE of an earlier --spool",
+		     "%s: not a spool file of bootprof-trace", options->recover);
 	if (error)
 		fail(2, "", "%s: %s", options->recover, strerror(-error));
 	return write_output(options, &store) ? 1 : 0;
@@ -351,7 +352,7 @@ static int record(const struct options *options)
 			unlink(options->spool);
 		fail(1, problem.hint, "%s", problem.message);
 	}
-	/* Before the processes that it records; otherwise the buffer overflows on a busy machine. */
+	/* Before the processes that it records, or the buffer overflows on a busy machine. */
 	setpriority(PRIO_PROCESS, 0, -20);
 	if (options->pidfile)
 		write_pidfile(options->pidfile);

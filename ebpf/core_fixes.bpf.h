@@ -137,7 +137,8 @@ static __always_inline struct cached_pages cached_pages(void *argument)
  *
  * Return: its file, or NULL.
  */
-static __always_inline struct file *list_interpreter(struct task_struct *task, struct dentry *program)
+static __always_inline struct file *list_interpreter(struct task_struct *task,
+						     struct dentry *program)
 {
 	struct vm_area_struct *area = BPF_CORE_READ(task, mm, mmap);
 	int i;

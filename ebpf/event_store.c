@@ -2,9 +2,9 @@
 /*
  * event_store.c - the recorded events, in memory of limited size or in a file
  *
- * One mapping of fixed size with one event after another. Memory is allocated as it is used. A spool
- * file is mapped in the same way, so that the events survive the process, however it ends. Its space
- * is reserved first, so that a full disk is an error at the start and not a signal later.
+ * One mapping of fixed size with one event after another. Memory is allocated as it is used. A
+ * spool file is mapped in the same way, so that the events survive the process, however it ends.
+ * Its space is reserved first, so that a full disk is an error at the start and not a signal later.
  */
 #define _GNU_SOURCE
 #include "event_store.h"

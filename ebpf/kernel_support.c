@@ -58,8 +58,8 @@ bool kernel_has_helper(const struct btf *btf, const char *name)
 
 /*
  * Whether the kernel may preempt a BPF program that is attached to a function (see
- * saw_sys_exit_classic). With CONFIG_PREEMPT_DYNAMIC the command line decides; Debian's kernels chose
- * "voluntary" or "none" until lazy preemption replaced them (6.13: core_fixes.bpf.h).
+ * saw_sys_exit_classic). With CONFIG_PREEMPT_DYNAMIC the command line decides; Debian's kernels
+ * chose "voluntary" or "none" until lazy preemption replaced them (6.13: core_fixes.bpf.h).
  */
 static bool preempts(void)
 {
@@ -76,7 +76,7 @@ static bool preempts(void)
 	return strstr(line, "preempt=full");
 }
 
-/* Whether a program at a function can read the registers of the system call, and is not preempted. */
+/* Whether a program at a function reads the registers of the system call, and is not preempted. */
 bool kernel_allows_fentry(const struct btf *btf)
 {
 	return !preempts() && kernel_has_helper(btf, "BPF_FUNC_task_pt_regs");

@@ -2,8 +2,8 @@
 /*
  * kernel_types.h - the part of the kernel's types that bootprof.bpf.c reads
  *
- * libbpf adjusts every access to the running kernel's offset of the field (BPF CO-RE), so only names
- * and types matter here, and neither order nor size. Written by hand, not generated from one
+ * libbpf adjusts every access to the running kernel's offset of the field (BPF CO-RE), so only
+ * names and types matter here, and neither order nor size. Written by hand, not generated from one
  * machine's BTF: the object is identical wherever it is built, even where there is no BTF. Other
  * forms that a type has or had: core_fixes.bpf.h.
  */

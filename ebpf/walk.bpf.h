@@ -42,6 +42,7 @@ enum walk_failure {
 	WALK_NAMELESS = -2,
 	WALK_UNFINISHED = -3,
 };
+
 /* Write a component of a path into the scratch area. */
 static __always_inline bool add_component(struct scratch *scratch, u32 length,
 					  const unsigned char *name)
@@ -128,6 +129,7 @@ static __always_inline int walk(u32 key)
 		result = walk_part(key);
 	return result;
 }
+
 static __always_inline bool is_file_system(struct file_system_type *type, const char *name)
 {
 	const char *type_name = BPF_CORE_READ(type, name);
@@ -148,6 +150,7 @@ static __always_inline bool is_initramfs(struct vfsmount *mnt)
 		return false;
 	return is_file_system(BPF_CORE_READ(super, s_type), rootfs);
 }
+
 static __always_inline bool set_path(struct scratch *scratch, u32 key, struct path *path,
 				     struct task_struct *task)
 {

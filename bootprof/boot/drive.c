@@ -1,11 +1,11 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * drive.c - nbdkit plugin that serves an image as slowly as a drive would
  *
  * Each read takes overhead + positioning + transfer. The formulas, and their sources, are those of
- * optimizer/drives/models.py and optimizer/drives/seek.py. Python passes the numbers of the drive as
- * parameters, so model and emulated drive always have the same ones. Requests are served one after
- * the other, because a drive has one head.
+ * optimizer/drives/models.py and optimizer/drives/seek.py. Python passes the numbers of the drive
+ * as parameters, so model and emulated drive always have the same ones. Requests are served one
+ * after the other, because a drive has one head.
  *
  *	nbdkit drive.so file=IMAGE capacity_bytes=N overhead_ms=X ... [scale=X] [statistics=FILE]
  *
@@ -223,7 +223,8 @@ static int drive_pread(void *handle, void *buffer, uint32_t count, uint64_t offs
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got <= 0) {
-			nbdkit_error("%s: %s", file_name, got ? strerror(errno) : "unexpected end of file");
+			nbdkit_error("%s: %s", file_name,
+				     got ? strerror(errno) : "unexpected end of file");
 			return -1;
 		}
 		done += got;

@@ -26,7 +26,7 @@ def said(done: subprocess.CompletedProcess[bytes]) -> str:
     return done.stderr.decode()
 
 
-def rich(*paths_and_types: tuple[bytes, bytes]) -> bytes:
+def events_file(*paths_and_types: tuple[bytes, bytes]) -> bytes:
     events = [
         Event(number, 1, b"init", Operation.OPEN, 0, 0, 0, 21, number, file_system, path)
         for number, (path, file_system) in enumerate(paths_and_types)
@@ -59,7 +59,7 @@ def test_a_file_other_formats_and_places(tmp_path: Path) -> None:
 
 
 def test_a_rich_log_leaves_out_what_no_image_holds() -> None:
-    log = rich(
+    log = events_file(
         *((b"/init", b"rootfs"), (b"/b", b"overlay"), (b"/x", b"tmpfs"), (b"/a", b"ext4")),
         (b"/medium/live/root.squashfs", b"iso9660"),
     )
@@ -71,7 +71,9 @@ def test_a_rich_log_leaves_out_what_no_image_holds() -> None:
 
 
 def test_a_cut_rich_log_is_used_with_a_warning() -> None:
-    done = sort("--format", "list", stdin=rich((b"/b", b"overlay"), (b"/a", b"overlay"))[:-1])
+    done = sort(
+        "--format", "list", stdin=events_file((b"/b", b"overlay"), (b"/a", b"overlay"))[:-1]
+    )
     assert done.returncode == 0
     assert done.stdout == b"/b\n"
     assert "the last line is cut short" in said(done)
@@ -103,7 +105,7 @@ def test_lists_of_other_systems_are_read_without_their_carriage_returns() -> Non
     done = sort(stdin=b"/b\r\n/a\r\n")
     assert done.stdout == b"b 32767\na 32766\n"
     assert "CR LF" in said(done)
-    log = rich((b"/b", b"overlay"), (b"/a", b"overlay"))
+    log = events_file((b"/b", b"overlay"), (b"/a", b"overlay"))
     assert sort("-q", stdin=log.replace(b"\n", b"\r\n")).stdout == b"b 32767\na 32766\n"
     assert sort("-q", stdin=b"/b\r\n/a\n").stdout == b"b\\\r 32767\na 32766\n"
 
@@ -124,7 +126,7 @@ def test_output_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     output = tmp_path / "distrib.sort"
     output.write_text("old")
     log = tmp_path / "log"
-    log.write_bytes(rich((b"/a", b"overlay")) + b"wrong\n")
+    log.write_bytes(events_file((b"/a", b"overlay")) + b"wrong\n")
     done = sort(log, "-o", output)
     assert done.returncode == 2
     assert f"{log}:5: an event has 10 fields" in said(done)

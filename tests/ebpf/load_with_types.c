@@ -22,7 +22,8 @@ int main(int argc, char **argv)
 	if (!object)
 		return 2;
 	bpf_object__for_each_program(program, object)
-		bpf_program__set_autoload(program, !strcmp(bpf_program__name(program), "saw_cache"));
+		bpf_program__set_autoload(program,
+					  !strcmp(bpf_program__name(program), "saw_cache"));
 	bpf_object__for_each_map(map, object) {
 		const char *name = strrchr(bpf_map__name(map), '.');
 		size_t size;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * small.c - a program without library: program, interpreter of scripts, or ELF interpreter
  *

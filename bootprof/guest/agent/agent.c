@@ -10,8 +10,8 @@
  * As the first process it only waits for that child, and no longer than START_SECONDS: if a backend
  * hangs, or the kernel kills the process that loads a module, the boot continues.
  *
- * The child keeps running after switch_root. By then its files are deleted and its root directory is
- * the emptied initramfs, so it keeps descriptors of everything that it needs: sysfs, procfs,
+ * The child keeps running after switch_root. By then its files are deleted and its root directory
+ * is the emptied initramfs, so it keeps descriptors of everything that it needs: sysfs, procfs,
  * devtmpfs and debugfs. It waits for the virtio-serial port "org.bootprof.0" and then answers
  * requests of the host:
  *

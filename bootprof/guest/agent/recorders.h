@@ -7,8 +7,8 @@
  *	R(NAME, AUTO, PROGRAM, ARGUMENTS, FILES)
  *
  * NAME is the backend. AUTO is its turn for the backend "auto", from 1 on; 0: never. PROGRAM is the
- * file in /bootprof, or "" for the kernel modules that /bootprof/modules lists. ARGUMENTS is what the
- * program gets beside "--output - --ready-fd 3". FILES are the files that a harvest sends: of a
+ * file in /bootprof, or "" for the kernel modules that /bootprof/modules lists. ARGUMENTS is what
+ * the program gets beside "--output - --ready-fd 3". FILES are the files that a harvest sends: of a
  * program, the one that it writes; of the kernel module, those in debugfs. Separator: a space.
  */
 #ifndef BOOTPROF_RECORDERS_H

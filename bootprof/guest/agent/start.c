@@ -20,8 +20,8 @@
 #define ARGUMENTS_MAX	16
 
 #define RECORDER(name, turn, file, options, sent)	\
-	{ .backend = name, .automatic = turn, .program = file, .arguments = options, .files = sent, \
-	  .output = -1 },
+	{ .backend = name, .automatic = turn, .program = file, .arguments = options,	\
+	  .files = sent, .output = -1 },
 struct recorder recorders[] = { RECORDERS(RECORDER) };
 const size_t recorder_count = sizeof(recorders) / sizeof(recorders[0]);
 

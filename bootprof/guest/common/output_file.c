@@ -50,11 +50,13 @@ int output_file_open(struct output_file *output, const char *name)
 		output->name = "standard output";
 		return 0;
 	}
-	if (stat(name, &status) || S_ISREG(status.st_mode)) {
-		error = open_regular(output);
-	} else if (S_ISBLK(status.st_mode)) {
+	error = stat(name, &status);
+	if (!error && S_ISBLK(status.st_mode)) {
 		complain("name a file", "%s: a block device is not overwritten", name);
 		return -EINVAL;
+	}
+	if (error || S_ISREG(status.st_mode)) {
+		error = open_regular(output);
 	} else {
 		output->file = open(name, O_WRONLY | O_CLOEXEC);
 		error = output->file < 0 ? -errno : 0;

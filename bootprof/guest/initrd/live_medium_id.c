@@ -4,18 +4,20 @@
  *
  *	live_medium_id DEVICE [MEDIUM_SECTORS START_SECTOR]
  *
- * If the device starts with ISO 9660 or squashfs, it prints ID_FS_TYPE and the other properties that
- * blkid would set, as KEY=VALUE lines. Otherwise it exits with status 1, and blkid has to probe. blkid
- * also searches the end of the device for RAID members, ZFS and the second copy of a GUID partition
- * table, and on a live medium each of these is a seek across the whole medium and back.
+ * If the device starts with ISO 9660 or squashfs, it prints ID_FS_TYPE and the other properties
+ * that blkid would set, as KEY=VALUE lines. Otherwise it exits with status 1, and blkid has to
+ * probe. blkid also searches the end of the device for RAID members, ZFS and the second copy of a
+ * GUID partition table, and on a live medium each of these is a seek across the whole medium and
+ * back.
  *
  * For a partition, MEDIUM_SECTORS is the ID_LIVE_MEDIUM_SECTORS of its disk, and START_SECTOR its
- * first sector. A partition that starts inside the disk's ISO 9660 file system is part of the medium,
- * whatever it contains. One behind it (persistence) is left to blkid.
+ * first sector. A partition that starts inside the disk's ISO 9660 file system is part of the
+ * medium, whatever it contains. One behind it (persistence) is left to blkid.
  *
  * Formats: ECMA-119, 8.4 (primary) and 8.5 (supplementary volume descriptor); squashfs as in
  * the kernel's fs/squashfs/squashfs_fs.h. Labels and identifiers have the form that libblkid 2.38
- * gives them, so that the links in /dev/disk do not change; media with unusual ones are left to blkid.
+ * gives them, so that the links in /dev/disk do not change; media with unusual ones are left to
+ * blkid.
  */
 
 #include <fcntl.h>
@@ -56,7 +58,8 @@ static char to_upper(char byte)
 
 /*
  * The length of a label without the spaces at its end, or -1 if it is not simple. Simple labels
- * consist of characters that need no escape in the name of a link, and of single spaces between them.
+ * consist of characters that need no escape in the name of a link, and of single spaces between
+ * them.
  */
 static int simple_length(const char *text, int length)
 {
@@ -118,8 +121,8 @@ static enum date check_date(const char *date)
 }
 
 /*
- * A volume is identified by the time of its last change, or of its creation: YYYY-MM-DD-HH-MM-SS-CC.
- * Returns false if that is no date; @text is empty if it is unset.
+ * A volume is identified by the time of its last change, or of its creation:
+ * YYYY-MM-DD-HH-MM-SS-CC. Returns false if that is no date; @text is empty if it is unset.
  */
 static bool iso_identifier(const char *descriptor, char *text, size_t size)
 {
@@ -144,8 +147,8 @@ static bool is_joliet(const unsigned char *descriptor)
 
 /*
  * Replace a label by that of a Joliet descriptor, which is in UTF-16, big endian. If one is the
- * other without its case, its length, or characters that it cannot represent ('_'), libblkid combines
- * them. Returns false if the label is not of ASCII characters.
+ * other without its case, its length, or characters that it cannot represent ('_'), libblkid
+ * combines them. Returns false if the label is not of ASCII characters.
  */
 static bool joliet_label(const unsigned char *descriptor, char label[LABEL_BYTES])
 {

@@ -5,10 +5,10 @@
  *	bootprof-readahead [--max-share PERCENT] [--slowest KIB_PER_SECOND] [--offset BYTES]
  *		[--log FILE] [--background] LIST SQUASHFS
  *
- * LIST is the output of `bootprof readahead`. SQUASHFS is the file behind the root's loop device, or
- * a block device. The loop device reads through the page cache of that file, so the boot need not
- * read from the medium what is in there. (For a squashfs that is mounted from a block device, the
- * kernel has not used the page cache of the device since 5.8.)
+ * LIST is the output of `bootprof readahead`. SQUASHFS is the file behind the root's loop device,
+ * or a block device. The loop device reads through the page cache of that file, so the boot need
+ * not read from the medium what is in there. (For a squashfs that is mounted from a block device,
+ * the kernel has not used the page cache of the device since 5.8.)
  *
  * It must never slow down a boot:
  * - It reads one chunk at a time, so that a read of another process waits for at most one chunk.
@@ -21,8 +21,8 @@
  * - With --background, it returns after some seconds even if the medium hangs.
  * - It stops when the page cache would take more than --max-share of the available memory.
  *
- * It uses readahead(2) and not io_uring: with one chunk at a time there is no queue to fill, and live
- * systems also boot with kernels that lack io_uring or disable it.
+ * It uses readahead(2) and not io_uring: with one chunk at a time there is no queue to fill, and
+ * live systems also boot with kernels that lack io_uring or disable it.
  *
  * It keeps open what it needs, since the initramfs that it starts in is deleted. A second process
  * with the same list waits for the first. It writes one line to --log at the end.
@@ -53,14 +53,15 @@
 #define SUPERBLOCK_BYTES 96 /* struct squashfs_super_block */
 #define LIST_BYTES_MAX (64 << 20)
 /*
- * Half a second of a slow CD. With smaller chunks, the head moves more often between the reads of this
- * program and those of others: twice as often with 128 KiB as with 1 MiB.
+ * Half a second of a slow CD. With smaller chunks, the head moves more often between the reads of
+ * this program and those of others: twice as often with 128 KiB as with 1 MiB.
  */
 #define CHUNK_BYTES (1 << 20)
 #define START_BYTES (128 << 10)
 /*
- * With --background, mount waits for the tables at most so many seconds: several times what a CD-ROM
- * drive needs to start and read 10 MiB. mount may not need the sector that the drive hangs at.
+ * With --background, mount waits for the tables at most so many seconds: several times what a
+ * CD-ROM drive needs to start and read 10 MiB. mount may not need the sector that the drive hangs
+ * at.
  */
 #ifndef TABLES_SECONDS
 #define TABLES_SECONDS 30
@@ -167,7 +168,8 @@ static size_t parse_lines(const char *text, struct list *list)
 			size = take_number(&value, '\n', &list->squashfs_bytes);
 		} else if (!strncmp(line, "#ranges: ", 9)) {
 			value = line + 9;
-			if (counted || !take_number(&value, '\n', &count) || count > LIST_BYTES_MAX / 8)
+			if (counted || !take_number(&value, '\n', &count) ||
+			    count > LIST_BYTES_MAX / 8)
 				return number;
 			list->ranges = calloc(count + 1, sizeof(*list->ranges));
 			counted = list->ranges;
@@ -244,7 +246,9 @@ static uint64_t number_in(int file)
 {
 	char text[64] = "";
 
-	return file >= 0 && pread(file, text, sizeof(text) - 1, 0) > 0 ? strtoull(text, NULL, 10) : 0;
+	if (file < 0 || pread(file, text, sizeof(text) - 1, 0) <= 0)
+		return 0;
+	return strtoull(text, NULL, 10);
 }
 
 static uint64_t available_bytes(int meminfo)

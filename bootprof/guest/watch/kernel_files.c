@@ -9,8 +9,8 @@
 #include "watch.h"
 
 /*
- * Open the root of a file system of the kernel. It is mounted nowhere, so that no process finds it and
- * a change of the root does not remove it. Without the privilege to do so, open the usual path.
+ * Open the root of a file system of the kernel. It is mounted nowhere, so that no process finds it
+ * and a change of the root does not remove it. Without the privilege to do so, open the usual path.
  */
 int kernel_file_system(const char *type, const char *usual_path)
 {

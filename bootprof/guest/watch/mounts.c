@@ -129,8 +129,10 @@ static void parse_line(struct mounts *mounts, char *line)
 	decode(options);
 	mount = mounts_find(mounts, id);
 	/* The kernel reuses numbers. */
-	if (mount && (mount->major != major || mount->minor != minor))
-		mount->layer = mount->watched = false;
+	if (mount && (mount->major != major || mount->minor != minor)) {
+		mount->layer = false;
+		mount->watched = false;
+	}
 	if (!mount) {
 		struct mount_point *larger =
 			realloc(mounts->list, (mounts->count + 1) * sizeof(*larger));

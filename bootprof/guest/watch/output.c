@@ -2,10 +2,10 @@
 /*
  * output.c - writes what is recorded
  *
- * A file is written during the recording, under the name FILE.partial until the end: if the recorder
- * is killed or the disk is full, that file has everything up to then. Standard output is written at
- * the end, because the reader of a pipe may not read before; until then, the text is kept in memory
- * of limited size.
+ * A file is written during the recording, under the name FILE.partial until the end: if the
+ * recorder is killed or the disk is full, that file has everything up to then. Standard output is
+ * written at the end, because the reader of a pipe may not read before; until then, the text is
+ * kept in memory of limited size.
  */
 #define _GNU_SOURCE
 #include <inttypes.h>

@@ -79,8 +79,8 @@ static const struct recorder *find_recorder(const char *name)
 	for (i = 0; i < sizeof(recorders) / sizeof(recorders[0]); i++)
 		if (!strcmp(name, recorders[i]->backend))
 			return recorders[i];
-	fail(2, "give fanotify, inotify, tracepoints or block_dump", "--backend %s: unknown backend",
-	     name);
+	fail(2, "give fanotify, inotify, tracepoints or block_dump",
+	     "--backend %s: unknown backend", name);
 }
 
 struct options {
@@ -125,7 +125,8 @@ static void parse_options(int argc, char **argv, struct options *options)
 			options->initramfs_root = optarg;
 			break;
 		case OPTION_READY:
-			options->ready_descriptor = (int)parse_number("--ready-fd", optarg, 0, 65535);
+			options->ready_descriptor =
+				(int)parse_number("--ready-fd", optarg, 0, 65535);
 			break;
 		case 'h':
 			fputs(usage, stdout);

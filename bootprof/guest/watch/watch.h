@@ -47,7 +47,8 @@ struct mounts {
 };
 
 /**
- * struct access - one line of a bootlog in events format, without the time, which is that of writing
+ * struct access - one line of a bootlog in events format, without the time, which is that of
+ * writing
  * @process: process identifier, or 0
  * @command: name of the process, or ""
  * @operation: "open" or "exec"
