@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bootprof.commands.inputs import add_output, add_path, open_input, share
@@ -14,6 +16,8 @@ from bootprof.files import STANDARD_STREAM, write_output
 from bootprof.imports import Import, Source, load, names, recognise
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from optimizer.formats.events import Bootlog
 
 HINT = "give what the tool wrote"
@@ -34,7 +38,7 @@ whoever built it. A file counts with the confidence that its blocks give it:
 
 examples:
   strace -f -tt -y -o boot.strace chroot out/root /usr/bin/app
-  bootprof convert boot.strace -o bootlog.list
+  bootprof convert boot.strace --root out/root -o bootlog.list
   bootprof convert trace.10 trace.11 trace.12 -o bootlog.list     (strace -ff -o trace)
   bootprof convert out/profile/blocktrace.tsv --image live.iso --confidence all.tsv
   blkparse -i sda | bootprof convert - --image live.iso --events
@@ -68,6 +72,14 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--formats", action="store_true", help="print the formats and end")
     add_path(parser, "-i", "--image", metavar="IMAGE", help="image that was booted, to find files")
+    add_path(
+        parser,
+        "--root",
+        folder=True,
+        metavar="DIR",
+        help="directory that was the root of what was recorded (chroot): name files from there, "
+        "leave out others",
+    )
     parser.add_argument(
         "-e",
         "--events",
@@ -107,6 +119,8 @@ def run(options: argparse.Namespace) -> int:
         sources = [Source(*stack.enter_context(open_input(file, HINT))) for file in options.files]
         item = load(options.format) if options.format else recognise(sources)
         bootlog, table = converted(item, sources, options)
+    if options.root is not None:
+        bootlog = below(bootlog, options.root)
     if table is not None:
         write_output(options.confidence, table)
     write_output(options.output, encoded(bootlog, events=options.events))
@@ -133,6 +147,25 @@ def converted(
         located.bootlog(options.threshold),
         table.getvalue() if options.confidence is not None else None,
     )
+
+
+def below(bootlog: Bootlog, root: Path) -> Bootlog:
+    """Return the events of files below a directory, their paths counted from there."""
+    import numpy as np
+
+    # strace -y has the resolved path of a file that was opened, and chroot(2) what was given to it.
+    prefixes = {os.fsencode(path).rstrip(b"/") + b"/" for path in (root.resolve(), root.absolute())}
+    numbers: dict[bytes, int] = {}
+    new = np.full(len(bootlog.paths), -1, np.int64)
+    for place, path in enumerate(bootlog.paths):
+        for prefix in prefixes:
+            if path.startswith(prefix):
+                new[place] = numbers.setdefault(path[len(prefix) - 1 :], len(numbers))
+                break
+    kept = new[bootlog.events["path"]] >= 0
+    events = bootlog.events[kept]
+    events["path"] = new[events["path"]]
+    return replace(bootlog, events=events, paths=list(numbers))
 
 
 def print_formats() -> None:

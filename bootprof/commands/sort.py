@@ -193,7 +193,8 @@ def run(options: argparse.Namespace) -> int:
     if not paths and not options.allow_empty:
         raise InputError(
             f"{name}: nothing to sort: {summary}",
-            hint="give a bootlog with absolute paths of files on the image, or --allow-empty",
+            hint="give a bootlog with absolute paths of files on the image, or --allow-empty; "
+            "bootprof convert makes a bootlog of what other tools recorded",
         )
     write(paths, options)
     if not options.quiet:

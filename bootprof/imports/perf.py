@@ -96,6 +96,7 @@ class _Log:
         self.places: dict[tuple[int, bytes], int] = {}
         self.latest: dict[int, tuple[int, bytes]] = {}
         self.exits = 0
+        self.named = 0
         self.nameless = 0
 
     def parse(self, source: Source) -> Iterator[Event]:
@@ -119,6 +120,7 @@ class _Log:
         call = _CALL.search(text)
         if call is None:
             return
+        self.counts.records += 1
         command, _, last = text[: call.start()].strip().rpartition(b"/")
         pid, name = number(last, PID_LIMIT) if last.isdigit() else 0, call["name"]
         time_ns = 0
@@ -152,6 +154,7 @@ class _Log:
         event = _ENTER.match(event_name)
         if event is None:
             return
+        self.counts.records += 1
         key = pid, event["name"]
         if event["end"] == b"enter":
             call = _Call(time_ns, pid, command, event["name"], fields)
@@ -204,11 +207,11 @@ class _Log:
         if call.name == b"fchdir":
             process.directory[0] = base
             return
-        self.counts.records += 1
         name = _name(call.arguments)
         if not name:
             self.nameless += 1
             raise RecordError
+        self.named += 1
         path: bytes | None = None
         if name.startswith(b"/") or given is None or base is not None:
             path = process.absolute(name, base)
@@ -275,7 +278,7 @@ def read(sources: Sequence[Source]) -> Bootlog:
         "no line of perf trace or perf script about openat, open or execve",
         "make one with perf trace -o FILE COMMAND, or perf script > FILE",
     )
-    if log.nameless == counts.records:
+    if log.nameless and not log.named:
         raise InputError(
             f"{sources[0].name}: perf recorded where the names of files stood in memory, "
             "not the names",

@@ -234,6 +234,9 @@ class _Trace:
         if result is None:
             return
         self.counts.records += 1
+        if named is not None and name in _AT and _is_directory(named["number"]) and named["path"]:
+            # With -y every such call says where the process is.
+            self.processes[pid].directory[0] = self._descriptor(pid, named)
         value = result["value"]
         if name in _FORKS:
             self._forked(pid, value, text[: result.start()])

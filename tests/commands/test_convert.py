@@ -176,6 +176,28 @@ def test_standard_input_is_read_and_recognised() -> None:
     assert b"twice" in done.stderr
 
 
+def test_files_are_named_from_the_root_of_what_was_recorded(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    log = tmp_path / "log"
+    top = bytes(tmp_path)
+    log.write_bytes(
+        b'9 openat(AT_FDCWD<%b>, "/etc/ld.so.cache", O_RDONLY) = 3</etc/ld.so.cache>\n'
+        b'9 chroot("root") = 0\n9 execve("/bin/app", ["app"], 0x7f) = 0\n'
+        b'9 openat(AT_FDCWD<%b>, "/etc/a", O_RDONLY) = 3<%b/root/etc/a>\n' % (top, top, top)
+    )
+    events = tmp_path / "out.events"
+    command = ["convert", str(log), "--root", str(tmp_path / "root")]
+    assert main(command) == 0
+    assert capfdbinary.readouterr().out == b"/bin/app\n/etc/a\n"
+    assert main([*command, "--rich", "-o", str(events)]) == 0
+    with events.open("rb") as stream:
+        bootlog = read_bootlog(stream, "x")
+    assert [bootlog.event(index).path for index in range(2)] == [b"/bin/app", b"/etc/a"]
+    assert main(["convert", str(log), "--root", str(tmp_path / "other")]) == 0
+    assert b"0 events of 0 files" in capfdbinary.readouterr().err
+
+
 def test_without_a_file_the_error_says_what_is_needed() -> None:
     done = convert()
     assert done.returncode == 2

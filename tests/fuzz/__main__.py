@@ -12,6 +12,7 @@ import time
 
 from hypothesis import HealthCheck, Verbosity, given, settings
 
+import tests.conftest  # noqa: F401 - its profile of Hypothesis
 from tests.fuzz.mutations import mutated
 from tests.fuzz.targets import TARGETS, Target, attempt
 
@@ -35,7 +36,6 @@ def with_hypothesis(name: str, target: Target, seconds: float) -> int:
     while time.monotonic() < ends:
         run = settings(
             max_examples=BATCH,
-            deadline=None,
             database=None,
             verbosity=Verbosity.quiet,
             suppress_health_check=list(HealthCheck),

@@ -50,6 +50,23 @@ PREFIXES = {
     "syslog": "Nov 23 07:07:11 live kernel: [    2.327955] ",
     "journal": "Nov 23 07:07:11 live kernel: ",
     "bare": "",
+    "kmsg with caller": "7,376,2327955,-,caller=T1;",
+    "console with caller": "[    2.327955][    T1] ",
+    "dmesg with caller": "[    2.327955] [   C0] ",
+    "raw with caller": "<7>[    2.327955][  T42] ",
+    "dmesg -x": "kern  :debug : [    2.327955] ",
+    "dmesg -T": "[Wed Nov 25 01:02:03 2026] ",
+    "dmesg -d": "[    2.327955 <    0.000010>] ",
+    "dmesg -e": "[Nov25 01:02] ",
+    "dmesg -e, later": "[  +0.000010] ",
+    "dmesg --time-format iso": "2026-11-25T01:02:03,327955+00:00 ",
+    "rsyslog": "2026-11-25T01:02:03.327955+00:00 live kernel: [    2.327955] ",
+    "journal -o short-precise": "Nov 23 07:07:11.123456 live kernel: ",
+    "journal -o short-iso": "2026-11-25T01:02:03+0000 live kernel: ",
+    "journal -o short-full": "Wed 2026-11-25 01:02:03 UTC live kernel: ",
+    "journal -o short-monotonic": "[    2.327955] live kernel: ",
+    "journal -o short-unix": "1795571887.319877 live kernel: ",
+    "level only": "<7>",
 }
 
 
