@@ -112,7 +112,7 @@ def test_a_folder_without_a_bootlog_is_refused(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["readahead", str(image), str(tmp_path)]) == 2
-    assert "holds no bootlog" in capsys.readouterr().err
+    assert "contains no bootlog" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
