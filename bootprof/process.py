@@ -185,4 +185,4 @@ def last_line(output: bytes) -> str:
     """Return the last line of a program's output that is not blank, printable, for a hint."""
     text = TERMINAL_CONTROL.sub("", output.decode(errors="replace")).replace("\r", "\n")
     lines = [line for line in text.splitlines() if line.strip()]
-    return printable(lines[-1].strip()) if lines else "it printed nothing"
+    return printable(lines[-1].strip()) if lines else "it printed no output"

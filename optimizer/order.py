@@ -316,7 +316,7 @@ def compile_excludes(patterns: Sequence[bytes]) -> Excluded:
     alternatives = []
     for pattern in patterns:
         if not pattern:
-            raise InputError("--exclude: empty pattern", hint="leave the option out instead")
+            raise InputError("--exclude: empty pattern", hint="omit the option")
         prefix = b"" if pattern.startswith(b"/") else b"/(?:.*/)?"
         expression = prefix + _translate(re.sub(rb"/+", b"/", pattern).removesuffix(b"/"))
         try:
@@ -324,7 +324,7 @@ def compile_excludes(patterns: Sequence[bytes]) -> Excluded:
         except re.error as error:
             raise InputError(
                 f"--exclude {os.fsdecode(pattern)}: {error.msg}",
-                hint="put a backslash in front of a character that stands for itself",
+                hint="put a backslash in front of a literal special character",
             ) from None
         alternatives.append(expression)
     if not alternatives:

@@ -219,7 +219,7 @@ class _Steps:
         """Return what was gathered."""
         if not self.files:
             raise InputError(
-                f"{self.layout.name}: holds none of the files of the bootlog",
+                f"{self.layout.name}: contains none of the files of the bootlog",
                 hint="give a profile of this system",
             )
         sizes = np.array(self.sizes, np.int64).reshape(-1, 3)

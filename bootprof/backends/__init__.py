@@ -88,6 +88,6 @@ def load(name: str) -> Backend:
         InputError: There is none of this name.
     """
     if name not in RECORDERS:
-        raise InputError(f"unknown backend {name!r}", hint="there are " + ", ".join(RECORDERS))
+        raise InputError(f"unknown backend {name!r}", hint="known: " + ", ".join(RECORDERS))
     backend: Backend = importlib.import_module(f"{__name__}.{name}").BACKEND
     return backend

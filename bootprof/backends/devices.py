@@ -98,8 +98,8 @@ def locate_device_reads(
     if chosen is None:
         devices = ", ".join(device.decode(errors="replace") for device in sorted(by_device))
         raise InputError(
-            f"{name}: no read of a device that could hold {image.path}",
-            hint=f"it has reads of {devices}" if by_device else "it has no reads at all",
+            f"{name}: contains no read of a device that could hold {image.path}",
+            hint=f"it contains reads of {devices}" if by_device else "it contains no reads",
         )
     array = np.zeros(len(chosen.reads), READ_DTYPE)
     array["time_ns"] = [one.time_ns for one in chosen.reads]

@@ -65,12 +65,12 @@ def require_replaceable(folder: Path) -> None:
         return
     if (folder / PROFILE).is_file():
         raise InputError(
-            f"{folder}: not replaced, because it holds {printable(foreign_files(folder)[0])}, "
-            "which no profile has",
-            hint="move that away, or name another folder with --output",
+            f"{folder}: not replaced, because it contains {printable(foreign_files(folder)[0])}, "
+            "which is not part of a profile",
+            hint="move it elsewhere, or choose another folder with --output",
         )
     raise InputError(
-        f"{folder}: exists and is no profile", hint="name another folder with --output"
+        f"{folder}: exists and is not a profile", hint="name another folder with --output"
     )
 
 

@@ -254,7 +254,7 @@ class Watch:
             self.step(lambda: "waiting for the agent in the guest")
         if not harvest.agent:
             raise UnsupportedError(
-                "no profiler answers in the guest",
+                "no profiler responds in the guest",
                 hint="build the image with --profiling, or choose --backend block",
             )
         # Of a machine that has just ended, the loop below says so.

@@ -136,7 +136,7 @@ class Harvest:
         if name not in self.allowed:
             raise BootprofError(
                 f"the guest sent a file that no backend in use records: {name}",
-                hint="the image's profiler is of another version of bootprof, or not to be trusted",
+                hint="the image has a profiler of another version of bootprof, or is hostile",
             )
         if name in self.files:
             raise BootprofError(f"the guest sent {name} twice", hint=_UNTRUSTED)
@@ -156,7 +156,7 @@ class Harvest:
             self.files.append(self._name)
 
 
-_UNTRUSTED = "its profiler is damaged, or the image is not to be trusted"
+_UNTRUSTED = "its profiler is damaged, or the image is hostile"
 
 
 def _violation(line: bytes) -> BootprofError:

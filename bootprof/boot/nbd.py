@@ -159,7 +159,7 @@ def read_statistics(path: Path) -> Statistics:
     """
     numbers = path.read_bytes().split()
     if len(numbers) != 3:
-        raise ToolError(f"{path}: the emulated drive has not said what it did")
+        raise ToolError(f"{path}: the emulated drive has not written its statistics")
     requests, modelled_ns, waited_ns = map(int, numbers)
     return Statistics(requests, modelled_ns, waited_ns)
 

@@ -17,9 +17,9 @@ AUTO: Final = "auto"
 HINTS: Final = {
     "ENOEXEC": "the module was built for another kernel: build the profiling image again",
     "EKEYREJECTED": "the kernel accepts signed modules only (lockdown, Secure Boot): "
-    "choose --backend ebpf or fanotify, or switch that off",
+    "choose --backend ebpf or fanotify, or disable that protection",
     "EPERM": "the kernel accepts no modules (lockdown, Secure Boot, kernel.modules_disabled): "
-    "choose --backend ebpf or fanotify, or switch that off",
+    "choose --backend ebpf or fanotify, or disable that protection",
     "debugfs": "the kernel's debugfs is switched off: boot with debugfs=on, "
     "or choose --backend ebpf",
     "BTF": "choose --backend kmod or fanotify, or a kernel with CONFIG_DEBUG_INFO_BTF",
@@ -80,12 +80,12 @@ def plan_recording(image: Path, wanted: str) -> RecordingPlan:
     if wanted == AUTO:
         if holds_profiler(image):
             return RecordingPlan(
-                backends.AUTOMATIC, AUTO, "the first one that the kernel lets start"
+                backends.AUTOMATIC, AUTO, "the first one that starts on this kernel"
             )
         return RecordingPlan(
             ("block",),
             backends.NOTHING,
-            "the image holds no profiler, so only its reads can be recorded",
+            "the image contains no profiler, so only its reads can be recorded",
         )
     names = tuple(wanted.split("+"))
     agents = []
@@ -130,7 +130,7 @@ def settle(plan: RecordingPlan, attempts: Sequence[Attempt]) -> tuple[str, str]:
     )
     if plan.agent == AUTO:
         name = next((name for name in plan.names if name in started), "block")
-        return name, failures or "it sees most, and the kernel let it start"
+        return name, failures or "the most detailed backend that started"
     for attempt in failed:
         if attempt.backend in plan.names:
             raise UnsupportedError(failures, hint=find_hint(attempt.reason))

@@ -100,7 +100,7 @@ def find_headers(
     except ToolError as error:
         raise UnsupportedError(
             f"{suite} has no headers for the image's kernel {kernel_release}: {error.hint}",
-            hint="remove the root file system from the cache, so that it gets the newest kernel",
+            hint="run bootprof build --refresh to get the newest kernel",
         ) from None
     return chroot, kernel_release
 

@@ -212,7 +212,7 @@ def read_layer(path: Path) -> Layer:
             f"{path}: no such configuration", hint="name one with --config FILE"
         ) from None
     if len(content) > MOST_BYTES:
-        raise InputError(f"{path}: larger than {MOST_BYTES} bytes, which is no configuration")
+        raise InputError(f"{path}: more than {MOST_BYTES} bytes, too large for a configuration")
     try:
         # Line ends as tomllib counts them.
         text = content.decode().replace("\r\n", "\n")

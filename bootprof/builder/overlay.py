@@ -85,7 +85,7 @@ def scan(
         OSError: A part of it cannot be read.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder", hint=f"{key} names it")
+        raise InputError(f"{folder}: no such folder", hint=f"check {key}")
     names: dict[tuple[int, int], str] = {}
     entries = []
     pending = [""]

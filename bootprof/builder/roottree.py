@@ -330,7 +330,7 @@ def openat2(folder: int, path: str, flags: int, resolve: int, shown: Path) -> in
         number = ctypes.get_errno()
         if number == errno.ENOSYS:
             raise UnsupportedError(
-                "this kernel has no openat2, which keeps a build inside of its root tree",
+                "this kernel lacks openat2, which confines a build to its root tree",
                 hint="run on Linux 5.6 or newer",
             )
         if number not in (errno.EAGAIN, errno.EINTR):

@@ -82,8 +82,8 @@ class Import:
         """Find the files of a log of block reads, whatever their confidence; errors as above."""
         if self.locate is None:
             raise InputError(
-                f"{self.name} names files, so there is no confidence in them",
-                hint="--threshold and --confidence are for logs of block reads",
+                f"{self.name} records names of files, which have no confidence",
+                hint="--threshold and --confidence apply to logs of block reads only",
             )
         return self.locate(self._checked(sources)[0], image)
 
@@ -91,7 +91,7 @@ class Import:
         if not sources or (len(sources) > 1 and not self.takes_several):
             several = [item.name for item in map(load, names()) if item.takes_several]
             raise InputError(
-                f"{self.name}: one file, not {len(sources)}",
+                f"{self.name}: give one file, not {len(sources)}",
                 hint=f"only recordings of {', '.join(several)} may consist of several files; "
                 "convert the others one by one and use bootprof merge",
             )
@@ -112,7 +112,7 @@ def load(name: str) -> Import:
         InputError: There is none of this name.
     """
     if name not in names():
-        raise InputError(f"format {name!r} is not known", hint="there are " + ", ".join(names()))
+        raise InputError(f"unknown format {name!r}", hint="known: " + ", ".join(names()))
     found: Import = importlib.import_module(f"{__name__}.{name}").IMPORT
     return found
 
@@ -142,8 +142,8 @@ def recognise(sources: Sequence[Source]) -> Import:
     source = sources[0]
     if found:
         raise InputError(
-            f"{source.name}: may be of {' or '.join(item.name for item in found)}",
-            hint="say which with --from",
+            f"{source.name}: could be a file of {' or '.join(item.name for item in found)}",
+            hint="choose one with --from",
         )
     what, hint = describe(source)
     raise FormatError(f"{source.name}: {what}", hint=hint)

@@ -280,11 +280,10 @@ def read(sources: Sequence[Source]) -> Bootlog:
     )
     if log.nameless and not log.named:
         raise InputError(
-            f"{sources[0].name}: perf recorded where the names of files stood in memory, "
-            "not the names",
+            f"{sources[0].name}: perf recorded the addresses of file names, not the names",
             hint="record the probe vfs_getname too (perf probe), or use strace",
         )
-    note = {} if log.exits else {"results": "not recorded: calls that failed are in it too"}
+    note = {} if log.exits else {"results": "not recorded, so failed calls are included"}
     return dataclasses.replace(bootlog, header={**bootlog.header, **note})
 
 

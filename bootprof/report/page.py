@@ -46,8 +46,8 @@ TITLES = {
     "lengths": "Seeks by length",
     "drives": "Modelled I/O time",
     "map": "Map of the image",
-    "causes": "What the reads were for",
-    "processes": "Who read what",
+    "causes": "Causes of the reads",
+    "processes": "Accesses by process and folder",
 }
 
 
@@ -95,7 +95,7 @@ def report(comparison: Comparison, details: Sequence[Details]) -> str:
         f"<title>bootprof: {escape(names)}</title><style>\n{style_sheet()}</style></head>\n"
         f'<body><header><h1>{escape(title)}</h1><p class="lead">Block traces of '
         f"{len(comparison.builds)} builds compared by bootprof: {escape(names)}. Changes are "
-        "relative to the first build. Less is better for every metric.</p>"
+        "relative to the first build. Lower is better for every metric.</p>"
         f'<nav aria-label="Contents"><ul>{links}</ul></nav></header>\n'
         f"<main>{sections}</main></body></html>\n"
     )
@@ -217,7 +217,7 @@ def map_section(comparison: Comparison, details: Sequence[Details]) -> str:
         "The whole image from left to right, a lane for each kind of content. The height of a "
         "colour is its share of that place. A compressed block of which a part was needed counts "
         "as needed."
-        + ("" if all(found.knows_need for _, found in maps) else " Only a bootlog tells what a "
+        + ("" if all(found.knows_need for _, found in maps) else " Only a bootlog shows what a "
            "boot needed; without one, everything that was read has one colour."),
     )  # fmt: skip
     return notes + drawn + "".join(map_table(label, found) for label, found in maps)
@@ -239,7 +239,7 @@ def map_table(label: str, found: ImageMap) -> str:
                 quantity(needed, "bytes") if found.knows_need else "not known",
             ]
         )
-    head = ["", "on the image", "read", "share", "of that needed"]
+    head = ["", "on the image", "read", "share", "needed of these"]
     return table(f"Contents of the image: {label}", head, rows)
 
 
@@ -288,11 +288,11 @@ def causes_table(label: str, causes: Analysis) -> str:
     ]  # fmt: skip
     if read_limit:
         sentences.append(
-            f"One pass over the part of that which it did read takes "
+            f"One pass over the part of these bytes that it read takes "
             f"{quantity(read_limit, 'seconds')} (the read limit)."
         )
     if causes.missing:
-        sentences.append(f"{len(causes.missing):,} of the touched paths are not in the image.")
+        sentences.append(f"{len(causes.missing):,} touched paths are not in the image.")
     return table(f"Causes: {label}", head, rows, foot) + f"<p>{escape(' '.join(sentences))}</p>"
 
 
@@ -329,7 +329,7 @@ def processes_section(comparison: Comparison, details: Sequence[Details]) -> str
         if timeline.lost:
             notes += (
                 f'<p class="note">{escape(build.label)}: the recorder lost {timeline.lost:,} '
-                "accesses, which are missing here.</p>"
+                "accesses, which are missing below.</p>"
             )
         for title, rows, panels in (
             (f"{build.label}: processes", timeline.processes, processes),
@@ -360,11 +360,11 @@ def rows_table(title: str, rows: Sequence[Row]) -> str:
             f"{int(row.events.sum()):,}",
             f"{row.files:,}",
             f"{row.new_files:,}",
-            "not known" if row.new_bytes is None else quantity(row.new_bytes, "bytes"),
+            "unknown" if row.new_bytes is None else quantity(row.new_bytes, "bytes"),
             "<br>".join(escape(path) for path in row.examples),
         ]
         for row in rows
     ]
     head = ["", "first", "last", "accesses", "files", "first to touch", "size of these",
-            "some of them"]  # fmt: skip
+            "examples"]  # fmt: skip
     return table(title, head, cells, prose=1)

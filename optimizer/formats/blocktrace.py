@@ -97,7 +97,7 @@ def read_block_trace(stream: Iterable[bytes], name: str) -> BlockTrace:
     first = next(lines, (1, b""))[1].rstrip(b"\n")
     if first != MAGIC:
         raise FormatError(
-            f"{name}: line 1: no block trace of a version that is known: {shown(first)}",
+            f"{name}: line 1: not a block trace of a known version: {shown(first)}",
             hint=f"its first line must be {MAGIC.decode()}; bootprof profile writes such files",
         )
     header: dict[bytes, bytes] = {}
@@ -107,7 +107,7 @@ def read_block_trace(stream: Iterable[bytes], name: str) -> BlockTrace:
         if not raw.endswith(b"\n"):
             raise FormatError(
                 f"{name}: line {number}: cut off: {shown(raw)}",
-                hint="what wrote the file was interrupted: make the profile again",
+                hint="the program that wrote the file was interrupted; record the profile again",
             )
         line = raw.rstrip(b"\n")
         found = READ_LINE.fullmatch(line)
@@ -141,7 +141,7 @@ def read_block_trace(stream: Iterable[bytes], name: str) -> BlockTrace:
         raise FormatError(
             f"{name}: read {worst + 1} ends at byte {ends_bytes[worst]},"
             f" but the image has {trace.image_bytes} bytes",
-            hint="the trace and its header are not of the same image",
+            hint="the trace and its header belong to different images",
         )
     return trace
 

@@ -170,7 +170,7 @@ def distinct_paths_of(
     said: list[str] = []
     ends = sample.count(b"\n")
     if ends and sample.count(b"\r\n") == ends:
-        said.append("lines end with CR LF: the CR is not taken for a part of the path")
+        said.append("lines end with CR LF: the CR is ignored")
         stream.seek(0)
         stream = io.BytesIO(stream.read().replace(b"\r\n", b"\n").removesuffix(b"\r"))
         sample = stream.read(_SAMPLE_BYTES)
@@ -182,7 +182,7 @@ def distinct_paths_of(
     if kind == "inodes":
         raise FormatError(
             f"{name}: a list of e4rat-collect, not a bootlog",
-            hint="bootprof convert makes a bootlog of it",
+            hint="turn it into a bootlog with bootprof convert",
         )
     if kind in ("list", "events", "empty"):
         paths = distinct_paths(stream, name, skip=skip, skipped=skipped)
@@ -198,7 +198,7 @@ def distinct_paths_of(
         f"({'PATH PRIORITY' if kind == 'mksquashfs' else 'PRIORITY PATH'}), {order} priority first"
     )
     if globs:
-        said.append(f"{globs:,} lines with patterns are left out")
+        said.append(f"{globs:,} lines with patterns are ignored")
     entries.sort(key=lambda entry: entry[0] if kind == "gensquashfs" else -entry[0])
     return PathList({path: None for _, path in entries}, kind, tuple(said))
 

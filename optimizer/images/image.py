@@ -156,7 +156,8 @@ def open_image(
     """
     if offset_bytes is not None and squashfs is not None:
         raise InputError(
-            "a squashfs is chosen by offset and by path", hint="give one of the two options"
+            "both the offset and the path of a squashfs are given",
+            hint="give one of the two options",
         )
     name = os.fspath(path)
     remarks: list[str] = []
@@ -197,9 +198,9 @@ def check_trace(image: Image, trace: BlockTrace, name: str = "block trace") -> N
         same = image.sha256() == trace.image_sha256
     if not same:
         raise InputError(
-            f"{name}: is of another image than {image.path}: {printable(trace.image)},"
+            f"{name}: belongs to another image than {image.path}: {printable(trace.image)},"
             f" {trace.image_bytes} bytes",
-            hint="an image that was built again has to be profiled again",
+            hint="after rebuilding an image, profile it again",
         )
 
 
@@ -230,7 +231,7 @@ def _choose(name: str, places: list[FileSystem], path: bytes) -> FileSystem:
         known = ", ".join(map(str, places)) or "none"
         raise InputError(
             f"{name}: no squashfs {printable(wanted)} in the image",
-            hint=f"it holds {known}; one without a path is chosen by --squashfs-offset",
+            hint=f"it contains {known}; select one without a path with --squashfs-offset",
         )
     return found
 

@@ -133,7 +133,7 @@ def _refuse_truncated(name: str, regions: list[Region]) -> None:
         if end > size_bytes or promised_bytes > size_bytes:
             raise FormatError(
                 f"{name}: truncated: {region.kind} {os.fsdecode(region.path)!r} at "
-                f"{region.offset_bytes:#x} reaches over the end of the image at {size_bytes:#x}",
+                f"{region.offset_bytes:#x} extends past the end of the image at {size_bytes:#x}",
                 "copy or build the image again",
             )
 

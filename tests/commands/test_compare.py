@@ -118,7 +118,7 @@ def test_the_report_goes_where_it_is_wanted_or_nowhere(
     assert found["report"] is None
     assert "report" not in said.err
     assert not (profiles / "nowhere").exists()
-    assert "is not there" in found["builds"][0]["absent"]["image_map"]
+    assert "does not exist" in found["builds"][0]["absent"]["image_map"]
 
 
 @pytest.mark.parametrize("options", [[], ["--json"], ["--no-plot"], ["--theme", "both"]])
@@ -287,7 +287,7 @@ def test_a_drive_of_the_user_is_modelled_too(
         (["unsorted"], "only one profile is given: unsorted"),
         (["unsorted", "nowhere"], "nowhere: no such file or folder"),
         (["unsorted", "empty"], "empty: contains no block trace (blocktrace.tsv)"),
-        (["unsorted", "noise"], "noise: line 1: no block trace"),
+        (["unsorted", "noise"], "noise: line 1: not a block trace"),
         (["-", "-"], "- is given twice"),
         (["unsorted", "sorted", "--json", "--report", "-"], "--json and --report -"),
         (["unsorted", "sorted", "--plot", "-"], "--plot -: "),

@@ -98,7 +98,7 @@ def test_blocks_are_mapped_to_files_at_or_above_the_threshold(
         (["--from", "strace", "NOWHERE"], "No such file"),
         (["--from", "e4rat", "TEXT"], "expected"),
         (["--from", "blkparse", "TEXT"], "--image"),
-        (["--from", "block", "TEXT", "--image", "IMAGE"], "no block trace"),
+        (["--from", "block", "TEXT", "--image", "IMAGE"], "not a block trace"),
         (["--from", "block", "TRACE", "--image", "TEXT"], "neither a squashfs"),
         (["--from", "block", "TRACE", "--image", "NOWHERE"], "no such image"),
         (["--from", "tracepoints", "TEXT", "--image", "TEXT"], "neither a squashfs"),

@@ -86,7 +86,7 @@ def test_a_block_trace_of_another_image_is_refused(
         "#bootprof-blocktrace 1\n#image: x\n#image_bytes: 4096\n#target_ns: 9\n1\t0\t4096\n"
     )
     assert main(["readahead", str(image), str(trace)]) == 2
-    assert "is of another image" in capsys.readouterr().err
+    assert "belongs to another image" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def choose(manifests: list[dict[str, Any]], arch: str, source: Path) -> dict[str
         if named == wanted or (named is None and len(manifests) == 1):
             found.append(manifest)
     if not found:
-        raise InputError(f"{source}: holds no image for {arch}", hint="set system.arch")
+        raise InputError(f"{source}: contains no image for {arch}", hint="set system.arch")
     return found[0]
 
 

@@ -80,7 +80,7 @@ def _xz(block: bytes, limit_bytes: int) -> bytes:
 
 def _lzma(block: bytes, limit_bytes: int) -> bytes:
     if len(block) < LZMA_ALONE_HEADER.size:
-        raise CorruptBlockError("shorter than the header of LZMA")
+        raise CorruptBlockError("shorter than an LZMA header")
     size_bytes = LZMA_ALONE_HEADER.unpack_from(block)[2]
     if size_bytes > limit_bytes:
         raise CorruptBlockError(f"inflates to {size_bytes} bytes, more than {limit_bytes}")
