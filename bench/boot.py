@@ -97,7 +97,12 @@ ROWS = (
     ),
     Row("search", "our sort, best of 20,000 orders", (), "search"),
     Row("search-readahead", "the same, all read ahead", (), "search", "all"),
-    Row("tails", "our sort, fragments apart", ("-D", "squashfs.separate_fragments=true"), "end"),
+    Row(
+        "tails",
+        "our sort, separate fragment blocks",
+        ("-D", "squashfs.separate_fragments=true"),
+        "end",
+    ),
     Row("small", "our sort, blocks of 64 KiB", ("-D", "squashfs.block_size=65536"), "end"),
 )
 

@@ -336,7 +336,7 @@ def main() -> int:
         sections.append(f"{title}\n\n{guest.table()}")
     text = (
         "# What recording costs\n\n"
-        "Written by `bench/overhead.py --write`; its `--help` tells how to read the tables.\n"
+        "Written by `bench/overhead.py --write`; its `--help` explains the tables.\n"
         f"Medians of {options.rounds} rounds; lowest and highest ratio in parentheses.\n\n"
         + "\n".join(sections)
     )
