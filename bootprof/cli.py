@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout.buffer, io.RawIOBase):
         # Unbuffered (python -u), a write to a full disk is cut short without an error.
         sys.stdout = open(sys.stdout.fileno(), "w", closefd=False)  # noqa: SIM115
-    # Ends like Ctrl-C, so that every `finally` and context manager on the way out cleans up.
+    # Ends like Ctrl-C, so that every `finally` and context manager cleans up.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     debug = False

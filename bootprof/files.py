@@ -35,7 +35,7 @@ _RANDOM = re.compile(r"[a-z0-9_]{8}")
 # Descriptors of locks that children inherit, and the lowest of them.
 _INHERITED: set[int] = set()
 _FIRST_INHERITED = 200
-# Names of open files, which are written to: what such a file is otherwise called must not change.
+# Names of open files, which are written to: the other names of such a file must not change.
 _DESCRIPTORS = (Path("/dev/fd"), Path("/proc/self/fd"))
 _STREAMS = (Path("/dev/stdout"), Path("/dev/stderr"))
 _WHAT = {
@@ -64,7 +64,7 @@ def write_output(path: Path | None, content: bytes) -> None:
 def open_output(path: Path | None) -> Iterator[BinaryIO]:
     """Open an output that a person named.
 
-    A regular file takes the place of the one that is there when the block ends well, and keeps its
+    A regular file replaces the existing one when the block succeeds, and keeps its
     mode. Character devices, pipes and open files (``/dev/stdout``, ``/dev/fd/3``) are written to.
 
     Args:
@@ -121,7 +121,7 @@ def replace_link(path: Path, target: Path) -> None:
     """Let a symbolic link point to a target, which is not looked at; another link is replaced.
 
     Raises:
-        InputError: What is there is no symbolic link.
+        InputError: What exists is not a symbolic link.
     """
     if path.exists() and not path.is_symlink():
         raise _refused(path, path.stat().st_mode)
@@ -233,7 +233,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _is_stream(path: Path) -> bool:
-    """Tell whether an output is written to rather than replaced.
+    """Return whether an output is written to rather than replaced.
 
     Raises:
         InputError: It is neither.

@@ -1,4 +1,4 @@
-"""The one way in which bootprof starts external programs.
+"""External programs: the only module that starts them.
 
 A failed command is reported as a line that can be pasted into a shell, together with the last
 lines that it printed; a program that is not installed is reported with the Debian package that
@@ -165,7 +165,7 @@ def stop(child: subprocess.Popen[bytes], patience_seconds: float = 10) -> None:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait until a condition holds, but not for ever; return whether it does."""
+    """Wait until a condition holds, up to a time limit; return whether it does."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -224,7 +224,7 @@ def _attribute_iso(
     got: NDArray[np.int64],
     must: NDArray[np.int64],
 ) -> None:
-    """Give the bytes outside of the squashfs to boot loader, ISO records and probes."""
+    """Give the bytes outside the squashfs to boot loader, ISO records and probes."""
     parts, records, reach = [], [], 0
     for region in iso.regions:
         begin = max(region.offset_bytes, reach)
@@ -250,7 +250,7 @@ def needed_reads(
 ) -> Spans:
     """Return what the boot must read as one ascending pass, see :func:`optimizer.drives.seek`.
 
-    That is the demand, and of the parts of the image outside of the squashfs all that the boot
+    That is the demand, and of the parts of the image outside the squashfs all that the boot
     loader read, and the ISO's records that were read.
 
     Returns:

@@ -229,7 +229,7 @@ def _iso_pieces(
 
 
 def find_files(files: FileMap, reads: Reads, *, exact: bool = False) -> FoundFiles:
-    """Tell which files were read.
+    """Return which files were read.
 
     Args:
         files: The image.
@@ -282,7 +282,7 @@ def _begins_a_jump(
     small: NDArray[np.bool_],
     whole: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
-    """Tell which extents begin in the first page of a read that does not continue the one before.
+    """Return which extents begin in the first page of a read that does not continue the last one.
 
     Of several in one such page the one that reaches out of it explains the read; those that share
     the page with it do not count then.

@@ -105,7 +105,7 @@ class Merger:
         """Merge all profiles.
 
         Args:
-            excluded: Tells which paths to leave out before ranks are counted.
+            excluded: Returns which paths to leave out before ranks are counted.
             least_support: Leave out files that profiles with less than this share of the weight
                 have, from 0 to 1.
 

@@ -85,14 +85,13 @@ def arrange(
 
     Args:
         paths: Absolute paths in the order of access, repeats allowed.
-        excluded: Tells whether a path is to be left out; see :func:`compile_excludes`. With a
+        excluded: Returns whether to leave out a path; see :func:`compile_excludes`. With a
             root it is asked twice, for the path as it came in and for what it resolves to.
         root: Directory that holds the files of the image. If given, symbolic links are resolved
             in it, as a process would find them whose root directory it is, and what is no
-            regular file there is left out. Nothing outside of it is looked at, wherever links
-            point. Without it, ``..`` takes away the component before it, and of directories only
-            those are left out whose names tell (mksquashfs would give the priority of a directory
-            to everything below it).
+            regular file there is left out. Links never lead outside. Without a root, ``..`` removes
+            the component before it, and only those directories that are recognizable by name are
+            left out (mksquashfs would give the priority of a directory to everything below it).
         hard_links_once: Count hard links as one file. Needs a root.
 
     Raises:
@@ -234,17 +233,17 @@ class Resolver:
         self._directories: dict[bytes, bytes | int] = {}
 
     def resolve(self, path: bytes) -> tuple[bytes, os.stat_result]:
-        """Resolve every symbolic link on the way, the last component included.
+        """Resolve every symbolic link in a path, including the last component.
 
         Args:
             path: Absolute path; may hold ``.``, ``..`` and doubled slashes.
 
         Returns:
-            The path below the root, absolute from there, and the status of what is there.
+            The path below the root, absolute from there, and the status of that file.
 
         Raises:
-            OSError: Nothing is there (ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG), or a directory on
-                the way may not be entered (EACCES).
+            OSError: Nothing exists there (ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG), or a directory on
+                the path may not be entered (EACCES).
         """
         if len(path) >= _PATH_LIMIT_BYTES:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)

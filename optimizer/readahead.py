@@ -87,7 +87,7 @@ def wanted_by_trace(layout: Layout, reads: Reads) -> Spans:
 
 
 def plan(layout: Layout, wanted: Spans, drive: Drive) -> Plan:
-    """Turn what is wanted into ranges in the order of position.
+    """Turn the needed spans into ranges in the order of position.
 
     Args:
         layout: The image.
@@ -151,7 +151,7 @@ def _join(stretches: Spans, bridged: NDArray[np.bool_]) -> Spans:
 def _apart(layout: Layout, ranges: ListRanges) -> ListRanges:
     """Mark the ranges with tables, and part them from data that lies directly before the tables.
 
-    Who mounts the squashfs waits for the tables, and not for the data.
+    The mount of the squashfs waits for the tables, and not for the data.
     """
     # Superblock and options stand before the data: marked as tables they would draw it in.
     border = (layout.tables_offset_bytes - layout.offset_bytes) // PAGE_BYTES * PAGE_BYTES

@@ -36,7 +36,7 @@ from optimizer.kernel import PAGE_BYTES
 from optimizer.order import PSEUDO_FILE_SYSTEMS
 from optimizer.spans import merge
 
-# Operations that tell which part of a file was needed when.
+# Operations that record which part of a file was needed, and when.
 RANGED = (*ASKED_FOR, *SERVED)
 
 Order = NDArray[np.int64]
@@ -259,7 +259,7 @@ def reads_of(workload: Workload, order: Order, place: Place) -> Reads:
         file.
     """
     starts, lengths = _positions(workload, order, place)
-    # A fragment block that one tail has brought is there for the others.
+    # A fragment block that was read for one tail is in memory for the others.
     kept = np.sort(np.unique(starts, return_index=True)[1])
     starts, lengths = starts[kept], lengths[kept]
     # Whole pages are read; those that the step before has brought are not read again.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def locate_files(recording: Recording) -> Located:
-    """Find the files of a block trace, whatever their confidence.
+    """Find the files of a block trace, with any confidence.
 
     Raises:
         InputError: The block trace or the image is missing, or the trace is of another image.

@@ -1,4 +1,4 @@
-"""Reads of block devices, as kernels log them, told into files of the image.
+"""Reads of block devices, as logged by kernels, mapped to files of the image.
 
 Such a log has every device of the machine. A squashfs on a medium is mounted through a loop device,
 and then each of its blocks is read twice: from the loop device, by the file system, and from the
@@ -39,7 +39,7 @@ class DeviceRead(NamedTuple):
     """A read of a block device.
 
     Attributes:
-        time_ns: Nanoseconds since boot, 0 if the log does not tell.
+        time_ns: Nanoseconds since boot, 0 if unknown.
         device: Name without ``/dev/``; ``major:minor`` if that is all that is known.
         offset_bytes: Where on the device.
         length_bytes: How much.
@@ -71,7 +71,7 @@ def locate_device_reads(
     from_partition: bool = True,
     lost: int = 0,
 ) -> Located:
-    """Find the files of an image that a log of device reads tells of.
+    """Find the files of an image that a log of device reads covers.
 
     Args:
         image: The image that was booted.
@@ -144,7 +144,7 @@ def _loops(image: MappedImage, by_device: Mapping[bytes, list[DeviceRead]]) -> _
 def _fit(image: MappedImage, base_bytes: int, reads: list[DeviceRead]) -> float:
     """Return which share of reads begins where a block does, if the device begins at a place.
 
-    Reads of the tables count neither way: they are not in the map of files.
+    Reads of the tables are ignored: they are not in the map of files.
     """
     import numpy as np
 

@@ -136,7 +136,7 @@ def take_back(descriptor: int) -> None:
 
 
 def readable(path: Path) -> bool:
-    """Tell whether the programs of a boot can read a file.
+    """Return whether the programs of a boot can read a file.
 
     The kernel decides: a program is started as they are, and opens the file.
     """

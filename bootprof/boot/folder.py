@@ -46,7 +46,7 @@ def foreign_files(folder: Path) -> list[str]:
 
 
 def is_ours(folder: Path, mark: str) -> bool:
-    """Tell whether a folder holds a mark, and nothing that no profile has."""
+    """Return whether a folder holds a mark, and nothing that no profile has."""
     return (
         folder.is_dir()
         and not folder.is_symlink()
@@ -56,7 +56,7 @@ def is_ours(folder: Path, mark: str) -> bool:
 
 
 def require_replaceable(folder: Path) -> None:
-    """Check that a profile may be written in the place of what is there.
+    """Check that a profile may replace what exists.
 
     Raises:
         InputError: It is something else, or the user has files there.
@@ -100,7 +100,7 @@ def profile_folder(folder: Path) -> Iterator[Path]:
         The folder to write to.
 
     Raises:
-        InputError: What is there may not be replaced.
+        InputError: What exists may not be replaced.
     """
     if folder.is_symlink():
         # The link stays, and the folder that it leads to is replaced.

@@ -47,7 +47,7 @@ class HungError(BootprofError):
 
 
 def find_hang(tail: bytes, silent_seconds: float) -> str:
-    """Tell from a console whether the guest's kernel hangs for good.
+    """Return from a console whether the guest's kernel hangs permanently.
 
     Emulated processors do that in about one of a hundred boots: each of them waits for the other,
     or for a clock. The kernel then reports a soft lockup again and again, or falls silent where it

@@ -187,7 +187,7 @@ def served(
 
     Args:
         image: Image to serve.
-        log_file: Where the log goes (format of nbdkit-log-filter); what is there is replaced.
+        log_file: Where the log goes (format of nbdkit-log-filter); an existing file is replaced.
         emulation: The drive to serve it like; None to serve it as fast as possible.
         statistics: Where the emulated drive writes what it did, when the server has ended.
 

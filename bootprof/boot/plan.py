@@ -35,7 +35,7 @@ class RecordingPlan:
 
     Attributes:
         names: Backends, the one whose bootlog counts first. For ``auto``, those that are tried.
-        agent: What the agent in the guest is told.
+        agent: What the agent in the guest receives.
         reason: Why these were chosen.
     """
 
@@ -69,8 +69,8 @@ def plan_recording(image: Path, wanted: str) -> RecordingPlan:
 
     Args:
         image: ISO or disk image.
-        wanted: A backend; several, separated by ``+``; or ``auto`` for the best one that the
-            image's kernel lets start, which turns out in the guest.
+        wanted: A backend; several, separated by ``+``; or ``auto`` for the most detailed one that
+            starts on the image's kernel, which is known only in the guest.
 
     Raises:
         InputError: There is no such image or backend, or the backend cannot record a boot.
@@ -102,7 +102,7 @@ def plan_recording(image: Path, wanted: str) -> RecordingPlan:
 
 
 def holds_profiler(image: Path) -> bool:
-    """Tell whether an image is an ISO image that holds the profiler archive."""
+    """Return whether an image is an ISO image that holds the profiler archive."""
     from optimizer.images.iso9660 import is_iso, read_iso
 
     if not is_iso(image):
@@ -114,7 +114,7 @@ def holds_profiler(image: Path) -> bool:
 
 
 def settle(plan: RecordingPlan, attempts: Sequence[Attempt]) -> tuple[str, str]:
-    """Tell which backend's recording counts, and why.
+    """Return which backend's recording is used, and why.
 
     Raises:
         UnsupportedError: A backend that was asked for by name did not start, or did not finish.

@@ -131,7 +131,7 @@ def profile(
             events=len(bootlog.events),
             lost=bootlog.lost,
         )
-        # A recording in the format of bootlog.events is there twice now.
+        # A recording in the format of bootlog.events now exists twice.
         recorded = backends.load(backend).recorded_events
         if recorded is not None:
             (temporary / GUEST / recorded).unlink(missing_ok=True)

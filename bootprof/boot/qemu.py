@@ -158,7 +158,7 @@ def kvm_groups() -> tuple[int, ...]:
 
 
 def kvm_works(arch: str) -> bool:
-    """Tell whether KVM runs guest code here.
+    """Return whether KVM runs guest code here.
 
     That /dev/kvm opens proves little on a machine that is virtual itself, so the firmware is
     started for a moment, and has to print something on its debug port.

@@ -131,7 +131,7 @@ def build(request: BuildRequest) -> BuildResult:
 
 
 def find_sort_file(request: BuildRequest) -> Path | None:
-    """Return the configured sort file if it is wanted and exists."""
+    """Return the configured sort file if it is enabled and exists."""
     path = request.base / request.config.squashfs.sort
     if not request.sort or not path.is_file():
         return None

@@ -36,7 +36,7 @@ def key(default: T, meaning: str, check: Check | None = None) -> T:
         check: Raises a ValueError, which says what is allowed, for a value that cannot work.
     """
     metadata = {"meaning": meaning, "check": check}
-    # A dictionary cannot be a default as it is, since all objects would share it.
+    # A dictionary cannot be a default itself, because all objects would share it.
     made: Any = (
         field(default_factory=default.copy, metadata=metadata)
         if isinstance(default, dict)

@@ -12,7 +12,7 @@ from bootprof.builder.config import Desktop
 from bootprof.builder.roottree import RootTree
 from bootprof.errors import InputError
 
-# The program that tells that a display manager is installed.
+# The program that shows that a display manager is installed.
 LIGHTDM, GDM, SDDM = "usr/sbin/lightdm", "usr/sbin/gdm3", "usr/bin/sddm"
 LIGHTDM_SETTINGS = "etc/lightdm/lightdm.conf.d/50-bootprof.conf"
 GDM_SETTINGS = "etc/gdm3/daemon.conf"

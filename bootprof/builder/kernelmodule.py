@@ -1,6 +1,6 @@
 """Building the kernel module for the kernels of a Debian suite, whatever the host runs.
 
-Each suite's headers want the compiler and the libc of that suite, so the module is built in a
+Each suite's headers need the compiler and the libc of that suite, so the module is built in a
 small chroot of it, which is made once and kept.
 """
 
@@ -121,7 +121,7 @@ def build_chroot(
         architecture: Debian architecture.
         headers: Kernel release or flavour whose headers to install.
         mirrors: Where packages come from.
-        tell: Called with what is being done.
+        tell: Called with a description of the current step.
     """
     log_file = cache / f"build-chroot-{suite}.log"
     packages = ["gcc", "make", "sparse", f"linux-headers-{headers}"]
@@ -158,7 +158,7 @@ def compile_module(
     try:
         run(
             [
-                # From 7.1 on, objtool wants to see /proc.
+                # From 7.1 on, objtool needs /proc.
                 *(*ISOLATED, f"--root={chroot}", "make", f"-j{os.cpu_count() or 1}"),
                 *("-C", f"/lib/modules/{release}/build", f"M={inside}"),
                 *("W=1", "C=1", "KCFLAGS=-Werror", "modules"),

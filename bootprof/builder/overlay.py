@@ -107,7 +107,7 @@ def scan(
 
 
 def examine(folder: Path, path: str, key: str) -> tuple[Entry, tuple[int, int]]:
-    """Return an entry of a folder, and the device and inode that tell hard links."""
+    """Return an entry of a folder, and the device and inode that identify hard links."""
     source = folder / path
     status = source.lstat()
     kind = stat.S_IFMT(status.st_mode)

@@ -66,7 +66,7 @@ def obtain(
 
     Args:
         folder: Where things are kept.
-        name: What it is, for the people who look into the folder.
+        name: Readable name, shown in the folder.
         digest: Of everything that it is made from.
         make: Makes the thing (a file or a folder) at the path that it is given.
         suffix: File name suffix with its dot.

@@ -1,8 +1,8 @@
 """Bootlogs from what other tools recorded: one module a tool, and the protocol that all follow.
 
-An import is a module of this package whose ``IMPORT`` says what it reads, how to tell it from
-others, and how to make a :class:`~optimizer.formats.events.Bootlog` of it. Every module that stands
-directly in this package is one; what they share is in :mod:`bootprof.imports.common`.
+An import is a module of this package whose ``IMPORT`` states what it reads, how to distinguish it
+from others, and how to turn it into a :class:`~optimizer.formats.events.Bootlog`. Every module
+directly in this package is an import; shared code is in :mod:`bootprof.imports.common`.
 
 To add an import: write ``bootprof/imports/NAME.py`` with an ``IMPORT``, a test with samples of the
 tool, and a row in the table of docs/commands/convert.md.
@@ -40,7 +40,7 @@ class Import:
         summary: What it reads, on one line.
         gives: Operations of its events.
         record: How to record such a file, on one line.
-        looks_like: Tells from the sample of a file whether the tool wrote it.
+        looks_like: Returns from the sample of a file whether the tool wrote it.
         read: Reads files that name files.
         locate: Finds the files of a log of block reads on the image that was booted.
         takes_several: One recording may consist of several files.

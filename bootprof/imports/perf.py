@@ -90,7 +90,7 @@ class _Log:
         self.counts = counts
         self.processes = Processes()
         self.pending: dict[tuple[int, bytes], _Call] = {}
-        # Calls whose results nobody recorded.
+        # Calls whose results were not recorded.
         self.entered: list[_Call] = []
         # Of each call that has not returned, its position in `entered`.
         self.places: dict[tuple[int, bytes], int] = {}
@@ -267,7 +267,7 @@ def read(sources: Sequence[Source]) -> Bootlog:
 
     Raises:
         InputError: It has addresses where names should be.
-        FormatError: It is not such a text, or has no calls that open files.
+        FormatError: It is not such text, or has no calls that open files.
     """
     counts = Counts()
     log = _Log(counts)
@@ -288,7 +288,7 @@ def read(sources: Sequence[Source]) -> Bootlog:
 
 
 def _is_event(line: bytes) -> bool:
-    """Tell whether perf wrote a line."""
+    """Return whether perf wrote a line."""
     trace = _TRACE.match(line)
     if trace is not None:
         call = _ANY_CALL.match(line, trace.end())

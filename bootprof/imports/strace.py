@@ -337,7 +337,7 @@ class _Trace:
         """Return the absolute path of a call's first arguments.
 
         Raises:
-            RecordError: It cannot be told.
+            RecordError: It is unknown.
         """
         if named is None or named["cut"]:
             raise RecordError
@@ -389,7 +389,7 @@ class _Trace:
 
 
 def _is_directory(number_text: bytes) -> bool:
-    """Tell whether a descriptor stands for the working directory."""
+    """Return whether a descriptor stands for the working directory."""
     return number_text in (b"AT_FDCWD", b"-100", b"0xffffff9c", b"0xffffffffffffff9c")
 
 
@@ -400,7 +400,7 @@ def _index(text: bytes) -> int:
 
 
 def _looks_only(flags: bytes) -> bool:
-    """Tell from the flags of an open whether it is of a directory, or for its name only."""
+    """Return from the flags of an open whether it is of a directory, or for its name only."""
     words = flags.lstrip(b", ")
     if words[:1] == b"{":
         words = words[1:].removeprefix(b"flags=")

@@ -71,7 +71,7 @@ class _Log:
                 yield one._replace(device=self._name(one.device))
 
     def _name(self, device: bytes) -> bytes:
-        """Return the name of a device, as far as it is known."""
+        """Return the name of a device, if known."""
         major, _, minor = device.partition(b":")
         return self.names.get(device, b"loop" + minor if major == LOOP_MAJOR else device)
 

@@ -168,7 +168,7 @@ def read(sources: Sequence[Source]) -> Bootlog:
 
 
 def looks_like(source: Source) -> bool:
-    """Tell whether a file is a pack of ureadahead, or the text of one."""
+    """Return whether a file is a pack of ureadahead, or the text of one."""
     if source.head.startswith(_MAGIC):
         return source.head[3:4] < b" "
     return any(line.startswith(b"/") and _sizes(line) for line in source.sample)

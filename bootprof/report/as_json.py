@@ -117,7 +117,7 @@ def causes_of(causes: Analysis) -> Json:
 
 
 def timeline_of(timeline: Timeline) -> Json:
-    """Return who read what."""
+    """Return the timeline: accesses by process and folder."""
 
     def rows(found: Sequence[Row]) -> list[Json]:
         return [

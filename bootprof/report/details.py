@@ -38,7 +38,7 @@ class Details:
     Where a part is None, ``absent`` says why, by its name.
 
     Attributes:
-        image: The image, if it is there and is the one that was booted.
+        image: The image, if it exists and is the one that was booted.
         image_map: Where everything lies on it.
         causes: Why it was read, on a modelled drive, and the least that it could read.
         timeline: Accesses by process and folder.

@@ -108,7 +108,7 @@ def lane_boxes(lane: Lane, column_bytes: float) -> str:
     for colour, low_bytes, high_bytes in layers:
         low = np.rint(100 * np.clip(low_bytes / column_bytes, 0, 1)).astype(int)
         high = np.rint(100 * np.clip(high_bytes / column_bytes, 0, 1)).astype(int)
-        # What is there at all is at least a sliver.
+        # Everything that exists is drawn at least as a sliver.
         high = np.where((high_bytes - low_bytes >= 512) & (high <= low), low + 1, high)
         # Columns that look alike are one box.
         turns = np.flatnonzero(np.diff(low, prepend=-1) | np.diff(high, prepend=-1)).tolist()

@@ -12,7 +12,7 @@ from optimizer.images.layout import Layout
 from optimizer.spans import Spans, common, make_spans, merge, spans_of
 
 COLUMNS = 400
-FILES, FRAGMENTS, TABLES, OUTSIDE = "file data", "fragments", "tables", "outside of the squashfs"
+FILES, FRAGMENTS, TABLES, OUTSIDE = "file data", "fragments", "tables", "outside the squashfs"
 
 
 @dataclass(frozen=True, eq=False)

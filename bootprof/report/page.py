@@ -198,7 +198,7 @@ def absent(comparison: Comparison, details: Sequence[Details], part: str, what: 
 
 
 def map_section(comparison: Comparison, details: Sequence[Details]) -> str:
-    """Return the maps of the images that are there."""
+    """Return the maps of the available images."""
     notes = absent(comparison, details, "image_map", "no map")
     maps = [
         (build.label, known.image_map)

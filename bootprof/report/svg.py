@@ -160,7 +160,7 @@ def plot(
         across: The horizontal axis.
         up: The vertical axis; its title stands above it.
         marks: What is drawn, in units of the area.
-        description: What it shows, for people who do not see it.
+        description: What it shows, for screen readers.
         height_pixels: Height of the plotting area.
         above: What is drawn over the marks, in percentages.
     """
@@ -186,7 +186,7 @@ def plot(
 
 
 def figure_svg(body: str, *, description: str, height_pixels: int, kind: str) -> str:
-    """Return an SVG with a description for people who do not see it."""
+    """Return an SVG with a description for screen readers."""
     return (
         f'<svg class="{kind}" role="img" aria-label="{escape(description)}"'
         f' height="{height_pixels}">{body}</svg>'

@@ -114,7 +114,7 @@ class Drive:
 
     @property
     def latency_seconds(self) -> float:
-        """Mean time until the wanted sector comes by: half a turn."""
+        """Mean time until the requested sector arrives: half a turn."""
         return 30.0 / self.rotation_per_minute if self.rotation_per_minute else 0.0
 
     def rate(self, offset_bytes: ArrayLike) -> NDArray[np.float64]:

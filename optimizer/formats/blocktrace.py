@@ -168,7 +168,7 @@ def parse_nbdkit_log(
 
     The format is in nbdkit-log-filter(1): a time stamp (UTC, microseconds), the connection, the
     action; a request has a line when it comes in, which ends in ``...``, and one when it is
-    answered. The former counts: it says what the machine wanted, and when. Requests that are no
+    answered. The former counts: it is what the machine requested, and when. Requests that are no
     reads are passed over, and failed reads count, because the drive had to go there.
 
     Args:
@@ -181,7 +181,7 @@ def parse_nbdkit_log(
         clock was set back, time stands still until it has caught up; nothing is before power-on.
 
     Raises:
-        FormatError: A line is not of such a log; the message has its number.
+        FormatError: A line is not of this format; the message has its number.
     """
     times_ns: list[int] = []
     offsets_bytes: list[int] = []

@@ -1,7 +1,7 @@
 """The two file formats of a bootlog; docs/bootlog.md describes them, nothing else handles them.
 
 A bootlog is in the **list** format (distinct paths, one a line, in order of first access) or in the
-**events** format (every event with all of its fields). The first line tells which. Everything is
+**events** format (every event with all of its fields). The first line shows which. Everything is
 bytes: a path may hold any byte but NUL, and a carriage return is a byte like any other.
 
 Only the functions that need numpy import it, so that a list is read at once.
@@ -190,7 +190,7 @@ class _Notes:
 
 
 def _is_events(first: bytes, name: str) -> bool:
-    """Tell from the first line whether a bootlog is rich."""
+    """Return from the first line whether a bootlog has the events format."""
     if not first.startswith(_OTHER_MAGIC):
         return False
     if not first.startswith(_MAGIC):

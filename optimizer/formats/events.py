@@ -34,11 +34,11 @@ class Operation(IntEnum):
 
 
 ASKED_FOR = (Operation.READ, Operation.FAULT)
-"""Operations that tell which part of a file a process asked for."""
+"""Operations that record which part of a file a process requested."""
 
 SERVED = (Operation.CACHE, Operation.BLOCK)
-"""Operations that tell which part of a file came from the medium, kernel readahead included. They
-stand for what was asked for where nothing tells that."""
+"""Operations that record which part of a file was read from the medium, with kernel readahead. They
+stand for the requested part if that is not recorded."""
 
 
 EVENT_DTYPE = np.dtype(

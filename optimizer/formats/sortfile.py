@@ -17,7 +17,7 @@ for the name behind them, so none are written: the name goes to the end of the l
 space at either end, and must start neither with a quote nor with ``[``. Since the program ignores
 a slash at the start and at the end of a path, one is written where it keeps such a name apart.
 
-Neither has a way to write a newline in a path.
+Neither can write a newline in a path.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ first."""
 _SAMPLE_BYTES = 1 << 16
 _LINE_BYTES = 1 << 20
 _INODES = re.compile(rb"\d{1,20}+ \d{1,20}+ /")
-# Nobody has a billion files; numbers from there on are times, in logs of other kinds.
+# No image has a billion files; such numbers are times, in logs of other kinds.
 _NUMBER = re.compile(rb"[-+]?\d{1,9}\Z")
 # Logs whose lines begin with the pid: strace, and tables.
 _LOG = re.compile(rb"  |\w\(|<\.\.\. |\+\+\+ |--- ")
@@ -137,7 +137,7 @@ def mksquashfs_lines(paths: Sequence[bytes], place: Place = "start") -> list[byt
 def paths_of_sort_file(content: bytes) -> list[bytes]:
     """Return the absolute paths of a sort file for mksquashfs, in the order of its lines.
 
-    What cannot be a line of such a file is passed over: mksquashfs complains about it.
+    What cannot be a line of such a file is ignored: mksquashfs complains about it.
     """
     paths = []
     for line in content.split(b"\n"):
@@ -204,7 +204,7 @@ def distinct_paths_of(
 
 
 def kind_of(lines: Sequence[bytes]) -> Kind:
-    """Tell what a list of paths is from its first lines, without their ends."""
+    """Return the kind of a list of paths from its first lines, without their ends."""
     if lines and lines[0].startswith(b"#bootprof-"):
         return "events"
     texts = [line.strip() for line in lines]

@@ -125,7 +125,7 @@ class ExtentMap:
         return overlaps(self.extents, self.reach, offsets_bytes, lengths_bytes)
 
     def owners_of(self, extents: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return who owns extents, as (position in the argument, index in ``Layout.inodes``).
+        """Return the owners of extents, as (position in the argument, index in ``Layout.inodes``).
 
         A fragment block is owned by every file whose tail stands in it, a shared data block by
         every file with that content; a table by none, so that it has no row.

@@ -1,4 +1,4 @@
-"""The one way to open an image: an ISO, a disk image, or a file system by itself.
+"""Images: opens an ISO, a disk image, or a file system by itself.
 
 :func:`open_image` finds the file systems in an image, chooses the one that holds the root of the
 live system, and reads its layout when it is asked for. :func:`check_trace` is the one check that a

@@ -77,7 +77,7 @@ class IsoLayout:
 
 
 def is_iso(path: str | Path) -> bool:
-    """Tell whether a file begins like an ISO 9660 image."""
+    """Return whether a file begins like an ISO 9660 image."""
     with Path(path).open("rb") as file:
         file.seek(SYSTEM_AREA_BYTES + 1)
         return file.read(len(ISO_MAGIC)) == ISO_MAGIC

@@ -209,7 +209,7 @@ class Layout(ABC):
 
     @cached_property
     def is_content(self) -> NDArray[np.bool_]:
-        """Tell of each row of ``extent_map.extents`` whether it holds contents of files."""
+        """Return for each row of ``extent_map.extents`` whether it holds contents of files."""
         return np.isin(self.extent_map.extents["role"], CONTENT)
 
     @cached_property

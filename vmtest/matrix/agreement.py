@@ -39,7 +39,7 @@ class Agreement:
 
 
 def compare(first: Bootlog, second: Bootlog) -> Agreement:
-    """Tell the differences of two bootlogs of the same boot."""
+    """Return the differences of two bootlogs of the same boot."""
     common = set(first.paths) & set(second.paths)
     used = [paths_by_operation(log) for log in (first, second)]
     operations = {}

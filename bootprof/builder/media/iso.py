@@ -179,7 +179,7 @@ def run_xorriso(media: Media, boot: BootFiles, tree: Path, target: Path, epoch: 
 def add_efi_partition(image: Path) -> None:
     """Enter the EFI image into the partition table, for UEFI booting from a USB stick.
 
-    The partition lies inside of the ISO file system. xorriso would append a copy behind it, and
+    The partition lies inside the ISO file system. xorriso would append a copy behind it, and
     each probe of the medium's partitions would then seek from one end to the other.
     Format: the classic partition table of a master boot record, entry 2 of 4, with the cylinder,
     head and sector fields at their limit, which means that only the sector numbers count.

@@ -126,7 +126,7 @@ def read_json(files: RootTree, name: str, source: Path, wanted: type) -> Any:
     """Return the content of a JSON file of the image.
 
     Raises:
-        FormatError: It is not JSON, or not of the wanted type.
+        FormatError: It is not JSON, or not of the expected type.
     """
     path = located(files, name, source)
     try:

@@ -59,7 +59,7 @@ class Process:
     """What a path of a process counts from.
 
     Attributes:
-        directory: Its working directory; None as long as it is not known. One item, because
+        directory: Its working directory; None while it is unknown. One item, because
             threads share it.
         root: Its root directory, ``b""`` for that of the tracer; None if it is not known. Likewise.
         descriptors: Path of each open file; shared by threads.
@@ -81,7 +81,7 @@ class Process:
         """Return a path as it counts from the tracer's root directory; None if that is not known.
 
         ``..`` takes away the name before it: where that name is a symbolic link this is not what
-        the kernel does, but only the root file system could tell.
+        the kernel does, but only the root file system could show it.
 
         Args:
             path: As the process gave it.

@@ -1,4 +1,4 @@
-"""A file to import: its name, its lines, and the sample that tells which tool wrote it.
+"""A file to import: its name, its lines, and the sample from which its format is detected.
 
 All imports read their lines, their numbers and their paths through this module, so the limits that
 keep an import linear in time and memory stand here once.
@@ -149,7 +149,7 @@ class Source:
         """Take a stream that can be read again from its start.
 
         Args:
-            name: What to call it in errors; the name of a file may tell a pid (strace -ff).
+            name: What to call it in errors; the name of a file may contain a pid (strace -ff).
             stream: Its content.
         """
         self.name = name
@@ -185,7 +185,7 @@ class Source:
         return hits / len(self.sample) if hits else 0.0
 
     def has_line(self, fits: Callable[[bytes], object]) -> bool:
-        """Tell whether a line of the sample fits; unreadable ones do not."""
+        """Return whether a line of the sample fits; unreadable ones do not."""
         for line in self.sample:
             with contextlib.suppress(RecordError):
                 if fits(line):

@@ -123,7 +123,7 @@ def _by_time(
         pid: _timed(source, counts, DAY_NS if starts[pid] < min(of_next_day, DAY_NS) else 0)
         for pid, source in sources.items()
     }
-    # Those made last come first; those that nobody has made yet, last.
+    # The last created come first; those not yet created come last.
     ranks = dict.fromkeys(sources, 0)
     latest = 0
     pending: dict[int, tuple[int, bytes]] = {}

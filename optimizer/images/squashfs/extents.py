@@ -1,4 +1,4 @@
-"""Extents of a squashfs: its blocks, fragment blocks and metadata blocks, and who owns them."""
+"""Extents of a squashfs: its blocks, fragment blocks and metadata blocks, and their owners."""
 
 from __future__ import annotations
 

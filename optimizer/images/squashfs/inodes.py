@@ -183,7 +183,7 @@ class _Reader:
         rows, raw, sizes = rows[listed], raw[listed], sizes[listed]
         table = _required(self.tables, Kind.DIRECTORY_TABLE)
         starts = table.blocks["offset_bytes"] - table.offset_bytes
-        # The walk has been through every directory: its block is there, and the listing fits.
+        # The walk has visited every directory: its block exists, and the listing fits.
         first = np.searchsorted(starts, raw["start"].astype(np.int64))
         begin = table.blocks["inflated_offset_bytes"][first] + raw["offset"]
         inodes["first_listing_block"][rows] = self.block_of(table, begin)

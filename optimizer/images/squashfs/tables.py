@@ -184,7 +184,7 @@ def _fragments(source: Source, superblock: Superblock, table: Table) -> Rows:
     if bad.any():
         entry = int(np.flatnonzero(bad)[0])
         source.fail(f"{where}: entry {entry} has length {int(entries['length'][entry]):#x}")
-    # Lengths are small by now; subtraction cannot wrap where addition of a hostile offset could.
+    # Lengths were checked to be small: subtraction cannot wrap, but adding a hostile offset could.
     outside = (entries["offset"] > superblock.size_bytes - lengths.astype("<u8")) | (
         entries["offset"] < SUPERBLOCK.size
     )
