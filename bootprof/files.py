@@ -27,7 +27,7 @@ from typing import BinaryIO, Final
 from bootprof.errors import BootprofError, InputError
 
 UNFINISHED: Final = ".bootprof-unfinished-"
-"""How the folders begin that outputs are made in, beside the output."""
+"""Prefix of the temporary folders in which outputs are made, next to the output."""
 SCRATCH: Final = ".bootprof-scratch-"
 """How the folders for temporary files begin, in the system's folder for such."""
 STANDARD_STREAM: Final = Path("-")
@@ -88,7 +88,7 @@ def open_output(path: Path | None) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path beside ``path`` whose file or folder takes its place if the block ends well.
+    """Yield a path next to ``path`` whose file or folder replaces it if the block succeeds.
 
     A symbolic link stays, and what it points to is replaced.
 
@@ -159,7 +159,7 @@ def remove(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path, prefix: str = UNFINISHED) -> None:
-    """Remove what killed runs of this user left in a folder, and no process holds.
+    """Remove unlocked remains of this user's killed runs from a folder.
 
     Raises:
         BootprofError: Something is mounted in one of them.
@@ -180,7 +180,7 @@ def remove_leftovers(folder: Path, prefix: str = UNFINISHED) -> None:
 
 @contextmanager
 def _working_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """Make a folder that this process holds until it has removed it."""
+    """Make a folder that this process keeps locked until it has removed it."""
     remove_leftovers(parent, prefix)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
@@ -247,7 +247,7 @@ def _is_stream(path: Path) -> bool:
 
 
 def _mode(path: Path) -> int | None:
-    """Return type and mode of what a path leads to; None if there is nothing."""
+    """Return type and mode of the target of a path; None if it does not exist."""
     try:
         return path.stat().st_mode
     except FileNotFoundError:

@@ -110,13 +110,13 @@ def run(
             cwd=cwd,
             env=environment,
             preexec_fn=ends_with_parent(),
-            # What a program works in stays locked for as long as it lives.
+            # A program's folders stay locked as long as it runs.
             pass_fds=inherited(),
             stdin=subprocess.PIPE,
             stdout=standard_output,
             stderr=standard_error,
         )
-        # unshare does not pass a request to end on to what it runs: there is no use in waiting.
+        # unshare does not forward a request to end to its child, so there is no use in waiting.
         stack.callback(stop, child, 0.1 if command[0] == ISOLATED[0] else 10)
         pending: bytes | None = stdin
         while True:
@@ -154,7 +154,7 @@ def ends_with_parent() -> Callable[[], None]:
 
 
 def stop(child: subprocess.Popen[bytes], patience_seconds: float = 10) -> None:
-    """End a child process, if it still runs: ask first, insist later."""
+    """End a child process, if it still runs: SIGTERM first, SIGKILL later."""
     if child.poll() is None:
         child.terminate()
         try:

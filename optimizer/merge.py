@@ -34,10 +34,10 @@ SCORE_DIGITS = 11
 
 @dataclass(frozen=True)
 class Opinion:
-    """How one profile stands to the merged order.
+    """Comparison of one profile with the merged order.
 
     Attributes:
-        name: What the profile is called.
+        name: Name of the profile.
         weight: Its weight.
         files: Number of its files.
         only_here: Number of files that no other profile has.

@@ -22,7 +22,7 @@ IMAGE_EXCLUDES: Final = (
     *(b"/run", b"/tmp", b"/var/run", b"/var/lock", b"/cdrom"),
     *(b"/lib/live/mount", b"/usr/lib/live/mount"),
 )
-"""Where a running system has no file of its root image: what the kernel makes up, what lives in
+"""Folders of a running system without files of its root image: made up by the kernel, kept in
 memory, and where live systems mount their medium."""
 
 PSEUDO_FILE_SYSTEMS: Final = frozenset(
@@ -30,11 +30,11 @@ PSEUDO_FILE_SYSTEMS: Final = frozenset(
     b" devtmpfs dmabuf efivarfs fusectl hugetlbfs mqueue nfsd nsfs pidfs pipefs proc pstore ramfs"
     b" rootfs rpc_pipefs secretmem securityfs selinuxfs smackfs sockfs sysfs tmpfs tracefs".split()
 )
-"""File systems whose files no image holds, as the kernel names them: they live in memory, or the
+"""File systems that are not part of an image, by their names in the kernel: in memory, or the
 kernel makes them up. ``rootfs`` is the initramfs."""
 
 NOT_ON_IMAGE: Final = PSEUDO_FILE_SYSTEMS | {b"iso9660", b"udf"}
-"""File systems whose files the root image does not hold: also the medium that it lies on."""
+"""File systems that are not part of the root image: also the medium that it is on."""
 
 # PATH_MAX of the kernel.
 _PATH_LIMIT_BYTES = 4096
@@ -56,7 +56,7 @@ class Arrangement:
         excluded: Number of those below an excluded path.
         not_absolute: Number of those that do not start with a slash (``pipe:[4711]``).
         missing: Number of those that are not in the root.
-        unreadable: Number of those that lie in a directory of the root that may not be entered.
+        unreadable: Number of those in a directory of the root that may not be entered.
         not_regular: Number of those that are directories, devices, sockets or pipes.
         directories: Number of those that are directories by their names alone: ``/``, a slash at
             the end, or another path lies below. Only without a root, which tells all of them.
@@ -130,8 +130,8 @@ def arrange(
 
 
 def _directories_above(paths: Iterable[bytes]) -> set[bytes]:
-    """Return the directories that the paths lie in, at every depth."""
-    # Many files lie in few directories: this loop over all paths has to be short.
+    """Return the directories of the paths, at every depth."""
+    # There are many files in few directories: this loop over all paths must be fast.
     direct = {path[: path.rfind(b"/")] for path in paths}
     found: set[bytes] = set()
     for parent in direct:

@@ -38,7 +38,7 @@ NOTHING: Final = "none"
 
 @dataclass(frozen=True)
 class Recording:
-    """What was recorded, before it is a bootlog.
+    """A recording, before it is turned into a bootlog.
 
     Attributes:
         files: Recorded files by the name under which the agent sends them (``fanotify.events``).
@@ -57,9 +57,9 @@ class Backend:
 
     Attributes:
         name: Its name on the command line; its module has the same.
-        summary: What it sees, on one line, without a full stop.
+        summary: What it records, on one line, without a full stop.
         starts: From what moment on it sees a boot, on one line.
-        agent: What the agent in the guest starts; :data:`NOTHING` if nothing runs in the
+        agent: Name of what the agent in the guest starts; :data:`NOTHING` if nothing runs in the
             guest.
         read: Turns a recording into a bootlog. Raises FormatError where the recording is damaged,
             InputError where something that it needs is missing.

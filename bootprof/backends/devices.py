@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bootprof.backends.block_files import Located, MappedImage
 
 SECTOR_BYTES: Final = 512
-"""What the kernel counts in, whatever the sectors of the device are."""
+"""The kernel's unit, for any sector size of the device."""
 
 # The largest of the blocks that a squashfs reads its device in (fs/squashfs/super.c: at least
 # 1 KiB, or the logical blocks of the device).

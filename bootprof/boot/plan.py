@@ -102,7 +102,7 @@ def plan_recording(image: Path, wanted: str) -> RecordingPlan:
 
 
 def holds_profiler(image: Path) -> bool:
-    """Return whether an image is an ISO image that holds the profiler archive."""
+    """Return whether an image is an ISO image with the profiler archive."""
     from optimizer.images.iso9660 import is_iso, read_iso
 
     if not is_iso(image):
@@ -148,7 +148,7 @@ def find_hint(reason: str) -> str:
 
 
 def parse_agent_log(text: bytes) -> list[Attempt]:
-    """Read what the agent in the guest says of each backend (see ``bootprof/guest/agent``)."""
+    """Read what the guest's agent reports of each backend (see ``bootprof/guest/agent``)."""
     attempts = []
     for line in text[:AGENT_LOG_LIMIT_BYTES].split(b"\n"):
         if line:

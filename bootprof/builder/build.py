@@ -65,7 +65,7 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What was built.
+    """The result of a build.
 
     Attributes:
         image: The ISO image.
@@ -412,7 +412,7 @@ def obtain_initrd(config: Initrd, cache: Path, kernel: Kernel) -> Path:
 def write_manifest(
     request: BuildRequest, result: BuildResult, kernel: Kernel, version: tuple[int, int, int]
 ) -> None:
-    """Write what an image was made from, as JSON beside it."""
+    """Write the inputs of an image as JSON next to it."""
     sort = result.sort
     manifest = {
         "image": result.image.name,

@@ -32,8 +32,8 @@ def key(default: T, meaning: str, check: Check | None = None) -> T:
 
     Args:
         default: Its default.
-        meaning: What it does, for people.
-        check: Raises a ValueError, which says what is allowed, for a value that cannot work.
+        meaning: Description for the documentation.
+        check: Raises a ValueError that describes the allowed values, for any other value.
     """
     metadata = {"meaning": meaning, "check": check}
     # A dictionary cannot be a default itself, because all objects would share it.
@@ -82,7 +82,7 @@ def check_name(value: str) -> None:
 
 
 def check_arguments(value: tuple[str, ...]) -> None:
-    """Check texts that a program takes where an option could stand."""
+    """Check arguments of a program that must not be mistaken for options."""
     for text in value:
         if not text.strip() or text.startswith("-") or not text.isprintable():
             raise ValueError(f"expected text that does not begin with '-', found {text!r:.60}")
@@ -97,7 +97,7 @@ def check_packages(value: tuple[str, ...]) -> None:
 
 
 def check_password(value: str) -> None:
-    """Check a password: what a terminal can send as one line."""
+    """Check a password: it must be one line of printable text."""
     if not value.isprintable():
         raise ValueError("expected printable characters")
 

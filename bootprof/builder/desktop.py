@@ -72,7 +72,7 @@ def for_gdm(desktop: Desktop, tree: RootTree) -> None:
 
 
 def for_sddm(desktop: Desktop, tree: RootTree) -> None:
-    """Write the settings of SDDM, and the state in which it remembers the last user."""
+    """Write the settings of SDDM, and its state file with the last user."""
     session = {"Session": desktop.session} if desktop.session else {}
     if desktop.autologin:
         settings = {"User": desktop.autologin, "Relogin": "false", **session}

@@ -53,7 +53,7 @@ class Overlay:
 
     Attributes:
         folder: The folder.
-        entries: What is in it, each folder before what it holds.
+        entries: Its entries, each folder before its contents.
     """
 
     folder: Path
@@ -81,7 +81,7 @@ def scan(
         key: Key of the configuration that names the folder.
 
     Raises:
-        InputError: It is no folder, or holds what cannot be copied.
+        InputError: It is not a folder, or contains an entry that cannot be copied.
         OSError: A part of it cannot be read.
     """
     if not folder.is_dir():
@@ -161,7 +161,7 @@ def apply(overlay: Overlay, tree: RootTree) -> None:
     there.
 
     Raises:
-        InputError: An entry that is no folder meets a folder with content.
+        InputError: A file would replace a folder with content.
         OSError: The root's file system lacks something, as extended attributes.
     """
     for entry in overlay.entries:

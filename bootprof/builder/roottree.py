@@ -46,7 +46,7 @@ LIBC.syscall.restype = ctypes.c_long
 
 @dataclass(frozen=True)
 class Attributes:
-    """What an entry has besides its name and content.
+    """Attributes of an entry: all but its name and content.
 
     Attributes:
         mode: Permission bits (not those of a link, which has none of its own).
@@ -188,7 +188,7 @@ class RootTree:
                 os.fchmod(descriptor, mode)
 
     def rewrite_file(self, path: str, content: bytes) -> None:
-        """Write a file anew with the owner and the mode that it has.
+        """Rewrite a file, keeping its owner and mode.
 
         Raises:
             InputError: There is no regular file.

@@ -1,4 +1,4 @@
-"""Built files and folders, found again by the digest of what they were built from.
+"""Cache of built files and folders, named by the digest of their inputs.
 
 Each is made under a temporary name and renamed when it is complete, so that nothing under a final
 name is ever half-written, whatever interrupted the run that made it.

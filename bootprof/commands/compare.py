@@ -310,7 +310,7 @@ def above_limits(comparison: Comparison, limits: list[tuple[str, float]]) -> lis
     """Return a sentence for each build that exceeds a limit.
 
     Args:
-        comparison: What is judged.
+        comparison: The comparison to check.
         limits: Metric (empty: all but the bounds and the times to the boot target), and the largest
             allowed ratio to the first build.
 

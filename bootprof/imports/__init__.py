@@ -1,4 +1,4 @@
-"""Bootlogs from what other tools recorded: one module a tool, and the protocol that all follow.
+"""Bootlogs from recordings of other tools: one module for each tool, and their common protocol.
 
 An import is a module of this package whose ``IMPORT`` states what it reads, how to distinguish it
 from others, and how to turn it into a :class:`~optimizer.formats.events.Bootlog`. Every module
@@ -67,7 +67,7 @@ class Import:
 
         Args:
             sources: Its files.
-            image: The image that was booted, if it is at hand.
+            image: The image that was booted, if available.
 
         Raises:
             InputError: There are several files and the tool writes one, or the image is missing or
@@ -79,7 +79,7 @@ class Import:
         return self.located(sources, image).bootlog()
 
     def located(self, sources: Sequence[Source], image: Path | None) -> Located:
-        """Find the files of a log of block reads, whatever their confidence; errors as above."""
+        """Find the files of a log of block reads, with any confidence; errors as above."""
         if self.locate is None:
             raise InputError(
                 f"{self.name} records names of files, which have no confidence",

@@ -127,7 +127,7 @@ class _Log:
         if milliseconds != b"?":
             whole, _, fraction = milliseconds.partition(b".")
             time_ns = nanoseconds(whole) // 1000 + number(fraction[:6].ljust(6, b"0"))
-        # Of calls that began before the recording did, the beginning is what is known.
+        # Of calls that began before the recording, only the beginning is known.
         time_ns = max(time_ns, 0)
         arguments = text[call.end() :]
         # The first end behind the name of the file, which may look like one.

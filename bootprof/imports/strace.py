@@ -143,7 +143,7 @@ class _Trace:
         if attached is not None:
             child = number(attached[1], PID_LIMIT)
             self.attached.add(child)
-            # What stands before is the call of the parent, cut in two by the message.
+            # The text before is the call of the parent, interrupted by the message.
             self._begin(pid, text[: attached.start()])
             self._born(child)
             return
@@ -220,7 +220,7 @@ class _Trace:
         return self.clock.since_start(now, wraps=prefix["hour"] is not None)
 
     def _called(self, pid: int, time_ns: int, name: bytes, text: bytes) -> Iterator[Event]:
-        """Handle a whole call: its arguments, and what it returned."""
+        """Handle a complete call: its arguments, and its result."""
         named = (_NAMED_AT if name in _AT else _NAMED).match(text)
         result: re.Match[bytes] | None = None
         if named is not None and name not in _EXECUTIONS:

@@ -29,7 +29,7 @@ def as_json(
     """Return the comparison as JSON has it.
 
     Args:
-        comparison: What is compared.
+        comparison: The builds and their metrics.
         details: What else is known of each build, in their order.
         files: Files of plots that were written.
         report: File of the report, if one was written.

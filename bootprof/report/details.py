@@ -1,4 +1,4 @@
-"""What a report shows of one build beyond its block trace: image, causes, processes.
+"""Details of one build beyond its block trace: image, causes, processes.
 
 A detail that cannot be found is not an error: a report of block traces alone is a report too. It
 says what is missing, and why.
@@ -33,7 +33,7 @@ PARTS = ("image_map", "causes", "timeline")
 
 @dataclass(frozen=True, eq=False)
 class Details:
-    """What is known of one build beside its block trace.
+    """Details of one build beyond its block trace.
 
     Where a part is None, ``absent`` says why, by its name.
 
@@ -53,7 +53,7 @@ class Details:
 
 
 def gather(build: Build, drives: Sequence[Drive]) -> Details:
-    """Return what can be found beside the block trace of a build.
+    """Return the details that can be found next to the block trace of a build.
 
     Args:
         build: The build; its image, its bootlog and ``profile.json`` are looked for beside its
@@ -154,7 +154,7 @@ def sizes_of(bootlog: Bootlog, layout: Layout) -> dict[bytes, int]:
 
 
 def demand_from(folder: Path, layout: Layout) -> Demand:
-    """Return what a boot needs of its image by its bootlog.
+    """Return what a boot needs of its image, according to its bootlog.
 
     Raises:
         InputError: There is no bootlog, or it is of other files.

@@ -197,7 +197,7 @@ def row_marks(row: Row, end_ns: int, seconds: Axis, busiest: int) -> str:
     """Return the marks of one row: a line from its first to its last access, and the bins."""
     first, last = (AREA * seconds.share(moment / 1e9) for moment in (row.first_ns, row.last_ns))
     drawn = [f'<path d="{boxes([(first, 4, max(last - first, 1), 2)])}" style="fill:var(--life)"/>']
-    # By the logarithm: beside a burst of thousands all other marks would have the least height.
+    # Logarithmic: next to a burst of thousands, all other marks would have the minimal height.
     level = np.ceil(len(LEVELS) * np.log1p(row.events) / np.log1p(max(busiest, 1))).astype(int)
     places = [
         (

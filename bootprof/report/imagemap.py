@@ -53,8 +53,8 @@ def map_image(layout: Layout, image_bytes: int, reads: Spans, needed: Spans | No
     Args:
         layout: Its squashfs.
         image_bytes: Its size.
-        reads: What the boot read, of :data:`optimizer.formats.blocktrace.READ_DTYPE`.
-        needed: What it had to read, likewise; None if that is not known.
+        reads: Reads of the boot, of :data:`optimizer.formats.blocktrace.READ_DTYPE`.
+        needed: What it needed, of the same type; None if unknown.
     """
     edges = np.linspace(0, image_bytes, COLUMNS + 1)
     was_read = merge(reads)

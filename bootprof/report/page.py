@@ -36,7 +36,7 @@ from bootprof.report.trace_figures import (
 from bootprof.units import quantity
 from optimizer.analysis import Analysis, CauseRow, cause_rows
 
-# The browser fetches nothing, whatever a label contains.
+# The browser loads nothing, for any content of a label.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SIGNS = {"less": "▼", "more": "▲"}
 TITLES = {
@@ -112,7 +112,7 @@ def table(
     """Return a table.
 
     Args:
-        caption: What it shows, as text.
+        caption: Title of the table, as text.
         head: Titles of the columns, as text; the first column names the rows.
         rows: Cells as HTML.
         foot: Cells of the last row, likewise.
@@ -319,7 +319,7 @@ def processes_section(comparison: Comparison, details: Sequence[Details]) -> str
     ]
     if not found:
         return notes
-    # Panels that stand side by side share the axis of time.
+    # Panels side by side share the axis of time.
     end_ns = max(timeline.end_ns for _, timeline in found)
     axis_title = time_title("time since the kernel started", [build for build, _ in found])
     processes: list[str] = []

@@ -31,7 +31,7 @@ too; empty for a solid line."""
 
 TARGET_DASHES = (4, 3)
 STROKE_INK = 0.7
-"""How opaque strokes are where many of them meet: dots stand out from any number of them."""
+"""Opacity of many overlapping strokes: dots remain visible on any number of them."""
 
 Series = NDArray[np.float64]
 
@@ -41,7 +41,7 @@ class Scale:
     """An axis of the plots.
 
     Attributes:
-        title: What it shows, with the unit.
+        title: Quantity, with the unit.
         high: Largest value that it has to show, in its unit; more than 0.
     """
 
@@ -108,10 +108,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class BarGroup:
-    """Bars that stand together, one for each build.
+    """A group of bars, one for each build.
 
     Attributes:
-        title: What they are of.
+        title: The quantity that they show.
         bars: In the order of the builds.
     """
 

@@ -28,7 +28,7 @@ class Axis:
     Attributes:
         low: Value at its start; over 0 on a logarithmic axis.
         high: Value at its end.
-        title: What it shows, with the unit.
+        title: Quantity, with the unit.
         ticks: Value and label of each tick.
         logarithmic: Whether it is.
     """
@@ -52,7 +52,7 @@ def linear_axis(high: float, title: str, *, ticks: int = 6, margin: float = 0.0)
 
     Args:
         high: Largest value that it has to show; not negative.
-        title: What it shows, with the unit.
+        title: Quantity, with the unit.
         ticks: How many there may be after that at 0.
         margin: Room before 0 and after ``high``, as a share of ``high``.
     """

@@ -43,7 +43,7 @@ NBDKIT_READ = re.compile(
 
 @dataclass(frozen=True, eq=False)
 class BlockTrace:
-    """The reads of one boot, and what they were made of.
+    """The reads of one boot, and the image that they were made of.
 
     Attributes:
         reads: Shape (reads,), of :data:`READ_DTYPE`, in the order of the requests.
@@ -65,7 +65,7 @@ def write_block_trace(stream: BinaryIO, trace: BlockTrace) -> None:
 
     Args:
         stream: Where it goes.
-        trace: What is written.
+        trace: The trace to write.
     """
     header = [
         MAGIC,

@@ -183,7 +183,7 @@ def write_events(stream: BinaryIO, bootlog: Bootlog) -> None:
 
 @dataclass
 class _Notes:
-    """What is gathered beside the events while an events file is read."""
+    """Data gathered in addition to the events while an events file is read."""
 
     header: dict[str, str] = field(default_factory=dict)
     truncated: int = 0
@@ -287,7 +287,7 @@ def _events_paths(
 
 
 def _rows(stream: BinaryIO, name: str, first: bytes, notes: _Notes) -> Iterator[list[_Row]]:
-    """Cut an events file into the ten fields of each event, as they stand in the file.
+    """Cut an events file into the ten fields of each event, as bytes.
 
     Header lines are gathered in ``notes`` wherever they stand: a recorder knows at its end only
     what it lost.
@@ -330,7 +330,7 @@ def _read_header(block: bytes, name: str, number: int, header: dict[str, str]) -
     return count
 
 
-# What the fields of EVENT_DTYPE hold: the pattern of an event lets a few digits more through.
+# Ranges of the fields of EVENT_DTYPE: the pattern of an event accepts a few more digits.
 _LIMITS = ((0, 2**63), (1, 2**31), (4, 2**63), (5, 2**63), (7, 2**64))
 
 

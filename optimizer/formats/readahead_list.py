@@ -18,7 +18,7 @@ from optimizer.errors import FormatError
 
 MAGIC: Final = b"#bootprof-readahead 1"
 SUPERBLOCK_BYTES: Final = 96
-"""What a list has of the superblock: all of that of a squashfs."""
+"""Bytes of the superblock in a list: the whole superblock of a squashfs."""
 
 _HEADER_LINE = re.compile(rb"#([a-z0-9_]+): (.*)")
 _RANGE_LINE = re.compile(rb"(\d{1,18})\t(\d{1,18})\t(tables|data)")

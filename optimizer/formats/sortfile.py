@@ -34,7 +34,7 @@ from optimizer.formats.bootlog import distinct_paths
 from optimizer.formats.text import printable
 
 Place = Literal["start", "end"]
-"""Where the listed files go: before all others, or behind them, beside the tables, which follow
+"""Place of the listed files: before all others, or behind them, next to the tables, which follow
 the data in a squashfs. In both cases in order of first access."""
 
 MKSQUASHFS_PRIORITIES: Final = range(-32768, 32768)
@@ -48,7 +48,7 @@ _SORT_LINE = re.compile(rb"\s*((?:\\.|[^\s\\])+)\s+-?\d+\s*$")
 """A path, in which a backslash protects what follows it, white space, and a priority."""
 
 Kind = Literal["empty", "list", "events", "inodes", "mksquashfs", "gensquashfs", "draklive"]
-"""What a list of paths is: a bootlog of either format, a list of e4rat-collect (``DEVICE INODE
+"""Kinds of lists of paths: a bootlog in either format, a list of e4rat-collect (``DEVICE INODE
 PATH``), or a sort file. Sort files of genisoimage read like those of mksquashfs. ``draklive`` is
 what the one-line command of the live-system builder of 2007 printed: ``PRIORITY PATH``, the highest
 first."""
@@ -74,8 +74,8 @@ class PathList:
     Attributes:
         paths: Distinct paths in the order of access, or of falling priority; those of a sort file
             are absolute.
-        kind: What the file is.
-        said: What is worth saying about the reading, a sentence each.
+        kind: Kind of the file.
+        said: Remarks about the reading, a sentence each.
     """
 
     paths: dict[bytes, None]
@@ -159,8 +159,8 @@ def distinct_paths_of(
     Args:
         stream: The file; it can be read again from its start.
         name: What to call it in errors.
-        skip: Types of file systems whose events are passed over; only the events format has them.
-        skipped: If given, the paths that were passed over are added to it.
+        skip: Types of file systems whose events are left out; only the events format has them.
+        skipped: If given, the paths that were left out are added to it.
 
     Raises:
         FormatError: It is neither, or a line of it is wrong.
@@ -233,7 +233,7 @@ def kind_of(lines: Sequence[bytes]) -> Kind:
 def _all(
     parse: Callable[[bytes], tuple[int, bytes] | None], lines: Sequence[bytes]
 ) -> list[tuple[int, bytes]]:
-    """Return what a parser makes of all lines; nothing if one does not fit."""
+    """Return the results of a parser for all lines; nothing if one does not match."""
     found = []
     for line in lines:
         entry = parse(line)
@@ -337,7 +337,7 @@ def fragment_action(paths: Sequence[bytes]) -> bytes:
     terms = []
     for folder, members in folders.items():
         files = b" || ".join(b"\\\n pathname(%b)" % _pattern(path) for path in members)
-        # The root has no name that could be asked for.
+        # The root has no name to match.
         terms.append(
             b"(subpathname(%b) && (%b))" % (_pattern(folder), files) if folder else b"(%b)" % files
         )

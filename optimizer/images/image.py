@@ -45,7 +45,7 @@ class FileSystem:
         format: Its format.
         offset_bytes: Where it begins.
         size_bytes: Its size by its superblock.
-        path: Of the file in the ISO; empty where it stands by itself or in a disk image.
+        path: Path of the file in the ISO; empty for a bare file system and in a disk image.
     """
 
     format: Format
@@ -68,8 +68,8 @@ class Image:
         size_bytes: Its size.
         iso: The ISO 9660 file system of the image; None if it has none that can be read.
         places: The file systems in the image, ascending by offset; empty in an ISO of plain files.
-        chosen: The one that was asked for, or the largest; None if there is none.
-        remarks: Sentences about what a user may not expect: several file systems to choose from,
+        chosen: The requested one, or the largest; None if there is none.
+        remarks: Sentences about unexpected findings: several file systems to choose from,
             files that begin like one and were passed over, an ISO that cannot be read.
     """
 
@@ -301,7 +301,7 @@ def _remark(remarks: list[str], more: list[str]) -> None:
 
 
 def _scan(file: BinaryIO, name: str, remarks: list[str]) -> Iterator[FileSystem]:
-    """Yield what looks like a whole file system; what lies inside of one is skipped."""
+    """Yield what looks like a whole file system; what lies inside one is skipped."""
     size_bytes = file.seek(0, os.SEEK_END)
     passed_over: list[str] = []
     # Looking for holes moves the file position, which a buffered file must not see.

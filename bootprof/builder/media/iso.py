@@ -48,7 +48,7 @@ EFI_SYSTEM_PARTITION = 0xEF
 
 @dataclass(frozen=True)
 class BootFiles:
-    """What the boot loader loads.
+    """Files for the boot loader.
 
     Attributes:
         kernel: Kernel image.
@@ -145,7 +145,7 @@ def make_efi_image(media: Media, staging: Path, tree: Path, epoch: int) -> None:
 
 
 def reading_order(media: Media, boot: BootFiles) -> list[str]:
-    """Return the files in the order in which they are to lie on the medium.
+    """Return the files in their order on the medium.
 
     That is the order in which a boot reads them, so that one pass over the medium is enough. A
     disc turns at constant speed, though, and is read faster near its outer edge

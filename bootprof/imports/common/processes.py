@@ -28,7 +28,7 @@ class Descriptors:
         self._top = top
 
     def copy(self) -> Descriptors:
-        """Return what a child gets: changes in one do not show in the other."""
+        """Return a copy for a child: changes of one do not affect the other."""
         return Descriptors(self._top)
 
     def get(self, number: int) -> bytes | None:
@@ -56,7 +56,7 @@ class Descriptors:
 
 @dataclass
 class Process:
-    """What a path of a process counts from.
+    """Base of the relative paths of a process.
 
     Attributes:
         directory: Its working directory; None while it is unknown. One item, because
@@ -70,7 +70,7 @@ class Process:
     descriptors: Descriptors = field(default_factory=Descriptors)
 
     def child(self, *, shares_directory: bool, shares_descriptors: bool) -> Process:
-        """Return what a new process or thread starts with."""
+        """Return the initial state of a new process or thread."""
         return Process(
             self.directory if shares_directory else list(self.directory),
             self.root if shares_directory else list(self.root),
@@ -85,7 +85,7 @@ class Process:
 
         Args:
             path: As the process gave it.
-            base: What it counts from; None for the working directory.
+            base: What it is relative to; None for the working directory.
 
         Raises:
             RecordError: It is longer than the kernel allows.
@@ -136,7 +136,7 @@ class Processes:
         return found
 
     def fork(self, parent: int, child: int, flags: bytes) -> None:
-        """Note a child; a child that has been seen already keeps what it has."""
+        """Register a child; a child that is already known keeps its state."""
         if child not in self._known:
             self._known[child] = self[parent].child(
                 shares_directory=b"CLONE_FS" in flags, shares_descriptors=b"CLONE_FILES" in flags

@@ -122,7 +122,7 @@ def access(
 
 @dataclass
 class Counts:
-    """What an import counts while it reads.
+    """Counters of an import.
 
     Attributes:
         records: Records of the tool, whether they name a file or not.
@@ -207,7 +207,7 @@ class Source:
     def records(
         self, counts: Counts, parse: Callable[[bytes], Iterable[_Record]]
     ) -> Iterator[_Record]:
-        """Yield what a parser makes of each line; those that raise RecordError are counted."""
+        """Yield the results of a parser for each line; count lines that raise RecordError."""
         for line in self.lines(counts):
             yield from guarded(counts, parse(line))
 
@@ -225,8 +225,8 @@ def gathered(
     Args:
         header: As :func:`header_of` gives it.
         events: In the order of access; they are read before ``counts`` is looked at.
-        counts: What the reading counts.
-        expected: What the error says if the file has no records of the tool.
+        counts: Counters of the reader.
+        expected: Text of the error if the file has no records of the tool.
         hint: How to go on then.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where the tables of a squashfs lie, and what stands in those that are read whole.
+"""Places of the tables of a squashfs, and the contents of those that are read whole.
 
 mksquashfs writes the data, then inode, directory, fragment, export, id and xattr table. All but
 the first two begin with metadata blocks and end with an index of their positions, to which the
@@ -39,7 +39,7 @@ FRAGMENT = np.dtype([("offset_bytes", "<i8"), ("length_bytes", "<i4"), ("stored"
 
 @dataclass(frozen=True)
 class Tables:
-    """All tables of an image, in the order in which they lie on it."""
+    """All tables of an image, in their order on it."""
 
     tables: tuple[Table, ...]
     fragments: Rows
