@@ -124,14 +124,14 @@ bench-boot: venv ## Boot the image with one optimization after the other, on emu
 
 demo: venv ## Build, profile, sort, rebuild with readahead, boot again, compare: the main job on Debian 12
 	$(BIN)/bootprof build --profiling --no-sort --output $(OUT) --image $(OUT)/unsorted.iso
-	$(BIN)/bootprof profile $(OUT)/unsorted.iso --backend kmod --output $(OUT)/unsorted
+	$(BIN)/bootprof profile $(OUT)/unsorted.iso --backend kmod --accelerator icount --output $(OUT)/unsorted
 	$(BIN)/bootprof sort --root $(OUT)/root --image $(OUT)/unsorted.iso --place auto \
 	  $(OUT)/unsorted/bootlog.events > config/distrib.sort \
 	  || { rm -f config/distrib.sort; exit 1; }
 	$(BIN)/bootprof build --profiling --readahead $(OUT)/unsorted/bootlog.events \
-	  --output $(OUT) --image $(OUT)/sorted.iso
-	$(BIN)/bootprof profile $(OUT)/sorted.iso --backend kmod --output $(OUT)/sorted
-	$(BIN)/bootprof compare $(OUT)/unsorted $(OUT)/sorted --output $(OUT)
+	  --output $(OUT) --image $(OUT)/optimized.iso
+	$(BIN)/bootprof profile $(OUT)/optimized.iso --backend kmod --accelerator icount --output $(OUT)/optimized
+	$(BIN)/bootprof compare $(OUT)/unsorted $(OUT)/optimized --output $(OUT)
 
 docs-pictures: venv ## Make the pictures of the documents from the demo's output
 	@command -v chromium > /dev/null || { apt-get update -q=2 && \
