@@ -24,8 +24,8 @@ root.
 Files that were made during the boot were on no image and would count as gone: give --old, the root
 that the profile was made of, and they are passed over.
 
--o writes the bootlog with the new paths, as a plain one: offsets and inodes of a rich bootlog are
-those of the old image.
+-o writes the new paths in the list format: offsets and inodes of an events file are those of the
+old image.
 
 exit status: 0, or 1 if more than --fail-above PERCENT of the files are gone
 
@@ -50,7 +50,7 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         nargs="?",
         metavar="BOOTLOG",
-        help="plain or rich bootlog, sort file, or folder of a profile; - is standard input",
+        help="bootlog in either format, sort file, or folder of a profile; - is standard input",
     )
     parser.add_argument(
         "-r", "--root", type=Path, metavar="NEW", help="directory with the files after the update"
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     from bootprof.errors import InputError
     from bootprof.files import open_output
     from bootprof.progress import note
-    from optimizer.formats.bootlog import write_plain
+    from optimizer.formats.bootlog import write_list
     from optimizer.formats.sortfile import distinct_paths_of
     from optimizer.order import IMAGE_EXCLUDES, NOT_ON_IMAGE, compile_excludes
     from optimizer.staleness import RULES, Root, check
@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"{name}: holds no files to check", hint=HINT)
     if options.output is not None:
         with open_output(options.output) as stream:
-            write_plain(stream, found.paths)
+            write_list(stream, found.paths)
     if options.json:
         print(json.dumps(as_json(found), indent=2))
     else:

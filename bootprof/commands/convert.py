@@ -41,7 +41,7 @@ examples:
   bootprof convert boot.strace --root out/root -o bootlog.list
   bootprof convert trace.10 trace.11 trace.12 -o bootlog.list     (strace -ff -o trace)
   bootprof convert out/profile/blocktrace.tsv --image live.iso --confidence all.tsv
-  blkparse -i sda | bootprof convert - --image live.iso --rich
+  blkparse -i sda | bootprof convert - --image live.iso --events
 """
 
 
@@ -81,8 +81,13 @@ def add_parser(subparsers: Any) -> None:
         "leave out others",
     )
     parser.add_argument(
-        "-r", "--rich", action="store_true", help="write every event, not the distinct paths"
+        "-e",
+        "--events",
+        action="store_true",
+        help="write every event (events format) rather than the distinct paths",
     )
+    # The name that this option had, for scripts that use it.
+    parser.add_argument("-r", "--rich", dest="events", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument(
         "-t",
         "--threshold",
@@ -118,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
         bootlog = below(bootlog, options.root)
     if table is not None:
         write_output(options.confidence, table)
-    write_output(options.output, encoded(bootlog, rich=options.rich))
+    write_output(options.output, encoded(bootlog, events=options.events))
     report(item, bootlog, guessed=options.format is None)
     return 0
 
@@ -171,19 +176,19 @@ def print_formats() -> None:
         print(f"{'':12} gives {item.gives}; made by: {item.record}")
 
 
-def encoded(bootlog: Bootlog, *, rich: bool) -> bytes:
-    """Return a bootlog as bytes, plain or rich."""
-    from optimizer.formats.bootlog import write_plain, write_rich
+def encoded(bootlog: Bootlog, *, events: bool) -> bytes:
+    """Return a bootlog as bytes in either format."""
+    from optimizer.formats.bootlog import write_events, write_list
     from optimizer.order import PSEUDO_FILE_SYSTEMS
 
     content = io.BytesIO()
-    if rich:
-        write_rich(content, bootlog)
+    if events:
+        write_events(content, bootlog)
         return content.getvalue()
     pseudo = [system in PSEUDO_FILE_SYSTEMS for system in bootlog.file_systems]
     numbers = bootlog.events[["path", "file_system"]].tolist()
     paths = dict.fromkeys(bootlog.paths[path] for path, system in numbers if not pseudo[system])
-    write_plain(content, (path for path in paths if path.startswith(b"/")))
+    write_list(content, (path for path in paths if path.startswith(b"/")))
     return content.getvalue()
 
 

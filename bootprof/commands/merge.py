@@ -21,14 +21,14 @@ HINT = "give a bootlog, or the folder of a profile"
 DISPUTED_IN_REPORT = 1000
 
 EPILOG = """\
-The result is a plain bootlog, which bootprof sort takes.
+The result is a bootlog in the list format, which bootprof sort takes.
 
 rule: the score of a file in a profile of n files is rank / n; in one that does not have it, 1.
 Files go in the order of the weighted mean of their scores (Borda's rule; missing files are placed
 behind all, after Fagin, Kumar and Sivakumar, Comparing top k lists, 2003). So files that few boots
 need go to the end, and the order in which bootlogs are given does not matter.
 
-/dev, /proc, /sys, /run, /tmp, media of live systems and what a rich bootlog has on file systems
+/dev, /proc, /sys, /run, /tmp, media of live systems and what an events file has on file systems
 that the image does not hold are left out before ranks are counted, as in bootprof sort.
 
 Standard error says what the profiles disagree on; --report writes all of it as JSON.
@@ -56,7 +56,7 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         nargs="+",
         metavar="BOOTLOG",
-        help="plain or rich bootlog, sort file, or folder of a profile",
+        help="bootlog in either format, sort file, or folder of a profile",
     )
     parser.add_argument(
         "-w",
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
         )
     from bootprof.files import open_output, write_output
     from bootprof.progress import note
-    from optimizer.formats.bootlog import write_plain
+    from optimizer.formats.bootlog import write_list
     from optimizer.formats.sortfile import distinct_paths_of
     from optimizer.merge import Merger
     from optimizer.order import IMAGE_EXCLUDES, NOT_ON_IMAGE, compile_excludes
@@ -118,7 +118,7 @@ def run(options: argparse.Namespace) -> int:
     )
 
     with open_output(options.output) as output:
-        write_plain(output, merged.paths)
+        write_list(output, merged.paths)
     if options.report is not None:
         text = json.dumps(report(merged), indent=2, allow_nan=False) + "\n"
         write_output(options.report, text.encode())

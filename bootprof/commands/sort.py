@@ -272,12 +272,12 @@ def with_duplicates(paths: Sequence[bytes], root: Path) -> list[bytes]:
 def write(paths: Sequence[bytes], options: argparse.Namespace) -> None:
     """Write the ordered paths in the format that was asked for."""
     from bootprof.files import open_output
-    from optimizer.formats.bootlog import write_plain
+    from optimizer.formats.bootlog import write_list
     from optimizer.formats.sortfile import gensquashfs_lines, mksquashfs_lines
 
     def write_to(stream: BinaryIO) -> None:
         if options.format == "list":
-            write_plain(stream, paths)
+            write_list(stream, paths)
         elif options.format == "gensquashfs":
             stream.write(b"".join(gensquashfs_lines(paths, options.place)))
         else:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
-from optimizer.formats.bootlog import write_rich
+from optimizer.formats.bootlog import write_events
 from optimizer.formats.events import Bootlog, Event, Operation
 from optimizer.images.squashfs.layout import read_layout
 
@@ -33,7 +33,7 @@ def events_file(*events: tuple[Operation, int, int, bytes, bytes]) -> bytes:
         Event(number, 1, b"init", operation, offset, length, 0, 21, 1, file_system, path)
         for number, (operation, offset, length, file_system, path) in enumerate(events)
     ]
-    write_rich(stream, Bootlog.of({"backend": "test"}, rows))
+    write_events(stream, Bootlog.of({"backend": "test"}, rows))
     return stream.getvalue()
 
 

@@ -68,7 +68,7 @@ def test_the_plain_bootlog_goes_to_standard_output(
 
 def test_the_rich_bootlog_can_be_read_back(text: Path, tmp_path: Path) -> None:
     output = tmp_path / "bootlog.events"
-    assert main(["convert", "-f", "strace", str(text), "--rich", "-o", str(output)]) == 0
+    assert main(["convert", "-f", "strace", str(text), "--events", "-o", str(output)]) == 0
     with output.open("rb") as stream:
         bootlog = read_bootlog(stream, "x")
     assert bootlog.header["backend"] == "strace"

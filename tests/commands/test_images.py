@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bootprof.cli import main
-from optimizer.formats.bootlog import write_rich
+from optimizer.formats.bootlog import write_events
 from optimizer.formats.events import Bootlog, Event, Operation
 from optimizer.formats.readahead_list import parse_list
 from optimizer.images.image import open_image
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([*command, str(top / "iso")], check=True, capture_output=True)
     event = Event(1, 1, b"init", Operation.READ, 0, 4096, 0, 0, 1, b"squashfs", b"/file")
     with (top / "bootlog.events").open("wb") as stream:
-        write_rich(stream, Bootlog.of({"backend": "test"}, [event]))
+        write_events(stream, Bootlog.of({"backend": "test"}, [event]))
     return top
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from optimizer.formats.bootlog import write_rich
+from optimizer.formats.bootlog import write_events
 from optimizer.formats.events import Bootlog, Event, Operation
 
 TOP = Path(__file__).parent.parent.parent
@@ -32,7 +32,7 @@ def events_file(*paths_and_types: tuple[bytes, bytes]) -> bytes:
         for number, (path, file_system) in enumerate(paths_and_types)
     ]
     stream = io.BytesIO()
-    write_rich(stream, Bootlog.of({"backend": "test"}, events))
+    write_events(stream, Bootlog.of({"backend": "test"}, events))
     return stream.getvalue()
 
 

@@ -13,7 +13,7 @@ from bootprof.errors import BootprofError
 from bootprof.imports import Source, candidates, load, names
 from bootprof.imports.common.source import Counts
 from optimizer.formats.blocktrace import read_block_trace
-from optimizer.formats.bootlog import read_bootlog, write_plain, write_rich
+from optimizer.formats.bootlog import read_bootlog, write_events, write_list
 from optimizer.formats.events import Bootlog
 from optimizer.formats.sortfile import distinct_paths_of
 from tests.imports.samples import READ_LINES, SAMPLES
@@ -35,12 +35,12 @@ class Target:
 def readable(bootlog: Bootlog) -> None:
     """Write a bootlog in both formats, and read it back: what an import gives must be valid."""
     stream = io.BytesIO()
-    write_rich(stream, bootlog)
+    write_events(stream, bootlog)
     stream.seek(0)
     again = read_bootlog(stream, "again")
     assert again.events.tolist() == bootlog.events.tolist()
     assert (again.paths, again.lost) == (bootlog.paths, bootlog.lost)
-    write_plain(io.BytesIO(), bootlog.paths)
+    write_list(io.BytesIO(), bootlog.paths)
 
 
 def run_import(name: str, content: bytes) -> None:
