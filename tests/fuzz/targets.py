@@ -47,7 +47,9 @@ def run_import(name: str, content: bytes) -> None:
     """Let an import read a file, and all of them look at it."""
     source = Source("log.7", io.BytesIO(content))
     candidates(source)
-    readable(load(name).bootlog([source]))
+    bootlog = load(name).bootlog([source])
+    assert all(path.startswith(b"/") for path in bootlog.paths)
+    readable(bootlog)
 
 
 def block_reads(name: str, source: Source) -> list[object]:
