@@ -40,7 +40,8 @@ def readable(bootlog: Bootlog) -> None:
     again = read_bootlog(stream, "again")
     assert again.events.tolist() == bootlog.events.tolist()
     assert (again.paths, again.lost) == (bootlog.paths, bootlog.lost)
-    write_list(io.BytesIO(), bootlog.paths)
+    # Recorders also name what is no file (pipe:[4711]), which a list of paths does not hold.
+    write_list(io.BytesIO(), (path for path in bootlog.paths if path.startswith(b"/")))
 
 
 def run_import(name: str, content: bytes) -> None:
