@@ -16,11 +16,12 @@ JOBS ?= $(shell nproc)
 
 # What the host needs, by the name of its Debian package.
 APT_PACKAGES := arch-test blktrace bpftool busybox-static ca-certificates clang cpio dosfstools \
-	fdisk file fuse3 gcc gcc-multilib git grub-common grub-efi-amd64-bin grub-pc-bin kmod libbpf-dev \
-	libc6-dev libelf-dev liblzo2-dev libnbd-bin linux-headers-amd64 linux-perf linux-source-6.1 llvm make \
-	man-db mmdebstrap mtools musl-tools nbdkit nbdkit-plugin-dev ovmf perl procps python3 \
-	python3-bpfcc python3-dev python3-venv qemu-system-x86 shellcheck sparse squashfs-tools \
-	squashfs-tools-ng strace xorriso xz-utils zlib1g-dev zstd
+	fatrace fdisk file fuse3 gcc gcc-multilib git grub-common grub-efi-amd64-bin grub-pc-bin \
+	inotify-tools kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev libnbd-bin linux-headers-amd64 \
+	linux-perf linux-source-6.1 llvm make man-db mmdebstrap mtools musl-tools nbdkit \
+	nbdkit-plugin-dev ovmf perl procps python3 python3-bpfcc python3-dev python3-venv \
+	qemu-system-x86 shellcheck sparse squashfs-tools squashfs-tools-ng strace xorriso xz-utils \
+	zlib1g-dev zstd
 
 .DEFAULT_GOAL := help
 
@@ -70,12 +71,12 @@ C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 # Types of remark that do not apply to programs. They have neither the kernel's macros nor its
 # types; their signal flags, forced reads and BPF constants are volatile, and BPF constants need
 # an initialiser; the C library has names like PRIu64; a usage text spans lines; a check of a
-# pointer that is passed as an int needs its comparison; a table is a macro of macros; a string that
-# another file declares cannot be static.
-NOT_PROGRAMS := ARRAY_SIZE,BIT_MACRO,CAMELCASE,COMPARISON_TO_NULL,EMBEDDED_FUNCTION_NAME,ENOSYS
-NOT_PROGRAMS := $(NOT_PROGRAMS),GLOBAL_INITIALISERS,PREFER_DEFINED_ATTRIBUTE_MACRO
-NOT_PROGRAMS := $(NOT_PROGRAMS),PREFER_KERNEL_TYPES,SPLIT_STRING,VOLATILE
-NOT_PROGRAMS := $(NOT_PROGRAMS),COMPLEX_MACRO,MACRO_ARG_REUSE,STATIC_CONST_CHAR_ARRAY
+# pointer that is passed as an int needs its comparison; a list that a macro goes through is no
+# value; and the name of a program is read by files that it is linked with.
+NOT_PROGRAMS := ARRAY_SIZE,BIT_MACRO,CAMELCASE,COMPARISON_TO_NULL,COMPLEX_MACRO
+NOT_PROGRAMS := $(NOT_PROGRAMS),EMBEDDED_FUNCTION_NAME,ENOSYS,GLOBAL_INITIALISERS,MACRO_ARG_REUSE
+NOT_PROGRAMS := $(NOT_PROGRAMS),PREFER_DEFINED_ATTRIBUTE_MACRO,PREFER_KERNEL_TYPES,SPLIT_STRING
+NOT_PROGRAMS := $(NOT_PROGRAMS),STATIC_CONST_CHAR_ARRAY,VOLATILE
 
 $(KERNEL_SCRIPTS)/.unpacked: | packages
 	mkdir -p $(@D)
@@ -109,6 +110,11 @@ CYCLES ?= 1000
 soak: venv ## Load the module, record under load and unload it, CYCLES times on each kernel (hours)
 	BOOTPROF_SUITES="bookworm bullseye trixie sid" BOOTPROF_SOAK_CYCLES=$(CYCLES) \
 	  $(BIN)/pytest tests/kmod -k again_and_again
+
+FUZZ_SECONDS ?= 60
+
+fuzz: venv ## Fuzz everything that reads what others wrote, FUZZ_SECONDS (60) for each target
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 matrix: venv ## Boot every recorder on every kernel and write docs/matrix.md (some ten minutes)
 	$(BIN)/python -m bench.matrix --write
@@ -154,6 +160,6 @@ clean: ## Remove what was built in OUT and BUILD; OUT/cache (downloads, bootstra
 distclean: clean ## Remove OUT/cache and the virtual environment, too
 	rm -rf "$(OUT)" $(VENV)
 
-.PHONY: help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak matrix bench-boot \
+.PHONY: help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak fuzz matrix bench-boot \
 	demo docs docs-pictures \
 	docs-tables clean distclean

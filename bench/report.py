@@ -25,7 +25,7 @@ from bootprof.report.details import gather
 from bootprof.report.page import write_report
 from optimizer.drives.names import COMPARED_DRIVES
 from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
-from optimizer.formats.bootlog import write_rich
+from optimizer.formats.bootlog import write_events
 from optimizer.formats.events import EVENT_DTYPE, Bootlog, Operation
 
 IMAGE_BYTES = 4 << 30
@@ -51,7 +51,9 @@ def write_profile(folder: Path, count: int, seed: int) -> None:
     events["path"] = random.integers(0, FILES, count)
     paths = [b"/usr/share/folder%d/file-%d" % (number % 300, number) for number in range(FILES)]
     with (folder / "bootlog.events").open("wb") as stream:
-        write_rich(stream, Bootlog({"backend": "bench"}, 0, events, [b"init"], [b"overlay"], paths))
+        write_events(
+            stream, Bootlog({"backend": "bench"}, 0, events, [b"init"], [b"overlay"], paths)
+        )
 
 
 def timed(profiles: list[Path], target: Path) -> float:

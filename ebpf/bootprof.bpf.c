@@ -234,9 +234,8 @@ int BPF_PROG(saw_fd_install, unsigned int descriptor, struct file *file)
 		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
 		number = regs->orig_ax & ~X32_SYSCALL;
-		if (!(task->thread_info.status & TS_COMPAT ?
-		      opens_compat(number) : opens(number)) &&
-		    number != SYSCALL_IO_URING_ENTER)
+		if (number != SYSCALL_IO_URING_ENTER &&
+		    !(task->thread_info.status & TS_COMPAT ? opens_compat(number) : opens(number)))
 			return 0;
 	}
 	record_quickly(ctx, SCRATCH_SYSCALL, BOOTPROF_OPEN, task, file, 0, 0);

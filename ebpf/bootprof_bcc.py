@@ -2,7 +2,7 @@
 
     bootprof_bcc.py [--output FILE] [--seconds N] [COMMAND [ARGUMENT]...]
 
-Writes a rich bootlog at the end: after COMMAND, after --seconds, or at SIGINT or SIGTERM. For
+Writes an events file at the end: after COMMAND, after --seconds, or at SIGINT or SIGTERM. For
 experiments, because the BPF program (bootprof_bcc.c) is compiled anew at each start. For
 everything else there is bootprof-trace, which needs neither compiler nor headers and sees what
 was opened, where this program sees only by which name. What that costs is in docs/ebpf.md.
@@ -175,7 +175,7 @@ def record(
 
 
 def write(stream: BinaryIO, events: list[Named], lost: int) -> None:
-    """Write a rich bootlog; device, inode and file system are those of the path as it is now."""
+    """Write an events file; device, inode and file system are those of the path as it is now."""
     stream.write(
         f"#bootprof-bootlog {SCHEMA_VERSION}\n#backend: bcc (tracepoint arguments)\n"
         f"#kernel: {os.uname().release}\n#lost: {lost}\n".encode()

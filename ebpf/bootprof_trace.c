@@ -352,7 +352,7 @@ static int record(const struct options *options)
 			unlink(options->spool);
 		fail(1, problem.hint, "%s", problem.message);
 	}
-	/* Before the processes that it records, lest the buffer overflow on a busy machine. */
+	/* Before the processes that it records, or the buffer overflows on a busy machine. */
 	setpriority(PRIO_PROCESS, 0, -20);
 	if (options->pidfile)
 		write_pidfile(options->pidfile);

@@ -76,7 +76,7 @@ static bool preempts(void)
 	return strstr(line, "preempt=full");
 }
 
-/* Whether a program at a function can read the system call's registers, and is not preempted. */
+/* Whether a program at a function reads the registers of the system call, and is not preempted. */
 bool kernel_allows_fentry(const struct btf *btf)
 {
 	return !preempts() && kernel_has_helper(btf, "BPF_FUNC_task_pt_regs");

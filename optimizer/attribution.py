@@ -3,8 +3,8 @@
 Two things are joined: what a boot needs of an image by its bootlog (:mod:`optimizer.demand`), and
 the block trace, which is what it read.
 
-A compressed block can only be read whole. What of it stands for bytes that nobody touched is
-counted as *cold neighbours*, in proportion to the decompressed bytes.
+A compressed block can only be read whole. Its share of bytes that the boot did not touch is counted
+as *cold neighbours*, in proportion to the decompressed bytes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Cause(IntEnum):
 
     @property
     def label(self) -> str:
-        """The words for people."""
+        """The title for people."""
         return LABELS[self]
 
 
@@ -105,9 +105,9 @@ def loader_reads(layout: Layout, reads: Reads, iso: IsoLayout | None) -> int:
     """Return how many reads at the start of a trace are the firmware's and the boot loader's.
 
     A loader reads large files of the ISO whole, kernel and initrds (all but their last bytes,
-    which a read of what follows may bring), and nobody else does. It is done when it has got to
-    the end of the last of them; who reads there later looks for signatures. Without an ISO all
-    reads before the first one of the squashfs count.
+    which a read of what follows may bring), and nothing else does. It is done when it reaches the
+    end of the last of them; later reads of these files are probes for signatures. Without an ISO
+    all reads before the first one of the squashfs count.
     """
     offsets = reads["offset_bytes"]
     ends = offsets + reads["length_bytes"]

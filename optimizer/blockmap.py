@@ -1,6 +1,6 @@
 """From the blocks that a boot read to the files that it read, each with a confidence.
 
-A read of the medium says which bytes came, not what for. What can be told from it:
+A read of the medium shows which bytes came, but not what they were for. What follows from it:
 
 * A squashfs block can only be decompressed whole. A file whose blocks were cut off by the edge of a
   read was not read: that is the readahead of the kernel.
@@ -39,7 +39,7 @@ SHARED = 1 / 3
 """Weight of a piece that several files share. Measured, it does not depend on how many they are."""
 
 READAHEAD_BYTES = 256 << 10
-"""What a kernel reads ahead at most, as long as nobody asks for more of it (twice the usual
+"""What a kernel reads ahead at most, unless a process asks for more (twice the usual
 read_ahead_kb of 128)."""
 
 DEFAULT_THRESHOLD = 0.15

@@ -3,8 +3,8 @@
 Needed are
 
 * the extents that hold touched bytes of a file; all of a file where the bootlog gives no ranges;
-* the metadata that is read to look these files and the directories on the way up, to list the
-  directories that are named, and to find where the files lie;
+* the metadata that is read to look up these files and what leads to them, to list the directories
+  that are named, and to find where the files lie;
 * what the kernel reads at mount.
 
 What that is for a format, its layout says (:class:`optimizer.images.layout.Layout`).
@@ -58,12 +58,12 @@ def demand_of(layout: Layout, touched: Mapping[bytes, Ranges]) -> Demand:
     listed: set[int] = set()
     missing: list[bytes] = []
     for path, touched_ranges in touched.items():
-        way = layout.resolve(path)
-        if way is None:
+        looked_at = layout.resolve(path)
+        if looked_at is None:
             missing.append(path)
             continue
-        looked_up.update(way)
-        inode = int(layout.entries["inode"][way[-1]])
+        looked_up.update(looked_at)
+        inode = int(layout.entries["inode"][looked_at[-1]])
         kind = layout.inodes["type"][inode]
         if kind == FileType.DIRECTORY:
             listed.add(inode)
@@ -142,7 +142,7 @@ def _covered(ranges: Ranges, start: int, length: int) -> int:
 
 
 def touched_by(path: Path, widen: Callable[[Ranges], Ranges] | None = None) -> dict[bytes, Ranges]:
-    """Return the files that a bootlog touched, and which ranges of them, where it tells.
+    """Return the files that a bootlog touched, and which ranges of them, if it has ranges.
 
     Args:
         path: A bootlog of either format.

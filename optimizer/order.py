@@ -17,6 +17,14 @@ from optimizer.kernel import LINK_LIMIT, MISSING
 DEFAULT_EXCLUDES: Final = (b"/dev", b"/proc", b"/sys", b"/live/distrib")
 """What the live-system builder of 2007 left out: no file below is on the image."""
 
+IMAGE_EXCLUDES: Final = (
+    *DEFAULT_EXCLUDES,
+    *(b"/run", b"/tmp", b"/var/run", b"/var/lock", b"/cdrom"),
+    *(b"/lib/live/mount", b"/usr/lib/live/mount"),
+)
+"""Where a running system has no file of its root image: what the kernel makes up, what lives in
+memory, and where live systems mount their medium."""
+
 PSEUDO_FILE_SYSTEMS: Final = frozenset(
     b"anon_inodefs autofs bdev binder binfmt_misc bpf cgroup cgroup2 configfs cpuset debugfs devpts"
     b" devtmpfs dmabuf efivarfs fusectl hugetlbfs mqueue nfsd nsfs pidfs pipefs proc pstore ramfs"
@@ -24,6 +32,9 @@ PSEUDO_FILE_SYSTEMS: Final = frozenset(
 )
 """File systems whose files no image holds, as the kernel names them: they live in memory, or the
 kernel makes them up. ``rootfs`` is the initramfs."""
+
+NOT_ON_IMAGE: Final = PSEUDO_FILE_SYSTEMS | {b"iso9660", b"udf"}
+"""File systems whose files the root image does not hold: also the medium that it lies on."""
 
 # PATH_MAX of the kernel.
 _PATH_LIMIT_BYTES = 4096
@@ -47,6 +58,8 @@ class Arrangement:
         missing: Number of those that are not in the root.
         unreadable: Number of those that lie in a directory of the root that may not be entered.
         not_regular: Number of those that are directories, devices, sockets or pipes.
+        directories: Number of those that are directories by their names alone: ``/``, a slash at
+            the end, or another path lies below. Only without a root, which tells all of them.
         repeated: Number of those that are one more name of a file that is listed already.
     """
 
@@ -58,6 +71,7 @@ class Arrangement:
     unreadable: int = 0
     not_regular: int = 0
     repeated: int = 0
+    directories: int = 0
 
 
 def arrange(
@@ -76,7 +90,9 @@ def arrange(
         root: Directory that holds the files of the image. If given, symbolic links are resolved
             in it, as a process would find them whose root directory it is, and what is no
             regular file there is left out. Nothing outside of it is looked at, wherever links
-            point. Without it, ``..`` takes away the component before it, and that is all.
+            point. Without it, ``..`` takes away the component before it, and of directories only
+            those are left out whose names tell (mksquashfs would give the priority of a directory
+            to everything below it).
         hard_links_once: Count hard links as one file. Needs a root.
 
     Raises:
@@ -92,17 +108,38 @@ def arrange(
         )
     # To look at all paths at once takes half the time of one at a time, and mostly all are tidy.
     tidy = absolute
+    named_directories: set[bytes] = set()
     if _UNTIDY.search(b"\0".join(absolute)):
         tidy = [normalise(path) for path in absolute]
+        named_directories = {
+            path
+            for path, given in zip(tidy, absolute, strict=True)
+            if given.endswith((b"/", b"/.", b"/.."))
+        }
     kept = [path for path in tidy if not excluded(path)]
-    unique = kept if tidy is absolute else list(dict.fromkeys(kept))
+    above = _directories_above(kept) | named_directories | {b"/"}
+    files = [path for path in kept if path not in above]
+    unique = files if tidy is absolute else list(dict.fromkeys(files))
     return Arrangement(
         paths=unique,
         read=len(distinct),
         excluded=len(tidy) - len(kept),
         not_absolute=not_absolute,
-        repeated=len(kept) - len(unique),
+        directories=len(kept) - len(files),
+        repeated=len(files) - len(unique),
     )
+
+
+def _directories_above(paths: Iterable[bytes]) -> set[bytes]:
+    """Return the directories that the paths lie in, at every depth."""
+    # Many files lie in few directories: this loop over all paths has to be short.
+    direct = {path[: path.rfind(b"/")] for path in paths}
+    found: set[bytes] = set()
+    for parent in direct:
+        while parent and parent not in found:
+            found.add(parent)
+            parent = parent[: parent.rfind(b"/")]
+    return found
 
 
 def _arrange_in_root(

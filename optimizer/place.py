@@ -88,8 +88,8 @@ def reordered(
     ranked: list[tuple[int, bytes]] = []
     unread = []
     for path in paths:
-        way = layout.resolve(path)
-        position = rank.get(int(layout.entries["inode"][way[-1]])) if way else None
+        looked_up = layout.resolve(path)
+        position = rank.get(int(layout.entries["inode"][looked_up[-1]])) if looked_up else None
         if position is None:
             unread.append(path)
         else:

@@ -13,7 +13,7 @@ What is modelled:
 - The tables keep their size and their places at the end.
 
 What is not: kernel readahead, which brings neighbours early; blocks that are shared by files of
-the same content; reads that several processes have under way at once.
+the same content; reads of several processes at the same time.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def make_workload(layout: Layout, bootlog: Bootlog) -> Workload:
 
     Args:
         layout: An image of the same root file system; the order of its files does not matter.
-        bootlog: Events of the boot. Files of which no read, fault, page-cache or block event tells
-            the parts count as read whole when they are opened.
+        bootlog: Events of the boot. Files without a range in a read, fault, cache or block event
+            count as read whole when they are opened.
 
     Raises:
         InputError: The bootlog names no file of the image that has data.
@@ -114,18 +114,18 @@ def make_workload(layout: Layout, bootlog: Bootlog) -> Workload:
     events = [
         event for event in on_image[fields].tolist() if bootlog.paths[event[0]].startswith(b"/")
     ]
-    ways = {number: layout.resolve(bootlog.paths[number]) for number, *_ in events}
+    resolved = {number: layout.resolve(bootlog.paths[number]) for number, *_ in events}
     precise = {
         inode
         for number, operation, _, length in events
-        if length and operation in RANGED and (inode := steps.file_of(ways[number])) >= 0
+        if length and operation in RANGED and (inode := steps.file_of(resolved[number])) >= 0
     }
     for number, operation, offset, length in events:
-        way = ways[number]
-        if way is None:
+        looked_up = resolved[number]
+        if looked_up is None:
             continue
-        steps.look_up(way)
-        inode = steps.file_of(way)
+        steps.look_up(looked_up)
+        inode = steps.file_of(looked_up)
         if inode < 0:
             continue
         if operation in RANGED and length:
@@ -150,16 +150,16 @@ class _Steps:
         self.seen: set[tuple[int, int]] = set()
         self.rows: list[tuple[int, bool, int, int]] = []
 
-    def file_of(self, way: Sequence[int] | None) -> int:
-        """Return the inode of the regular file that a way leads to, or -1."""
-        if way is None:
+    def file_of(self, looked_up: Sequence[int] | None) -> int:
+        """Return the inode of the regular file that a look-up ends at, or -1."""
+        if looked_up is None:
             return -1
-        inode = int(self.layout.entries["inode"][way[-1]])
+        inode = int(self.layout.entries["inode"][looked_up[-1]])
         return inode if self.layout.inodes["type"][inode] == FileType.FILE else -1
 
-    def look_up(self, way: Sequence[int]) -> None:
-        """Need the blocks of the tables that the way to a file goes through."""
-        for path in way:
+    def look_up(self, paths: Sequence[int]) -> None:
+        """Need the metadata that is read to look up some paths, one after the other."""
+        for path in paths:
             if path in self.looked_up:
                 continue
             self.looked_up.add(path)
@@ -310,14 +310,14 @@ def cost_of(workload: Workload, order: Order, place: Place, drive: Drive) -> Cos
     superblock["length_bytes"] = PAGE_BYTES
     trace = np.concatenate((superblock, reads))
     found = totals_of(trace)
-    # The way to the superblock is the boot loader's.
-    way = int(trace["offset_bytes"][0])
+    # The seek to the superblock is the boot loader's.
+    first_seek = int(trace["offset_bytes"][0])
     found = Totals(
         found.reads,
         found.bytes,
         found.unique_bytes,
-        found.noncontiguous_reads - (way > 0),
-        found.seek_distance_bytes - way,
+        found.noncontiguous_reads - (first_seek > 0),
+        found.seek_distance_bytes - first_seek,
     )
     return Cost(found, modelled_seconds(trace, drive), modelled_seconds(merge(trace), drive))
 

@@ -34,6 +34,12 @@ BYTE_CODE = re.compile(rb"(.*/)__pycache__/([^/]+)\.cpython-\d+(?:\.opt-\d)?\.py
 SONAME = re.compile(rb"(.+?\.so)\.\d[0-9A-Za-z_.+~-]*", re.DOTALL)
 NUMBERED_LIBRARY = re.compile(rb"(.+?)-\d+(?:\.\d+)*(\.so)(?:\.\d[0-9.]*)?", re.DOTALL)
 VERSION = re.compile(rb"\d+(?:\.\d+)*")
+# 32 digits of MD5 or a UUID, the byte order with the word size and alignment of the machine (le64,
+# le32d4), the version of the format: FcCacheBasenameMD5() of fontconfig's fccache.c.
+FONT_CACHE = re.compile(
+    rb"([0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(-[a-z0-9]+)?\.cache-[a-z0-9.-]+"
+)
+LOCALE = re.compile(rb"((?:/usr)?/lib/locale)/([^/]+)(/.+)?", re.DOTALL)
 
 
 class Root:
@@ -187,6 +193,52 @@ def versioned_folder(path: bytes, root: Root) -> Iterator[bytes]:
                 yield b"/".join([folder, name, *parts[place + 1 :]])
 
 
+def locale(path: bytes, root: Root) -> Iterator[bytes]:
+    """Propose the same locale under another spelling of its name, or in the archive of all."""
+    found = LOCALE.fullmatch(path)
+    if found is None:
+        return
+    folder, name, file = found.groups()
+    if name == b"locale-archive":
+        # What was in the archive is now in folders: the names of the locales decide below.
+        for other in root.names(folder):
+            yield folder + b"/" + other + b"/LC_CTYPE"
+        return
+    for other in root.names(folder):
+        if file is not None and other != name and same_locale(other, name):
+            yield folder + b"/" + other + file
+    yield folder + b"/locale-archive"
+
+
+def same_locale(one: bytes, other: bytes) -> bool:
+    """Tell whether two names mean one locale, as C.UTF-8 and C.utf8 do for glibc."""
+    return _normal_locale(one) == _normal_locale(other)
+
+
+def _normal_locale(name: bytes) -> tuple[bytes, bytes, bytes]:
+    bare, _, modifier = name.partition(b"@")
+    language, _, codeset = bare.partition(b".")
+    return language, re.sub(rb"[^a-z0-9]", b"", codeset.lower()), modifier
+
+
+def font_cache(path: bytes, root: Root) -> Iterator[bytes]:
+    """Propose the font cache of the same folder of fonts in another version, then any other one."""
+    folder, _, name = path.rpartition(b"/")
+    found = FONT_CACHE.fullmatch(name)
+    if found is None:
+        return
+    others = [
+        (same[1] != found[1], same[2] != found[2], other)
+        for other in root.names(folder)
+        if (same := FONT_CACHE.fullmatch(other)) is not None
+    ]
+    # Names that are random (UUIDs) or of another digest tell nothing; but a program that looks for
+    # a font reads all caches, so another one in its place is right as a set.
+    start = int(found[1][:8], 16) % len(others) if others else 0
+    for _, _, other in sorted(others[start:] + others[:start], key=lambda item: item[:2]):
+        yield folder + b"/" + other
+
+
 RULES = (
     Rule(
         "kernel-version",
@@ -211,6 +263,16 @@ RULES = (
         "versioned-folder",
         "a folder whose name is a version number, in another version: /usr/share/perl/5.36",
         versioned_folder,
+    ),
+    Rule(
+        "locale",
+        "/usr/lib/locale/C.utf8 and C.UTF-8; a locale that is in locale-archive, and the reverse",
+        locale,
+    ),
+    Rule(
+        "font-cache",
+        "/var/cache/fontconfig/DIGEST-le64.cache-N: the cache of the same fonts in another version",
+        font_cache,
     ),
     Rule("byte-code", "__pycache__/X.cpython-NN.pyc that is no longer there: X.py", byte_code),
 )

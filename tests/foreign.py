@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import random
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from bootprof.backends import Recording, load
+from bootprof.imports import Source, load
 from optimizer.formats.events import Bootlog
-
-# Gives the bootlog of a text in the format of a backend.
-ReadText = Callable[..., Bootlog]
 
 
 @pytest.fixture(scope="session")
@@ -58,13 +56,11 @@ def foreign_iso(foreign_squashfs: Path, foreign_root: Path) -> Path:
     return image
 
 
-@pytest.fixture
-def read_text(tmp_path: Path) -> ReadText:
-    """Return a function from a backend and the content of its file to the bootlog."""
-
-    def read(backend: str, content: bytes, image: Path | None = None, name: str = "log") -> Bootlog:
-        file = tmp_path / name
-        file.write_bytes(content)
-        return load(backend).read(Recording(files={name: file}, image=image))
-
-    return read
+def imported(
+    name: str, *contents: bytes, image: Path | None = None, files: Sequence[str] = ("log",)
+) -> Bootlog:
+    """Return the bootlog that an import makes of files of such contents and names."""
+    sources = [
+        Source(file, io.BytesIO(content)) for file, content in zip(files, contents, strict=True)
+    ]
+    return load(name).bootlog(sources, image)

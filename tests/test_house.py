@@ -25,7 +25,6 @@ OLD_NAMES = {
     "twin": "duplicate",
     "twins": "duplicates",
 }
-BEING_REPLACED = {"rich"}
 OLD_MODULES = (
     *("bootprof.backends.located", "bootprof.backends.imported", "bootprof.backends.rich"),
     *("bootprof.vm", "bootprof.profile", "bootprof.emulator", "bootprof.report.evidence"),
@@ -84,9 +83,7 @@ def test_nothing_names_a_machine_that_it_was_written_on_or_a_package_index() -> 
 
 
 @pytest.mark.parametrize("word", OLD_NAMES)
-def test_names_that_were_given_up_are_gone(request: pytest.FixtureRequest, word: str) -> None:
-    if word in BEING_REPLACED:
-        request.applymarker(pytest.mark.xfail(reason="being replaced", strict=True))
+def test_names_that_were_given_up_are_gone(word: str) -> None:
     found = {
         (path, name)
         for path, text in texts().items()
@@ -120,7 +117,7 @@ def test_property_tests_share_one_profile() -> None:
     own = [
         name
         for name, text in texts().items()
-        if name.startswith("tests/") and name not in ("tests/conftest.py", "tests/test_house.py")
+        if Path(name).name.startswith("test_") and name != "tests/test_house.py"
         if "deadline=" in text or "register_profile" in text
     ]
     assert own == [], "tests/conftest.py sets the deadline for all"

@@ -1,6 +1,7 @@
 """The man page and the completion are made from the command line's own options."""
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,9 @@ def options_of(command: str) -> set[str]:
 def manual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the man pages."""
     folder = tmp_path_factory.mktemp("man")
-    subprocess.run([sys.executable, TOP / "docs/manual.py", folder], cwd=TOP, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(TOP)}
+    command: list[str | Path] = [sys.executable, TOP / "docs/manual.py", folder]
+    subprocess.run(command, env=environment, check=True)
     return folder
 
 

@@ -32,8 +32,6 @@ RECORDERS: Final = ("kmod", "ebpf", "fanotify", "inotify", "tracepoints", "block
 """Backends that can record a boot of an image."""
 AUTOMATIC: Final = ("kmod", "ebpf", "fanotify", "inotify")
 """What the agent tries for ``auto``, in this order."""
-IMPORTS: Final = ("strace", "perf", "ureadahead", "blkparse", "e4rat")
-"""Backends that read what another tool recorded."""
 NOTHING: Final = "none"
 """What the agent is told when nothing shall run in the guest."""
 
@@ -43,8 +41,7 @@ class Recording:
     """What was recorded, before it is a bootlog.
 
     Attributes:
-        files: Recorded files by the name under which the agent sends them (``fanotify.events``);
-            an import has one file, under its own name.
+        files: Recorded files by the name under which the agent sends them (``fanotify.events``).
         image: The image that was booted, to map blocks to files; None if it is not available.
         block_trace: The reads of the medium, if the image was served by us.
     """
@@ -63,11 +60,11 @@ class Backend:
         summary: What it sees, on one line, without a full stop.
         starts: From what moment on it sees a boot, on one line.
         agent: What the agent in the guest is told to start; :data:`NOTHING` if nothing runs in the
-            guest; empty for an import, which cannot be started.
+            guest.
         read: Turns a recording into a bootlog. Raises FormatError where the recording is damaged,
             InputError where something that it needs is missing.
         needs: What guest and image must provide, on one line.
-        blind_to: What it cannot see, on one line; empty where that depends on the imported tool.
+        blind_to: What it cannot see, on one line.
         recorded: Names of the files that the agent sends for it. No other name is accepted from
             the guest.
         recorded_events: The one of ``recorded`` that is a bootlog in ``events`` format, if any.
@@ -78,8 +75,8 @@ class Backend:
     starts: str
     agent: str
     read: Callable[[Recording], Bootlog]
-    needs: str = ""
-    blind_to: str = ""
+    needs: str
+    blind_to: str
     recorded: tuple[str, ...] = ()
     recorded_events: str | None = None
 
@@ -90,10 +87,7 @@ def load(name: str) -> Backend:
     Raises:
         InputError: There is none of this name.
     """
-    if name not in (*RECORDERS, *IMPORTS):
-        raise InputError(
-            f"unknown backend {name!r}", hint="there are " + ", ".join((*RECORDERS, *IMPORTS))
-        )
-    package = "bootprof.imports" if name in IMPORTS else __name__
-    backend: Backend = importlib.import_module(f"{package}.{name}").BACKEND
+    if name not in RECORDERS:
+        raise InputError(f"unknown backend {name!r}", hint="there are " + ", ".join(RECORDERS))
+    backend: Backend = importlib.import_module(f"{__name__}.{name}").BACKEND
     return backend

@@ -136,7 +136,7 @@ class Located:
     def write_confidence(self, stream: BinaryIO) -> None:
         """Write the table of all files that were touched, in the order of first access.
 
-        A header line, then four fields separated by tabs: path (escaped as in a rich bootlog),
+        A header line, then four fields separated by tabs: path (escaped as in bootlog.events),
         confidence from 0 to 1, bytes of the file that were read, bytes that it has.
         """
         from optimizer.formats.text import escape
@@ -184,7 +184,7 @@ def locate(
 
     Args:
         image: The image that was read.
-        reads: As :func:`optimizer.blockmap.find_files` wants them.
+        reads: As for :func:`optimizer.blockmap.find_files`.
         header: For the bootlog.
         exact: As there.
     """
@@ -192,13 +192,13 @@ def locate(
 
     from optimizer.blockmap import find_files
 
-    nobody = np.zeros(len(reads), np.int64)
+    unknown = np.zeros(len(reads), np.int64)
     return Located(
         header={**header, "image": os.fsdecode(image.path.name)},
         files=image.files,
         found=find_files(image.files, reads, exact=exact),
         times_ns=reads["time_ns"],
-        pids=nobody,
-        commands=nobody,
+        pids=unknown,
+        commands=unknown,
         command_names=[b""],
     )

@@ -117,11 +117,17 @@ def settle(plan: RecordingPlan, attempts: Sequence[Attempt]) -> tuple[str, str]:
     """Tell which backend's recording counts, and why.
 
     Raises:
-        UnsupportedError: A backend that was asked for by name did not start.
+        UnsupportedError: A backend that was asked for by name did not start, or did not finish.
     """
     failed = [attempt for attempt in attempts if not attempt.started]
-    started = {attempt.backend for attempt in attempts if attempt.started}
-    failures = "; ".join(f"{attempt.backend} did not start: {attempt.reason}" for attempt in failed)
+    # The agent adds a second line for a recorder that has started and does not end its log.
+    began = {attempt.backend for attempt in attempts if attempt.started}
+    started = began - {attempt.backend for attempt in failed}
+    failures = "; ".join(
+        f"{attempt.backend} did not {'finish' if attempt.backend in began else 'start'}:"
+        f" {attempt.reason}"
+        for attempt in failed
+    )
     if plan.agent == AUTO:
         name = next((name for name in plan.names if name in started), "block")
         return name, failures or "it sees most, and the kernel let it start"

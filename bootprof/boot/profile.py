@@ -216,17 +216,17 @@ def make_bootlog(
 
 def write_bootlog(folder: Path, bootlog: Bootlog) -> int:
     """Write a bootlog in both formats; return the number of distinct paths."""
-    from optimizer.formats.bootlog import distinct_paths, write_plain, write_rich
+    from optimizer.formats.bootlog import distinct_paths, write_events, write_list
     from optimizer.order import PSEUDO_FILE_SYSTEMS
 
     events, plain = folder / "bootlog.events", folder / "bootlog.list"
     with events.open("wb") as stream:
-        write_rich(stream, bootlog)
+        write_events(stream, bootlog)
     with events.open("rb") as source:
         found = distinct_paths(source, str(events), skip=PSEUDO_FILE_SYSTEMS)
     paths = [path for path in found if path.startswith(b"/")]
     with plain.open("wb") as stream:
-        write_plain(stream, paths)
+        write_list(stream, paths)
     return len(paths)
 
 

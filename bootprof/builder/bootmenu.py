@@ -16,9 +16,8 @@ from collections.abc import Sequence
 # COMMAND_LINE_SIZE of x86, with room for BOOT_IMAGE= and the profiler's option.
 MOST_OPTION_BYTES = 1900
 MOST_TITLE_CHARACTERS = 200
-# Two thirds of that: GRUB takes the label from the Joliet descriptor, whose field is 32 bytes of
-# UCS-2.
-MOST_LABEL_CHARACTERS = 16
+# The field of ISO 9660's primary volume descriptor.
+MOST_LABEL_CHARACTERS = 32
 # An option of the kernel: without quotes, or with quotes around all of it or around its value.
 OPTION = re.compile(r"""(?:([^\s"=]+=)?"([^"]*)"|([^\s"]+))(?=\s|\Z)""")
 BLANK = re.compile(r"[ \t\n]+")

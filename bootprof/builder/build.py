@@ -26,7 +26,8 @@ from bootprof.builder.kernelmodule import build_module
 from bootprof.builder.media import iso
 from bootprof.builder.overlay import Overlay
 from bootprof.builder.root import Kernel, find_kernel, source_date_epoch
-from bootprof.builder.sources import debian
+from bootprof.builder.roottree import open_tree
+from bootprof.builder.sources import debian, directory, oci, tarball
 from bootprof.builder.squashfs import make_squashfs, mksquashfs_version
 from bootprof.errors import InputError, UnsupportedError
 from bootprof.files import file_digest, replace_link, replacing, scratch_folder, write_output
@@ -196,7 +197,8 @@ def warn_if_stale(sort: Path, tree: Path, threshold_percent: float) -> None:
 def obtain_root(request: BuildRequest, cache: Path, files: Overlay | None) -> Path:
     """Make the root tree, or find the one made before from the same settings and files."""
     system = request.config.system
-    bootstrapped = obtain_bootstrapped(request, cache)
+    obtain_first = obtain_unpacked if system.source else obtain_bootstrapped
+    bootstrapped = obtain_first(request, cache)
     udev_rules = additions.UDEV_RULES if request.config.media.quick_probes else None
 
     def make(target: Path) -> None:
@@ -236,6 +238,34 @@ def obtain_bootstrapped(request: BuildRequest, cache: Path) -> Path:
         digest = store.digest_of(words, system.mirrors, sorted(system.install_env.items()))
         tree, reused = store.obtain(cache, "bootstrap", digest, make, again=request.refresh)
         update("unchanged, reused" if reused else "bootstrapped")
+    return tree
+
+
+def obtain_unpacked(request: BuildRequest, cache: Path) -> Path:
+    """Unpack or copy the configured root tree, or find the one made before from the same."""
+    system = request.config.system
+    source = request.base / system.source
+    if not source.is_dir() and not source.is_file():
+        raise InputError(f"{source}: no such folder or archive", hint="system.source names it")
+    image = oci.is_image(source)
+    folder = overlay.scan(source, key="system.source") if source.is_dir() else None
+
+    def make(target: Path) -> None:
+        target.mkdir()
+        with open_tree(target) as tree:
+            if image:
+                newest = oci.unpack(source, system.arch, tree)
+            elif folder is not None:
+                newest = directory.copy(folder, tree)
+            else:
+                newest = tarball.unpack(source, tree)
+        os.utime(target, (newest, newest))
+
+    with progress.step(f"root tree of {source}") as update:
+        content = folder.digest() if folder is not None else file_digest(source)
+        digest = store.digest_of(content, system.arch)
+        tree, reused = store.obtain(cache, "source", digest, make, again=request.refresh)
+        update("unchanged, reused" if reused else "unpacked")
     return tree
 
 

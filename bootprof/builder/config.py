@@ -125,6 +125,11 @@ def check_variables(value: Mapping[str, str]) -> None:
 class System:
     """``[system]``: the root tree."""
 
+    source: str = key(
+        "",
+        "folder, tar archive or container image of a root tree, which is taken instead of a "
+        "bootstrap",
+    )
     suite: str = key("bookworm", "Debian suite to bootstrap", matches(SUITE, "the name of a suite"))
     arch: Literal["amd64", "i386"] = key("amd64", "Debian architecture of the image")
     packages: tuple[str, ...] = key(

@@ -6,6 +6,7 @@ on the command line. An error names the layer, the line and the key.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import tomllib
@@ -150,6 +151,10 @@ def check_together(loaded: Loaded) -> None:
         raise InputError(
             f'{loaded.place("initrd.leave_out")}: initrd.leave_out needs initrd.compressor = "zstd"'
         )
+    if config.system.source and config.system.packages:
+        raise InputError(
+            f"{loaded.place('system.packages')}: system.packages cannot be added to system.source"
+        )
     if config.media.outer_edge and not config.media.reading_order:
         raise InputError(
             f"{loaded.place('media.outer_edge')}: media.outer_edge needs media.reading_order = true"
@@ -276,30 +281,25 @@ def line_of(text: str, path: Sequence[str]) -> int | None:
     lines = text.split("\n")
     parses = 0
 
-    def parsed(count: int) -> dict[str, Any] | None:
+    def nearest(without: int, having: int) -> tuple[int, dict[str, Any]] | None:
+        """Return the part nearest to the middle of two that parses, and what it gives."""
         nonlocal parses
-        parses += 1
-        try:
-            return tomllib.loads("\n".join(lines[:count]))
-        except ERRORS:
-            return None
+        middle = (without + having) // 2
+        for count in chain(range(middle, having), range(middle - 1, without, -1)):
+            if count > without and parses < MOST_PARSES:
+                parses += 1
+                with contextlib.suppress(*ERRORS):
+                    return count, tomllib.loads("\n".join(lines[:count]))
+        return None
 
     without, having = 0, len(lines)
-    while having - without > 1:
-        middle = (without + having) // 2
-        # Inside of a value of several lines, the nearest that parses.
-        for count in chain(range(middle, having), range(middle - 1, without, -1)):
-            values = parsed(count) if count > without else None
-            if parses > MOST_PARSES:
-                return None
-            if values is not None:
-                break
+    while (part := nearest(without, having)) is not None:
+        if has_key(part[1], path):
+            having = part[0]
         else:
-            break
-        if has_key(values, path):
-            having = count
-        else:
-            without = count
+            without = part[0]
+    if parses == MOST_PARSES:
+        return None
     for number in range(without, having):
         line = lines[number].strip()
         if line and not line.startswith("#"):

@@ -70,19 +70,22 @@ class Overlay:
         return state.hexdigest()
 
 
-def scan(folder: Path, owners: Literal["source", "root"] = "source") -> Overlay:
+def scan(
+    folder: Path, owners: Literal["source", "root"] = "source", *, key: str = "system.files"
+) -> Overlay:
     """Look through a folder that is to be copied over a root tree.
 
     Args:
         folder: The folder; its own mode and owner do not count.
         owners: Whether the copies belong to whom the sources belong to, or all to root.
+        key: Key of the configuration that names the folder.
 
     Raises:
         InputError: It is no folder, or holds what cannot be copied.
         OSError: A part of it cannot be read.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder", hint="system.files names it")
+        raise InputError(f"{folder}: no such folder", hint=f"{key} names it")
     names: dict[tuple[int, int], str] = {}
     entries = []
     pending = [""]
@@ -90,7 +93,7 @@ def scan(folder: Path, owners: Literal["source", "root"] = "source") -> Overlay:
         above = pending.pop()
         for source in sorted((folder / above).iterdir()):
             path = str(source.relative_to(folder))
-            entry, identity = examine(folder, path)
+            entry, identity = examine(folder, path, key)
             if owners == "root":
                 entry = replace(entry, attributes=replace(entry.attributes, owner=(0, 0)))
             if entry.type == stat.S_IFDIR:
@@ -103,14 +106,14 @@ def scan(folder: Path, owners: Literal["source", "root"] = "source") -> Overlay:
     return Overlay(folder, tuple(entries))
 
 
-def examine(folder: Path, path: str) -> tuple[Entry, tuple[int, int]]:
+def examine(folder: Path, path: str, key: str) -> tuple[Entry, tuple[int, int]]:
     """Return an entry of a folder, and the device and inode that tell hard links."""
     source = folder / path
     status = source.lstat()
     kind = stat.S_IFMT(status.st_mode)
     if kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, *NODES):
         raise InputError(
-            f"{source}: a socket cannot be copied into an image", hint="remove it from system.files"
+            f"{source}: a socket cannot be copied into an image", hint=f"remove it from {key}"
         )
     if kind in (stat.S_IFCHR, stat.S_IFBLK) and os.geteuid() != 0:
         raise InputError(f"{source}: only root can copy a device node")

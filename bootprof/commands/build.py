@@ -22,7 +22,8 @@ examples:
                                           the same with the profiler in a second initrd
   bootprof build --readahead out/profile/bootlog.events
                                           read ahead, while it boots, what that boot has read
-  bootprof build --define system.arch=i386 --define 'system.packages=["live-boot"]'
+  bootprof build --define system.arch=i386 \\
+    --define 'system.packages=["linux-image-686", "live-boot", "systemd-sysv"]'
 
 Unchanged parts (the bootstrapped system, the root tree, the kernel module, the squashfs) are
 reused from <output>/cache. What an interrupted run leaves there is never used, and removed by the

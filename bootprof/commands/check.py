@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 GONE_SHOWN = 20
+HINT = "give a bootlog, a sort file, or the folder of a profile"
 
 EPILOG = """\
 A path of the bootlog that the new root does not have is looked for by rules, which --rules prints.
@@ -23,8 +24,8 @@ root.
 Files that were made during the boot were on no image and would count as gone: give --old, the root
 that the profile was made of, and they are passed over.
 
--o writes the bootlog with the new paths, as a plain one: offsets and inodes of a rich bootlog are
-those of the old image.
+-o writes the new paths in the list format: offsets and inodes of an events file are those of the
+old image.
 
 exit status: 0, or 1 if more than --fail-above PERCENT of the files are gone
 
@@ -49,7 +50,7 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         nargs="?",
         metavar="BOOTLOG",
-        help="plain or rich bootlog, or folder of a profile",
+        help="bootlog in either format, sort file, or folder of a profile; - is standard input",
     )
     parser.add_argument(
         "-r", "--root", type=Path, metavar="NEW", help="directory with the files after the update"
@@ -73,12 +74,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check, print, write, and judge."""
-    from bootprof.commands.inputs import find_bootlog
+    from bootprof.commands.inputs import find_bootlog, open_input
     from bootprof.errors import InputError
     from bootprof.files import open_output
     from bootprof.progress import note
-    from optimizer.formats.bootlog import distinct_paths, write_plain
-    from optimizer.order import DEFAULT_EXCLUDES, PSEUDO_FILE_SYSTEMS, compile_excludes
+    from optimizer.formats.bootlog import write_list
+    from optimizer.formats.sortfile import distinct_paths_of
+    from optimizer.order import IMAGE_EXCLUDES, NOT_ON_IMAGE, compile_excludes
     from optimizer.staleness import RULES, Root, check
 
     if options.rules:
@@ -94,18 +96,19 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--fail-above {limit:g}: not a percentage", hint="0 to 100")
     new = Root(options.root)
     old = Root(options.old) if options.old is not None else None
-    excluded = compile_excludes(DEFAULT_EXCLUDES)
-    file = find_bootlog(options.bootlog)
-    with file.open("rb") as stream:
-        distinct = distinct_paths(stream, str(file), skip=PSEUDO_FILE_SYSTEMS)
+    excluded = compile_excludes(IMAGE_EXCLUDES)
+    with open_input(find_bootlog(options.bootlog, HINT), HINT) as (name, stream):
+        listed = distinct_paths_of(stream, name, skip=NOT_ON_IMAGE)
+    for sentence in listed.said:
+        note(f"bootprof: {sentence}")
     found = check(
-        (path for path in distinct if path.startswith(b"/") and not excluded(path)), new, old
+        (path for path in listed.paths if path.startswith(b"/") and not excluded(path)), new, old
     )
     if not found.kept + len(found.moved) + len(found.gone):
-        raise InputError(f"{file}: holds no files to check", hint="give a bootlog of a boot")
+        raise InputError(f"{name}: holds no files to check", hint=HINT)
     if options.output is not None:
         with open_output(options.output) as stream:
-            write_plain(stream, found.paths)
+            write_list(stream, found.paths)
     if options.json:
         print(json.dumps(as_json(found), indent=2))
     else:

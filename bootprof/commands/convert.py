@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import argparse
 import io
-from pathlib import Path
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bootprof.backends import IMPORTS, Recording, load
+from bootprof.commands.inputs import add_output, add_path, open_input, share
 from bootprof.errors import InputError
-from bootprof.files import write_output
+from bootprof.files import STANDARD_STREAM, write_output
+from bootprof.imports import Import, Source, load, names, recognise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pathlib import Path
 
-    from bootprof.backends.block_files import Located
     from optimizer.formats.events import Bootlog
 
-# Formats that tell blocks of a device, not files: these need the image that was booted.
-BLOCK_FORMATS = ("block", "block_dump", "tracepoints", "blkparse")
-FORMATS = tuple(dict.fromkeys((*IMPORTS, *BLOCK_FORMATS)))
-
+HINT = "give what the tool wrote"
 EPILOG = """\
 formats:
-  strace       output of strace -f, with times or without; -y finds every relative path
-  perf         text of perf trace or perf script, if perf recorded the names of files
-  ureadahead   pack file of ureadahead, or the text of ureadahead --dump
-  e4rat        list of e4rat-collect, or any list of one path a line
-  block        blocktrace.tsv of a profile                                     (--image)
-  block_dump   the kernel's log of a boot with vm.block_dump=1                 (--image)
-  tracepoints  trace_pipe with block:block_bio_queue or block:block_rq_issue   (--image)
-  blkparse     text of blkparse                                                (--image)
+  {names}
+  The file itself tells which one it is. --formats says what each of them reads, and how to
+  record it.
 
-The last four tell blocks. Files are found with the image that was booted: a squashfs, an ISO or a
-disk image, whoever built it. A file counts with the confidence that its blocks give it:
+Logs of block reads need the image that was booted (--image): a squashfs, an ISO or a disk image,
+whoever built it. A file counts with the confidence that its blocks give it:
   1      all of it came in reads that went there on purpose
   0.5    all of it came, but perhaps only as readahead behind another file
   0.33   its block was asked for, but other files are in that block too
@@ -43,9 +38,10 @@ disk image, whoever built it. A file counts with the confidence that its blocks 
 
 examples:
   strace -f -tt -y -o boot.strace chroot out/root /usr/bin/app
-  bootprof convert --from strace boot.strace -o bootlog.list
-  bootprof convert --from block out/profile/blocktrace.tsv --image live.iso --confidence all.tsv
-  blkparse -i sda | bootprof convert --from blkparse /dev/stdin --image live.iso --rich
+  bootprof convert boot.strace --root out/root -o bootlog.list
+  bootprof convert trace.10 trace.11 trace.12 -o bootlog.list     (strace -ff -o trace)
+  bootprof convert out/profile/blocktrace.tsv --image live.iso --confidence all.tsv
+  blkparse -i sda | bootprof convert - --image live.iso --events
 """
 
 
@@ -54,137 +50,158 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "convert",
         help="what other tools recorded to a bootlog",
-        description="Turn what strace, perf, ureadahead, e4rat, blktrace or the kernel's own log "
-        "recorded into a bootlog.",
-        epilog=EPILOG,
+        description="Turn what strace, perf, fatrace, opensnoop, inotifywait, the audit system, "
+        "ureadahead, e4rat, blktrace or the kernel's own log recorded into a bootlog.",
+        epilog=EPILOG.format(names=", ".join(names())),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="what was recorded")
+    add_path(
+        parser,
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="what was recorded, - for standard input; several of strace -ff",
+    )
     parser.add_argument(
         "-f",
         "--from",
-        required=True,
-        choices=FORMATS,
+        choices=names(),
         metavar="FORMAT",
         dest="format",
-        help="what recorded it, see below",
+        help="what recorded it (default: by the look of the file)",
+    )
+    parser.add_argument("--formats", action="store_true", help="print the formats and end")
+    add_path(parser, "-i", "--image", metavar="IMAGE", help="image that was booted, to find files")
+    add_path(
+        parser,
+        "--root",
+        folder=True,
+        metavar="DIR",
+        help="directory that was the root of what was recorded (chroot): name files from there, "
+        "leave out others",
     )
     parser.add_argument(
-        "-i", "--image", type=Path, metavar="IMAGE", help="image that was booted, to find files"
+        "-e",
+        "--events",
+        action="store_true",
+        help="write every event (events format) rather than the distinct paths",
     )
-    parser.add_argument(
-        "-r", "--rich", action="store_true", help="write every event, not the distinct paths"
-    )
+    # The name that this option had, for scripts that use it.
+    parser.add_argument("-r", "--rich", dest="events", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument(
         "-t",
         "--threshold",
-        type=parse_confidence,
+        type=share,
         metavar="NUMBER",
         help="leave out files of less confidence, from 0 to 1 (default: 0.15; 0: none)",
     )
-    parser.add_argument(
+    add_path(
+        parser,
         "-c",
         "--confidence",
-        type=Path,
         metavar="FILE",
         help="write path, confidence, bytes covered and bytes in all of every file touched",
     )
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="file to write (default: standard output)"
-    )
+    add_output(parser)
     parser.set_defaults(run=run)
-
-
-def parse_confidence(text: str) -> float:
-    """Read a confidence from 0 to 1."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: give a number from 0 to 1")
-    return number
 
 
 def run(options: argparse.Namespace) -> int:
     """Convert and write."""
-    if not options.file.exists() or options.file.is_dir():
-        raise InputError(f"{options.file}: no such file", hint="give what the tool wrote")
-    table: bytes | None = None
-    if options.format in BLOCK_FORMATS:
-        located = locate(options)
-        bootlog = located.bootlog(options.threshold)
-        if options.confidence is not None:
-            content = io.BytesIO()
-            located.write_confidence(content)
-            table = content.getvalue()
-    else:
-        if options.confidence is not None or options.threshold is not None:
-            raise InputError(
-                f"--from {options.format} names files, so there is no confidence in them",
-                hint="--threshold and --confidence are for " + ", ".join(BLOCK_FORMATS),
-            )
-        recording = Recording(files={options.format: options.file})
-        bootlog = load(options.format).read(recording)
+    if options.formats:
+        print_formats()
+        return 0
+    if not options.files:
+        raise InputError("a file to convert is needed", hint=HINT)
+    if options.files.count(STANDARD_STREAM) > 1:
+        raise InputError("standard input is given twice", hint="it can be read once")
+    with ExitStack() as stack:
+        sources = [Source(*stack.enter_context(open_input(file, HINT))) for file in options.files]
+        item = load(options.format) if options.format else recognise(sources)
+        bootlog, table = converted(item, sources, options)
+    if options.root is not None:
+        bootlog = below(bootlog, options.root)
     if table is not None:
         write_output(options.confidence, table)
-    write_output(options.output, encoded(bootlog, rich=options.rich))
-    report(bootlog)
+    write_output(options.output, encoded(bootlog, events=options.events))
+    report(item, bootlog, guessed=options.format is None)
     return 0
 
 
-def locate(options: argparse.Namespace) -> Located:
-    """Find the files of a format that tells blocks."""
-    import importlib
-
-    if options.image is None:
+def converted(
+    item: Import, sources: Sequence[Source], options: argparse.Namespace
+) -> tuple[Bootlog, bytes | None]:
+    """Return the bootlog, and the table of confidences if it is wanted."""
+    if not item.needs_image and options.confidence is None and options.threshold is None:
+        return item.bootlog(sources), None
+    if item.needs_image and options.image is None:
         raise InputError(
-            f"--from {options.format} tells blocks; files can only be found with the image",
-            hint="give the image that was booted: --image",
+            f"{sources[0].name}: read as {item.name}, which has block reads and no names of files",
+            hint="give the image that was booted, to map the reads to files: --image",
         )
-    module = importlib.import_module(
-        f"bootprof.imports.{options.format}"
-        if options.format in IMPORTS
-        else f"bootprof.backends.{options.format}"
+    located = item.located(sources, options.image)
+    table = io.BytesIO()
+    if options.confidence is not None:
+        located.write_confidence(table)
+    return (
+        located.bootlog(options.threshold),
+        table.getvalue() if options.confidence is not None else None,
     )
-    if options.format == "block":
-        from bootprof.commands.inputs import load_trace
-        from optimizer.images.image import open_image
-
-        if not options.image.is_file():
-            raise InputError(f"{options.image}: no such image")
-        trace = load_trace(options.file, open_image(options.image))
-        recording = Recording(image=options.image, block_trace=trace)
-    else:
-        name = getattr(module, "LOG_NAME", options.format)
-        recording = Recording(files={name: options.file}, image=options.image)
-    locate_files: Callable[[Recording], Located] = module.locate_files
-    return locate_files(recording)
 
 
-def encoded(bootlog: Bootlog, *, rich: bool) -> bytes:
-    """Return a bootlog as bytes, plain or rich."""
-    from optimizer.formats.bootlog import write_plain, write_rich
+def below(bootlog: Bootlog, root: Path) -> Bootlog:
+    """Return the events of files below a directory, their paths counted from there."""
+    import numpy as np
+
+    # strace -y has the resolved path of a file that was opened, and chroot(2) what was given to it.
+    prefixes = {os.fsencode(path).rstrip(b"/") + b"/" for path in (root.resolve(), root.absolute())}
+    numbers: dict[bytes, int] = {}
+    new = np.full(len(bootlog.paths), -1, np.int64)
+    for place, path in enumerate(bootlog.paths):
+        for prefix in prefixes:
+            if path.startswith(prefix):
+                new[place] = numbers.setdefault(path[len(prefix) - 1 :], len(numbers))
+                break
+    kept = new[bootlog.events["path"]] >= 0
+    events = bootlog.events[kept]
+    events["path"] = new[events["path"]]
+    return replace(bootlog, events=events, paths=list(numbers))
+
+
+def print_formats() -> None:
+    """Print what can be read."""
+    for item in map(load, names()):
+        image = " (--image)" if item.needs_image else ""
+        print(f"{item.name:12} {item.summary}{image}")
+        print(f"{'':12} gives {item.gives}; made by: {item.record}")
+
+
+def encoded(bootlog: Bootlog, *, events: bool) -> bytes:
+    """Return a bootlog as bytes in either format."""
+    from optimizer.formats.bootlog import write_events, write_list
     from optimizer.order import PSEUDO_FILE_SYSTEMS
 
     content = io.BytesIO()
-    if rich:
-        write_rich(content, bootlog)
+    if events:
+        write_events(content, bootlog)
         return content.getvalue()
     pseudo = [system in PSEUDO_FILE_SYSTEMS for system in bootlog.file_systems]
     numbers = bootlog.events[["path", "file_system"]].tolist()
     paths = dict.fromkeys(bootlog.paths[path] for path, system in numbers if not pseudo[system])
-    write_plain(content, (path for path in paths if path.startswith(b"/")))
+    write_list(content, (path for path in paths if path.startswith(b"/")))
     return content.getvalue()
 
 
-def report(bootlog: Bootlog) -> None:
+def report(item: Import, bootlog: Bootlog, *, guessed: bool) -> None:
     """Say on standard error what was found, and what is missing."""
     from bootprof.progress import note
 
-    note(f"bootprof: {len(bootlog.events):,} events of {len(bootlog.paths):,} files")
+    of = f", read as {item.name}" if guessed else ""
+    note(f"bootprof: {len(bootlog.events):,} events of {len(bootlog.paths):,} files{of}")
     if bootlog.lost:
         note(f"bootprof: {bootlog.lost:,} records are missing or could not be given a path")
+    if "lengths" in bootlog.header:
+        note(f"bootprof: {bootlog.header['lengths']}")
     below = int(bootlog.header.get("files_below_threshold", "0"))
     if below:
         threshold = bootlog.header["confidence_threshold"]

@@ -21,15 +21,15 @@ HINT = "give a bootlog, or the folder of a profile"
 DISPUTED_IN_REPORT = 1000
 
 EPILOG = """\
-The result is a plain bootlog, which bootprof sort takes.
+The result is a bootlog in the list format, which bootprof sort takes.
 
 rule: the score of a file in a profile of n files is rank / n; in one that does not have it, 1.
 Files go in the order of the weighted mean of their scores (Borda's rule; missing files are placed
 behind all, after Fagin, Kumar and Sivakumar, Comparing top k lists, 2003). So files that few boots
 need go to the end, and the order in which bootlogs are given does not matter.
 
-/dev, /proc, /sys, /live/distrib and what a rich bootlog has on file systems that no image holds are
-left out before ranks are counted, as in bootprof sort.
+/dev, /proc, /sys, /run, /tmp, media of live systems and what an events file has on file systems
+that the image does not hold are left out before ranks are counted, as in bootprof sort.
 
 Standard error says what the profiles disagree on; --report writes all of it as JSON.
 
@@ -56,7 +56,7 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         nargs="+",
         metavar="BOOTLOG",
-        help="plain or rich bootlog, or folder of a profile",
+        help="bootlog in either format, sort file, or folder of a profile",
     )
     parser.add_argument(
         "-w",
@@ -79,7 +79,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--no-default-filter",
         action="store_true",
-        help="do not leave out /dev, /proc, /sys, /live/distrib",
+        help="do not leave out /dev, /proc, /sys, /run, /tmp and mounted media",
     )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="file to write (default: standard output)"
@@ -98,23 +98,27 @@ def run(options: argparse.Namespace) -> int:
             hint="give --weight once for each bootlog, or not at all",
         )
     from bootprof.files import open_output, write_output
-    from optimizer.formats.bootlog import distinct_paths, write_plain
+    from bootprof.progress import note
+    from optimizer.formats.bootlog import write_list
+    from optimizer.formats.sortfile import distinct_paths_of
     from optimizer.merge import Merger
-    from optimizer.order import DEFAULT_EXCLUDES, PSEUDO_FILE_SYSTEMS, compile_excludes
+    from optimizer.order import IMAGE_EXCLUDES, NOT_ON_IMAGE, compile_excludes
 
-    excluded = compile_excludes([] if options.no_default_filter else DEFAULT_EXCLUDES)
+    excluded = compile_excludes([] if options.no_default_filter else IMAGE_EXCLUDES)
     merger = Merger()
     for given, weight in zip(options.bootlogs, weights, strict=True):
         with open_input(find_bootlog(given), hint=HINT) as (name, stream):
-            paths = distinct_paths(stream, name, skip=PSEUDO_FILE_SYSTEMS)
-        merger.add(str(given), paths, weight)
+            listed = distinct_paths_of(stream, name, skip=NOT_ON_IMAGE)
+        merger.add(str(given), listed.paths, weight)
+        for sentence in () if options.quiet else listed.said:
+            note(f"bootprof: {name}: {sentence}")
     # Sockets and pipes (pipe:[4711]) have no place on an image, nor in a bootlog.
     merged = merger.merge(
         lambda path: not path.startswith(b"/") or excluded(path), options.min_support / 100
     )
 
     with open_output(options.output) as output:
-        write_plain(output, merged.paths)
+        write_list(output, merged.paths)
     if options.report is not None:
         text = json.dumps(report(merged), indent=2, allow_nan=False) + "\n"
         write_output(options.report, text.encode())

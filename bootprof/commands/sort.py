@@ -28,18 +28,22 @@ if TYPE_CHECKING:
 
 HINT = "give a bootlog.list or bootlog.events, or pipe one in"
 EPILOG = """\
-BOOTLOG has either format (bootlog.list or bootlog.events); its first line says which. Lines that
-are no absolute path (pipe:[4711]) are left out and counted.
+BOOTLOG has either format (bootlog.list or bootlog.events), or is a sort file of mksquashfs,
+genisoimage or gensquashfs, which is read in the order of its priorities. Lines that are no absolute
+path (pipe:[4711]) are left out and counted.
 
 With --root, the paths are looked up in the directory that the image is made of: symbolic links are
 resolved inside it (/lib/x and /usr/lib/x are one file), and what is not there, or is no regular
-file, is left out. Without --root, paths are used unchanged, and mksquashfs warns about each one
+file, is left out. Without --root, paths are used unchanged: of directories only those are left out
+whose names tell (a slash at the end, or other paths below), and mksquashfs warns about each path
 that it does not find.
 
 excludes:
-  /dev, /proc, /sys and /live/distrib and everything below them are left out, by whole components of
-  the path (/sysroot stays). So are files on file systems that no image holds (proc, sysfs, tmpfs,
-  rootfs of the initramfs, ...), if BOOTLOG is bootlog.events. --exclude PATTERN leaves out more:
+  /dev, /proc, /sys, /run, /tmp, /var/run, /var/lock, /live/distrib, the media of live systems
+  (/cdrom, /lib/live/mount) and everything below them are left out, by whole components of the path
+  (/sysroot stays). So are files on file systems that the image does not hold (proc, sysfs, tmpfs,
+  rootfs of the initramfs, the iso9660 medium, ...), if BOOTLOG is bootlog.events. --exclude PATTERN
+  leaves out more:
     /usr/share/doc     this path and everything below
     /var/lib/*/cache   * and ? match anything but a slash, [a-z] one character, ** anything
     *.pyc              without a slash at the start: at every depth
@@ -73,7 +77,7 @@ def add_parser(subparsers: Parsers) -> None:
         nargs="?",
         default=Path("-"),
         metavar="BOOTLOG",
-        help="bootlog of either format (default, and -: standard input)",
+        help="bootlog of either format, or sort file (default, and -: standard input)",
     )
     add_path(
         parser,
@@ -94,7 +98,7 @@ def add_parser(subparsers: Parsers) -> None:
     parser.add_argument(
         "--no-default-filter",
         action="store_true",
-        help="do not leave out /dev, /proc, /sys, /live/distrib",
+        help="do not leave out /dev, /proc, /sys, /run, /tmp and mounted media",
     )
     parser.add_argument(
         "--all-file-systems",
@@ -150,18 +154,12 @@ def add_parser(subparsers: Parsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Sort, and say on standard error what was left out."""
-    from optimizer.formats.bootlog import distinct_paths
-    from optimizer.formats.sortfile import split_expressible
-    from optimizer.order import (
-        DEFAULT_EXCLUDES,
-        PSEUDO_FILE_SYSTEMS,
-        arrange,
-        compile_excludes,
-    )
+    from optimizer.formats.sortfile import distinct_paths_of, split_expressible
+    from optimizer.order import IMAGE_EXCLUDES, NOT_ON_IMAGE, arrange, compile_excludes
 
     patterns = [os.fsencode(pattern) for pattern in options.exclude]
     excluded = compile_excludes(
-        patterns if options.no_default_filter else [*DEFAULT_EXCLUDES, *patterns]
+        patterns if options.no_default_filter else [*IMAGE_EXCLUDES, *patterns]
     )
     hard_links = options.hard_links or ("once" if options.format == "mksquashfs" else "all")
     skipped: set[bytes] = set()
@@ -169,13 +167,14 @@ def run(options: argparse.Namespace) -> int:
         name,
         stream,
     ):
+        listed = distinct_paths_of(
+            stream,
+            name,
+            skip=() if options.all_file_systems else NOT_ON_IMAGE,
+            skipped=skipped,
+        )
         arrangement = arrange(
-            distinct_paths(
-                stream,
-                name,
-                skip=() if options.all_file_systems else PSEUDO_FILE_SYSTEMS,
-                skipped=skipped,
-            ),
+            listed.paths,
             excluded=excluded,
             root=options.root,
             hard_links_once=hard_links == "once",
@@ -194,11 +193,12 @@ def run(options: argparse.Namespace) -> int:
     if not paths and not options.allow_empty:
         raise InputError(
             f"{name}: nothing to sort: {summary}",
-            hint="give a bootlog with absolute paths of files on the image, or --allow-empty",
+            hint="give a bootlog with absolute paths of files on the image, or --allow-empty; "
+            "bootprof convert makes a bootlog of what other tools recorded",
         )
     write(paths, options)
     if not options.quiet:
-        for sentence in said:
+        for sentence in (*listed.said, *said):
             print(f"bootprof: {sentence}", file=sys.stderr)
         print(f"bootprof: {summary}", file=sys.stderr)
     return 0
@@ -272,12 +272,12 @@ def with_duplicates(paths: Sequence[bytes], root: Path) -> list[bytes]:
 def write(paths: Sequence[bytes], options: argparse.Namespace) -> None:
     """Write the ordered paths in the format that was asked for."""
     from bootprof.files import open_output
-    from optimizer.formats.bootlog import write_plain
+    from optimizer.formats.bootlog import write_list
     from optimizer.formats.sortfile import gensquashfs_lines, mksquashfs_lines
 
     def write_to(stream: BinaryIO) -> None:
         if options.format == "list":
-            write_plain(stream, paths)
+            write_list(stream, paths)
         elif options.format == "gensquashfs":
             stream.write(b"".join(gensquashfs_lines(paths, options.place)))
         else:
@@ -298,6 +298,7 @@ def describe(
         (arrangement.missing, f"not in {root}"),
         (arrangement.unreadable, f"in closed directories of {root}"),
         (arrangement.not_regular, "not regular files"),
+        (arrangement.directories, "directories by their names (--root tells all)"),
         (arrangement.repeated, "further names of a file"),
         (not_expressible, "with a newline, which a sort file cannot hold"),
     )

@@ -10,82 +10,85 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bootprof.backends import Backend
-from bootprof.backends.block_files import needed_image
-from bootprof.backends.devices import SECTOR_BYTES, DeviceRead, locate_device_reads
-from bootprof.errors import FormatError
-from bootprof.imports.processes import header_of, only_file
+from bootprof.imports import Import
+from bootprof.imports.common.blocks import device_read, locate
+from bootprof.imports.common.source import Counts, Source, header_of, nanoseconds, number
 
 if TYPE_CHECKING:
-    from bootprof.backends import Recording
     from bootprof.backends.block_files import Located
-    from optimizer.formats.events import Bootlog
+    from bootprof.backends.devices import DeviceRead
 
 _LINE = re.compile(
-    rb"\s*(?P<major>\d+),(?P<minor>\d+)\s+\d+\s+\d+\s+(?P<second>\d+)\.(?P<nanosecond>\d{9})\s+"
-    rb"(?P<pid>\d+)\s+(?P<action>[QD])\s+(?P<operation>[A-Z]+)\s+"
-    rb"(?P<sector>\d+) \+ (?P<sectors>\d+) (?:\([^)]*\) )?\[(?P<command>.*)\]\s*\Z",
+    rb"\s*+(?P<major>\d{1,10}+),(?P<minor>\d{1,10}+)\s++\d++\s++\d++\s++(?P<time>\d{1,12}+\.\d{9})\s++"
+    rb"(?P<pid>\d++)\s++(?P<action>[A-Z]{1,2})\s++(?P<operation>[A-Z]{1,12}+)\s++"
+    rb"(?P<sector>\d++) \+ (?P<sectors>\d++) (?:\([^)]{0,64}+\) )?\[(?P<command>.*)\]\s*\Z",
     re.DOTALL,
 )
-_LOOP_MAJOR = 7
+LOOP_MAJOR = b"7"
+"""Stands for the same driver everywhere (Documentation/admin-guide/devices.txt)."""
 
 
-def _reads(stream: BinaryIO) -> Iterator[tuple[bytes, DeviceRead]]:
-    """Yield action and read, in their order."""
-    for line in stream:
-        found = _LINE.match(line)
-        if found is None or found["operation"].removeprefix(b"F")[:1] != b"R":
-            continue
-        if found["sectors"] == b"0":
-            continue
-        major, minor = int(found["major"]), int(found["minor"])
-        name = b"loop%d" % minor if major == _LOOP_MAJOR else b"%d:%d" % (major, minor)
-        yield (
-            found["action"],
-            DeviceRead(
-                int(found["second"]) * 1_000_000_000 + int(found["nanosecond"]),
-                name,
-                int(found["sector"]) * SECTOR_BYTES,
-                int(found["sectors"]) * SECTOR_BYTES,
-                int(found["pid"]),
-                found["command"],
-            ),
-        )
+def is_read(operation: bytes, sectors: bytes) -> bool:
+    """Tell whether a request of the block layer reads anything.
 
-
-def locate_files(recording: Recording) -> Located:
-    """Find the files that the text tells of, whatever their confidence.
-
-    Raises:
-        InputError: There is no text or no image, or they have nothing to do with each other.
-        FormatError: The text has no such lines, or the image is corrupt.
+    F in front is a flush before the request; behind the operation stand flags (readahead, sync).
     """
-    path = only_file(recording)
-    image = needed_image(recording.image, str(path))
-    with path.open("rb") as stream:
-        seen = list(_reads(stream))
-    if not seen:
-        raise FormatError(
-            f"{path}: no line like '8,0 3 1 0.000000000 697 Q R 223490 + 8 [bash]'",
-            hint="the text of blkparse in its default format is expected: blkparse -i TRACE",
-        )
+    return operation.removeprefix(b"F")[:1] == b"R" and bool(sectors.strip(b"0"))
+
+
+def _parse(line: bytes) -> Iterator[tuple[bytes, DeviceRead]]:
+    """Yield the action and the read of a line, if it is about one."""
+    found = _LINE.match(line)
+    if found is None or found["action"] not in (b"Q", b"D"):
+        return
+    if not is_read(found["operation"], found["sectors"]):
+        return
+    major, minor = number(found["major"]), number(found["minor"])
+    name = b"loop%d" % minor if found["major"] == LOOP_MAJOR else b"%d:%d" % (major, minor)
+    yield (
+        found["action"],
+        device_read(
+            nanoseconds(found["time"]),
+            name,
+            found["sector"],
+            found["sectors"],
+            found["pid"],
+            found["command"],
+        ),
+    )
+
+
+def _reads(source: Source, counts: Counts) -> Iterator[DeviceRead]:
+    """Yield the reads; of each device those that were queued, if it has any."""
+    seen = list(source.records(counts, _parse))
     queued = {one.device for action, one in seen if action == b"Q"}
-    reads = [one for action, one in seen if action == b"Q" or one.device not in queued]
-    header = header_of("blkparse", path, {})
-    return locate_device_reads(image, reads, header, str(path), from_partition=False)
+    for action, one in seen:
+        if action == b"Q" or one.device not in queued:
+            yield one
 
 
-def read(recording: Recording) -> Bootlog:
-    """Return the accesses to the files that were probably read; errors as in `locate_files`."""
-    return locate_files(recording).bootlog()
+def _locate(source: Source, image: Path | None) -> Located:
+    counts = Counts()
+    return locate(
+        source,
+        image,
+        _reads(source, counts),
+        counts,
+        header_of("blkparse", [source]),
+        expected="no line like '8,0 3 1 0.000000000 697 Q R 223490 + 8 [bash]'",
+        hint="the text of blkparse in its default format is expected: blkparse -i TRACE",
+        from_partition=False,
+    )
 
 
-BACKEND = Backend(
+IMPORT = Import(
     name="blkparse",
-    summary="text of blkparse, told into files; needs the image",
-    starts="when blktrace was started",
-    agent="",
-    read=read,
+    summary="text of blkparse in its default format",
+    gives="block",
+    record="blktrace -d DEVICE -o - | blkparse -i - > FILE",
+    looks_like=lambda source: source.has_line(_LINE.match),
+    locate=_locate,
 )

@@ -8,73 +8,81 @@ by hand have the path alone; e4rat reads both.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from bootprof.backends import Backend
-from bootprof.errors import FormatError
-from bootprof.imports.processes import header_of, only_file
+from bootprof.imports import Import
+from bootprof.imports.common.source import (
+    Counts,
+    Source,
+    access,
+    gathered,
+    header_of,
+    number,
+)
 
 if TYPE_CHECKING:
-    from bootprof.backends import Recording
     from optimizer.formats.events import Bootlog, Event
 
-_DETAILED = re.compile(rb"(\d{1,10}) (\d{1,19}) (/[^\0]*)\Z", re.DOTALL)
+_DETAILED = re.compile(rb"(\d{1,20}+) (\d{1,20}+) (/[^\0]*+)\Z", re.DOTALL)
+_HINT = "a list of e4rat-collect is expected, or one absolute path a line"
 
 
-def _events(stream: BinaryIO, name: str) -> Iterator[Event]:
-    from optimizer.formats.events import Event, Operation
+def _event(line: bytes, counts: Counts) -> Iterator[Event]:
+    from optimizer.formats.events import Operation
 
-    for number, line in enumerate(stream, 1):
-        text = line.rstrip(b"\n")
-        if not text:
-            continue
-        found = _DETAILED.match(text)
-        device, inode, path = 0, 0, text
-        if found is not None:
-            device, inode, path = int(found[1]), int(found[2]), found[3]
-        if not path.startswith(b"/") or b"\0" in path:
-            shown = ascii(text[:60].decode(errors="surrogateescape"))
-            raise FormatError(
-                f"{name}:{number}: neither 'DEVICE INODE /PATH' nor '/PATH': {shown}",
-                hint="a list of e4rat-collect is expected, or one absolute path a line",
-            )
-        yield Event(
-            time_ns=0,
-            pid=0,
-            command=b"",
-            operation=Operation.OPEN,
-            offset_bytes=0,
-            length_bytes=0,
-            device_major=device >> 8 & 0xFFF,
-            device_minor=(device & 0xFF) | (device >> 12 & 0xFFF00),
-            inode=inode,
-            file_system=b"",
-            path=path,
-        )
+    if not line:
+        return
+    counts.records += 1
+    found = _DETAILED.match(line)
+    if found is None:
+        yield access(line, Operation.OPEN)
+        return
+    device = number(found[1], 1 << 32)
+    yield access(
+        found[3],
+        Operation.OPEN,
+        device=(device >> 8 & 0xFFF, (device & 0xFF) | (device >> 12 & 0xFFF00)),
+        inode=number(found[2], 1 << 64),
+    )
 
 
-def read(recording: Recording) -> Bootlog:
-    """Read a list.
+def read(sources: Sequence[Source]) -> Bootlog:
+    """Read a list; a sort file is one too.
 
     Raises:
-        InputError: There is no such file.
-        FormatError: A line of it is no path.
+        FormatError: It holds no paths.
     """
-    from optimizer.formats.events import Bootlog
+    from bootprof.imports import sortfile
 
-    path = only_file(recording)
-    with path.open("rb") as stream:
-        bootlog = Bootlog.of(header_of("e4rat", path, {}), _events(stream, str(path)))
-    if not len(bootlog.events):
-        raise FormatError(f"{path}: holds no paths", hint="a list of e4rat-collect is expected")
-    return bootlog
+    source = sources[0]
+    if sortfile.IMPORT.looks_like(source):
+        return sortfile.read(sources)
+    for line_number, line in enumerate(source.sample, 1):
+        if not line.startswith(b"/") and not _DETAILED.match(line):
+            from bootprof.errors import FormatError
+            from optimizer.formats.text import printable
+
+            raise FormatError(
+                f"{source.name}:{line_number}: neither 'DEVICE INODE /PATH' nor '/PATH': "
+                f"'{printable(line, 60)}'",
+                hint=_HINT,
+            )
+    counts = Counts()
+    events = source.records(counts, lambda line: _event(line, counts))
+    return gathered(header_of("e4rat", sources), events, counts, "holds no paths", _HINT)
 
 
-BACKEND = Backend(
+def looks_like(source: Source) -> bool:
+    """Tell whether e4rat-collect wrote a file."""
+    return bool(source.sample) and all(_DETAILED.match(line) for line in source.sample)
+
+
+IMPORT = Import(
     name="e4rat",
     summary="list of e4rat-collect, or any list of one path a line",
-    starts="when the list was begun; e4rat-collect as init: before systemd",
-    agent="",
+    gives="open",
+    record="e4rat-collect as init",
+    looks_like=looks_like,
     read=read,
 )

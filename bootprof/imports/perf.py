@@ -4,6 +4,10 @@ r"""Text of ``perf trace`` and of ``perf script``: opens and executions.
 
      0.356 ( 0.015 ms): cat/123 openat(dfd: CWD, filename: "/etc/fstab", flags: RDONLY) = 3
 
+Without the duration where a BPF program augments the tracepoints, without the process with
+``--no-inherit``, without its name with ``--no-comm``. Times count from the start of the recording,
+and those of other processors may lie before it.
+
 ``perf script`` prints the tracepoints ``syscalls:sys_enter_*`` and ``sys_exit_*``, and the probe
 ``probe:vfs_getname`` with the name::
 
@@ -17,41 +21,56 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from bootprof.backends import Backend
-from bootprof.errors import FormatError, InputError
-from bootprof.imports.processes import Processes, header_of, only_file
+from bootprof.errors import InputError
+from bootprof.imports import Import
+from bootprof.imports.common.processes import Processes
+from bootprof.imports.common.source import (
+    PID_LIMIT,
+    Counts,
+    RecordError,
+    Source,
+    access,
+    gathered,
+    guarded,
+    header_of,
+    nanoseconds,
+    number,
+)
 
 if TYPE_CHECKING:
-    from bootprof.backends import Recording
-    from optimizer.formats.events import Bootlog, Event, Operation
+    from optimizer.formats.events import Bootlog, Event
 
-_TRACE = re.compile(
-    rb" *(?P<milliseconds>\d+\.\d+|\?) \([^)]*\): (?P<command>.*)/(?P<pid>\d+) +(?P<call>.*)\Z",
-    re.DOTALL,
-)
-_SCRIPT = re.compile(
-    rb" *(?P<command>.*?) +(?:\d+/)?(?P<pid>\d+) +(?:\[\d+\] +)?"
-    rb"(?P<second>\d+)\.(?P<fraction>\d+): +(?:\d+ +)?"
-    rb"(?P<event>(?:syscalls|probe):[a-z_0-9]+): ?(?P<fields>.*)\Z",
-    re.DOTALL,
-)
 _NAMES = rb"(?P<name>openat2?|open|creat|execveat|execve|chdir|fchdir|clone3?|v?fork|close)"
-_CALL = re.compile(rb"(?:\.\.\. \[continued\]: )?" + _NAMES + rb"\((?P<arguments>.*)", re.DOTALL)
-_RESULT = re.compile(rb"(?P<arguments>.*)\)\s+= (?P<value>-?\d+)", re.DOTALL)
+_TRACE = re.compile(
+    rb" *+(?P<milliseconds>-?\d{1,15}+\.\d{1,9}+|\?) (?P<duration>\([^)]{0,20}+\): )?"
+)
+_CALL = re.compile(rb"(?:^|(?<= ))(?P<continued>\.\.\. \[continued\]: )?" + _NAMES + rb"\(")
+_ANY_CALL = re.compile(
+    rb"(?:[^\n]{0,64}/)?(?:\d{1,10}+ +)?(?:\.\.\. \[continued\]: )?[a-z_][a-z_0-9]{1,40}+\("
+    rb"(?P<named>[a-z_]{1,30}+: )?"
+)
+_RESULT = re.compile(rb"\)\s*+= (?P<value>-?\d{1,20}+)(?!\d)")
+_SCRIPT = re.compile(rb"[ \t](?P<event>(?:syscalls|probe):[a-z_0-9]{1,60}+): ?")
 _ENTER = re.compile(rb"syscalls:sys_(?P<end>enter|exit)_" + _NAMES + rb"\Z")
-_EXIT_VALUE = re.compile(rb"(?:ret: )?(?P<value>0x[0-9a-f]+|-?\d+)")
+_TIME = re.compile(rb"(?P<time>\d{1,12}+\.\d{1,9}+):\Z")
+_PROCESS = re.compile(rb"(?:\d{1,10}+/)?(?P<pid>\d{1,10}+)\Z")
+_EXIT_VALUE = re.compile(rb"(?:ret: )?(?P<value>0x[0-9a-f]{1,16}+|-?\d{1,20}+)")
+_QUOTED = rb'"(?P<%b>[^"\\]*+(?:\\.[^"\\]*+)*+)"'
 # With quotes or without, as versions of perf differ; 0x...: the address of a name.
 _FILE_NAME = re.compile(
-    rb'\b(?:file|path)?name: ?(?:0x[0-9a-f]+(?: "(?P<after>(?:[^"\\]|\\.)*)")?'
-    rb'|"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^",][^,)]*))'
+    rb"\b(?:file|path)?name: ?(?:0x[0-9a-f]{1,16}+(?: " + _QUOTED % b"after" + rb")?"
+    rb"|" + _QUOTED % b"quoted" + rb'|(?P<bare>[^",][^,)]*+))',
+    re.DOTALL,
 )
 _PROBED_NAME = re.compile(rb'\bpathname="(?P<path>.*)"\s*\Z', re.DOTALL)
 _DIRECTORY = re.compile(
-    rb"\bf?dfd?: (?:(?P<cwd>CWD|AT_FDCWD|0x(?:f{8})?ffffff9c|-100)|(?P<number>\w+))"
+    rb"\bf?dfd?: (?:(?P<cwd>CWD|AT_FDCWD|0x(?:f{8})?ffffff9c|-100)|(?P<number>\w{1,20}+))"
 )
+_NUMBER = re.compile(rb"0x[0-9a-f]{1,16}\Z|\d{1,20}\Z")
+_FORKS = frozenset((b"clone", b"clone3", b"fork", b"vfork"))
 
 
 class _Call(NamedTuple):
@@ -67,7 +86,8 @@ class _Call(NamedTuple):
 class _Log:
     """Follows a text, line by line."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counts) -> None:
+        self.counts = counts
         self.processes = Processes()
         self.pending: dict[tuple[int, bytes], _Call] = {}
         # Calls whose results nobody recorded.
@@ -76,60 +96,68 @@ class _Log:
         self.places: dict[tuple[int, bytes], int] = {}
         self.latest: dict[int, tuple[int, bytes]] = {}
         self.exits = 0
-        self.calls = 0
+        self.named = 0
         self.nameless = 0
-        self.unresolved = 0
 
-    def parse(self, stream: BinaryIO) -> Iterator[Event]:
+    def parse(self, source: Source) -> Iterator[Event]:
         """Yield the events in the order in which their calls returned."""
-        for line in stream:
-            trace = _TRACE.match(line)
-            if trace is not None:
-                yield from self._traced(trace)
-                continue
-            script = _SCRIPT.match(line)
-            if script is not None:
-                yield from self._scripted(script)
+        yield from source.records(self.counts, self._line)
         if not self.exits:
             for call in self.entered:
-                yield from self._returned(call, 0)
+                yield from guarded(self.counts, self._returned(call, 0))
 
-    def _traced(self, found: re.Match[bytes]) -> Iterator[Event]:
+    def _line(self, line: bytes) -> Iterator[Event]:
+        trace = _TRACE.match(line)
+        if trace is not None:
+            yield from self._traced(trace["milliseconds"], line[trace.end() :])
+            return
+        script = _SCRIPT.search(line)
+        if script is not None:
+            yield from self._scripted(line[: script.start()], script["event"], line[script.end() :])
+
+    def _traced(self, milliseconds: bytes, text: bytes) -> Iterator[Event]:
         """Handle a line of perf trace."""
-        call = _CALL.match(found["call"])
+        call = _CALL.search(text)
         if call is None:
             return
-        pid, name = int(found["pid"]), call["name"]
-        known = found["milliseconds"] != b"?"
-        time_ns = round(float(found["milliseconds"]) * 1e6) if known else 0
-        result = _RESULT.match(call["arguments"])
-        arguments = result["arguments"] if result is not None else call["arguments"]
-        earlier = None
-        if b"[continued]" in found["call"]:
-            earlier = self.pending.pop((pid, name), None)
-        this = earlier or _Call(time_ns, pid, found["command"], name, arguments)
+        self.counts.records += 1
+        command, _, last = text[: call.start()].strip().rpartition(b"/")
+        pid, name = number(last, PID_LIMIT) if last.isdigit() else 0, call["name"]
+        time_ns = 0
+        if milliseconds != b"?":
+            whole, _, fraction = milliseconds.partition(b".")
+            time_ns = nanoseconds(whole) // 1000 + number(fraction[:6].ljust(6, b"0"))
+        # Of calls that began before the recording did, the beginning is what is known.
+        time_ns = max(time_ns, 0)
+        arguments = text[call.end() :]
+        # The first end behind the name of the file, which may look like one.
+        quoted = _FILE_NAME.search(arguments)
+        result = _RESULT.search(arguments, quoted.end() if quoted is not None else 0)
+        if result is not None:
+            arguments = arguments[: result.start()]
+        earlier = self.pending.pop((pid, name), None) if call["continued"] else None
+        this = earlier or _Call(time_ns, pid, command, name, arguments)
         if result is None:
             self.pending[pid, name] = this
             return
         self.exits += 1
-        yield from self._returned(this, int(result["value"]))
+        yield from self._returned(this, number(result["value"]))
 
-    def _scripted(self, found: re.Match[bytes]) -> Iterator[Event]:
+    def _scripted(self, head: bytes, event_name: bytes, fields: bytes) -> Iterator[Event]:
         """Handle a line of perf script."""
-        pid = int(found["pid"])
-        if found["event"].startswith(b"probe:"):
-            name = _PROBED_NAME.search(found["fields"])
+        time_ns, pid, command = _head(head)
+        if event_name.startswith(b"probe:"):
+            name = _PROBED_NAME.search(fields)
             if name is not None:
                 self._probed(pid, name["path"])
             return
-        event = _ENTER.match(found["event"])
+        event = _ENTER.match(event_name)
         if event is None:
             return
+        self.counts.records += 1
         key = pid, event["name"]
         if event["end"] == b"enter":
-            fraction = int(found["fraction"][:9].ljust(9, b"0"))
-            time_ns = int(found["second"]) * 1_000_000_000 + fraction
-            call = _Call(time_ns, pid, found["command"], event["name"], found["fields"])
+            call = _Call(time_ns, pid, command, event["name"], fields)
             self.pending[key] = call
             self.latest[pid] = key
             if not self.exits:
@@ -139,18 +167,19 @@ class _Log:
         if not self.exits:
             self.exits = 1
             self.entered.clear()
-        value = _EXIT_VALUE.match(found["fields"])
+        value = _EXIT_VALUE.match(fields)
         earlier = self.pending.pop(key, None)
         if value is None or earlier is None:
             return
-        number = int(value["value"], 0)
-        yield from self._returned(earlier, number - 2**64 if number >= 2**63 else number)
+        base = 16 if value["value"].startswith(b"0x") else 10
+        returned = number(value["value"], 1 << 64, base)
+        yield from self._returned(earlier, returned - 2**64 if returned >= 2**63 else returned)
 
     def _probed(self, pid: int, path: bytes) -> None:
         """Give the call that a process is in the name that the probe saw, if it has none yet."""
         key = self.latest.get(pid)
         call = self.pending.get(key) if key is not None else None
-        if key is None or call is None or self._name(call.arguments):
+        if key is None or call is None or _name(call.arguments):
             return
         address_free = _FILE_NAME.sub(b"", call.arguments)
         call = call._replace(arguments=b'%b, name: "%b"' % (address_free, path))
@@ -158,106 +187,122 @@ class _Log:
         if not self.exits:
             self.entered[self.places[key]] = call
 
-    def _name(self, arguments: bytes) -> bytes:
-        """Return the file name of a call's arguments, empty if there is only its address."""
-        found = _FILE_NAME.search(arguments)
-        if found is None:
-            return b""
-        return found["after"] or found["quoted"] or (found["bare"] or b"").strip()
-
     def _returned(self, call: _Call, value: int) -> Iterator[Event]:
-        from optimizer.formats.events import Operation
-
         if value < 0:
             return
         process = self.processes[call.pid]
-        if call.name in (b"clone", b"clone3", b"fork", b"vfork"):
+        if call.name in _FORKS:
             if value:
                 self.processes.fork(call.pid, value, call.arguments)
             return
         directory = _DIRECTORY.search(call.arguments)
-        number = directory["number"] if directory is not None else None
+        given = directory["number"] if directory is not None else None
         base = None
-        if number is not None and re.fullmatch(rb"0x[0-9a-f]+|\d+", number):
-            base = process.descriptors.get(int(number, 0))
+        if given is not None and _NUMBER.match(given):
+            base = process.descriptors.get(
+                number(given, 1 << 64, 16 if given.startswith(b"0x") else 10)
+            )
         if call.name == b"close":
             return
         if call.name == b"fchdir":
             process.directory[0] = base
             return
-        self.calls += 1
-        name = self._name(call.arguments)
+        name = _name(call.arguments)
         if not name:
             self.nameless += 1
-            return
+            raise RecordError
+        self.named += 1
         path: bytes | None = None
-        if name.startswith(b"/") or number is None or base is not None:
+        if name.startswith(b"/") or given is None or base is not None:
             path = process.absolute(name, base)
         if call.name == b"chdir":
             process.directory[0] = path
         elif call.name.startswith(b"exec"):
-            yield from self._event(call, Operation.EXEC, path)
+            yield self._event(call, "EXEC", path)
         else:
             if self.exits:
-                process.descriptors.pop(value, None)
-                if path is not None:
-                    process.descriptors[value] = path
-            yield from self._event(call, Operation.OPEN, path)
+                process.descriptors.set(value, path)
+            yield self._event(call, "OPEN", path)
 
-    def _event(self, call: _Call, operation: Operation, path: bytes | None) -> Iterator[Event]:
-        from optimizer.formats.events import Event
+    def _event(self, call: _Call, operation: str, path: bytes | None) -> Event:
+        from optimizer.formats.events import Operation
 
         if path is None:
-            self.unresolved += 1
-            return
-        yield Event(
-            time_ns=call.time_ns,
-            pid=call.pid,
-            command=call.command,
-            operation=operation,
-            offset_bytes=0,
-            length_bytes=0,
-            device_major=0,
-            device_minor=0,
-            inode=0,
-            file_system=b"",
-            path=path,
+            raise RecordError
+        return access(
+            path, Operation[operation], time_ns=call.time_ns, pid=call.pid, command=call.command
         )
 
 
-def read(recording: Recording) -> Bootlog:
+def _name(arguments: bytes) -> bytes:
+    """Return the file name of a call's arguments, empty if there is only its address."""
+    found = _FILE_NAME.search(arguments)
+    if found is None:
+        return b""
+    return found["after"] or found["quoted"] or (found["bare"] or b"").strip()
+
+
+def _head(head: bytes) -> tuple[int, int, bytes]:
+    """Return time, pid and command of what perf script prints in front of an event.
+
+    Any of them may be missing (``-F``), and the period of the event may stand behind the time.
+    """
+    words = head.split()
+    time_ns = pid = 0
+    if len(words) > 1 and words[-1].isdigit() and words[-2].endswith(b":"):
+        words.pop()
+    if words and (time := _TIME.match(words[-1])) is not None:
+        time_ns = nanoseconds(time["time"])
+        words.pop()
+    if words and words[-1].startswith(b"[") and words[-1].endswith(b"]"):
+        words.pop()
+    if words and (process := _PROCESS.match(words[-1])) is not None:
+        pid = number(process["pid"], PID_LIMIT)
+        words.pop()
+    return time_ns, pid, b" ".join(words)
+
+
+def read(sources: Sequence[Source]) -> Bootlog:
     """Read the text of perf trace or perf script.
 
     Raises:
-        InputError: There is no such file, or it has addresses where names should be.
+        InputError: It has addresses where names should be.
         FormatError: It is not such a text, or has no calls that open files.
     """
-    from optimizer.formats.events import Bootlog
-
-    path = only_file(recording)
-    log = _Log()
-    with path.open("rb") as stream:
-        bootlog = Bootlog.of(header_of("perf", path, {}), log.parse(stream))
-    if not log.calls:
-        raise FormatError(
-            f"{path}: no line of perf trace or perf script about openat, open or execve",
-            hint="make one with perf trace -o FILE COMMAND, or perf script > FILE",
-        )
-    if log.nameless == log.calls:
+    counts = Counts()
+    log = _Log(counts)
+    bootlog = gathered(
+        header_of("perf", sources),
+        log.parse(sources[0]),
+        counts,
+        "no line of perf trace or perf script about openat, open or execve",
+        "make one with perf trace -o FILE COMMAND, or perf script > FILE",
+    )
+    if log.nameless and not log.named:
         raise InputError(
-            f"{path}: perf recorded where the names of files stood in memory, not the names",
+            f"{sources[0].name}: perf recorded where the names of files stood in memory, "
+            "not the names",
             hint="record the probe vfs_getname too (perf probe), or use strace",
         )
     note = {} if log.exits else {"results": "not recorded: calls that failed are in it too"}
-    return dataclasses.replace(
-        bootlog, header={**bootlog.header, **note}, lost=log.nameless + log.unresolved
-    )
+    return dataclasses.replace(bootlog, header={**bootlog.header, **note})
 
 
-BACKEND = Backend(
+def _is_event(line: bytes) -> bool:
+    """Tell whether perf wrote a line."""
+    trace = _TRACE.match(line)
+    if trace is not None:
+        call = _ANY_CALL.match(line, trace.end())
+        return call is not None and bool(call["named"] or trace["duration"])
+    script = _SCRIPT.search(line)
+    return script is not None and bool(_head(line[: script.start()])[1])
+
+
+IMPORT = Import(
     name="perf",
-    summary="text of perf trace or perf script: opens and executions",
-    starts="when perf was started",
-    agent="",
+    summary="text of perf trace or perf script, if perf recorded the names of files",
+    gives="open, exec",
+    record="perf trace -o FILE COMMAND",
+    looks_like=lambda source: source.has_line(_is_event),
     read=read,
 )

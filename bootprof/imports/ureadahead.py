@@ -9,17 +9,23 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO, Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
-from bootprof.backends import Backend
 from bootprof.errors import FormatError
-from bootprof.imports.processes import header_of, only_file
+from bootprof.imports import Import
+from bootprof.imports.common.source import (
+    UINT32_LIMIT,
+    Counts,
+    Source,
+    access,
+    gathered,
+    guarded,
+    header_of,
+    number,
+)
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from bootprof.backends import Recording
     from optimizer.formats.events import Bootlog, Event
 
 _MAGIC: Final = b"ura"
@@ -30,30 +36,25 @@ _GROUP = struct.Struct("<i")
 _PATH = struct.Struct("<i4xQ256s")  # group, inode, path
 _BLOCK = struct.Struct("<Qqqq")  # path, offset, length, place on the disk
 
-_TITLE = re.compile(
-    rb".*: created .* for (?:hdd|ssd) (?P<major>\d+):(?P<minor>\d+)\s*\Z", re.DOTALL
-)
-_FILE = re.compile(rb"(?P<path>/.*) \(\d+ kB\), \d+ blocks \(\d+ kB\)\s*\Z", re.DOTALL)
-_PIECE = re.compile(rb"\t(?P<offset>\d{1,18}), (?P<length>\d{1,18}) bytes \(at \d+\)\s*\Z")
+_PACK_BYTES: Final = 1 << 28
+"""Largest pack that is read: 4.8 million blocks."""
+_TITLE = re.compile(rb"for (?:hdd|ssd) (?P<major>\d{1,10}+):(?P<minor>\d{1,10}+)\s*\Z")
+_SIZES = re.compile(rb" \(\d++ kB\), \d++ blocks \(\d++ kB\)\s*\Z")
+_PIECE = re.compile(rb"\t(?P<offset>\d++), (?P<length>\d++) bytes \(at -?\d++\)\s*\Z")
 
 
 def _event(
     path: bytes, inode: int, device: tuple[int, int], offset_bytes: int, length_bytes: int
 ) -> Event:
-    from optimizer.formats.events import Event, Operation
+    from optimizer.formats.events import Operation
 
-    return Event(
-        time_ns=0,
-        pid=0,
-        command=b"",
-        operation=Operation.CACHE if length_bytes else Operation.OPEN,
+    return access(
+        path,
+        Operation.CACHE if length_bytes else Operation.OPEN,
         offset_bytes=offset_bytes,
         length_bytes=length_bytes,
-        device_major=device[0],
-        device_minor=device[1],
+        device=device,
         inode=inode,
-        file_system=b"",
-        path=path,
     )
 
 
@@ -85,10 +86,10 @@ def _packed_events(content: bytes, name: str) -> Iterator[Event]:
     records(_GROUP, "inode groups")
     paths = list(_PATH.iter_unpack(records(_PATH, "paths")))
     pieces: list[list[tuple[int, int]]] = [[] for _ in paths]
-    for number, offset, length, _ in _BLOCK.iter_unpack(records(_BLOCK, "blocks")):
-        if number >= len(paths) or offset < 0 or length < 0:
-            raise FormatError(f"{name}: a block of file {number}, but it has {len(paths)} files")
-        pieces[number].append((offset, length))
+    for file, offset, length, _ in _BLOCK.iter_unpack(records(_BLOCK, "blocks")):
+        if file >= len(paths) or offset < 0 or length < 0:
+            raise FormatError(f"{name}: a block of file {file}, but it has {len(paths)} files")
+        pieces[file].append((offset, length))
     for (_, inode, padded), blocks in zip(paths, pieces, strict=True):
         path = padded.partition(b"\0")[0]
         if not path.startswith(b"/"):
@@ -97,60 +98,87 @@ def _packed_events(content: bytes, name: str) -> Iterator[Event]:
             yield _event(path, inode, device, offset, length)
 
 
-def _printed_events(stream: BinaryIO) -> Iterator[Event]:
-    """Yield the events of what ``ureadahead --dump`` printed."""
-    device = 0, 0
-    path, pieces = b"", 0
-    for line in stream:
+class _Dump:
+    """Follows what ``ureadahead --dump`` printed, line by line."""
+
+    def __init__(self, counts: Counts) -> None:
+        self.counts = counts
+        self.device = 0, 0
+        self.path = b""
+        self.pieces = 0
+
+    def parse(self, line: bytes) -> Iterator[Event]:
+        """Yield the events that a line completes."""
         if piece := _PIECE.match(line):
-            if path:
-                pieces += 1
-                yield _event(path, 0, device, int(piece["offset"]), int(piece["length"]))
-            continue
-        file = _FILE.match(line)
-        if file is not None:
-            if path and not pieces:
-                yield _event(path, 0, device, 0, 0)
-            path, pieces = file["path"], 0
-        elif title := _TITLE.match(line):
-            device = int(title["major"]) % 2**32, int(title["minor"]) % 2**32
-    if path and not pieces:
-        yield _event(path, 0, device, 0, 0)
+            if self.path:
+                self.pieces += 1
+                offset, length = number(piece["offset"]), number(piece["length"])
+                yield _event(self.path, 0, self.device, offset, length)
+        elif line.startswith(b"/") and (sizes := _sizes(line)) is not None:
+            yield from self.end()
+            self.counts.records += 1
+            self.path, self.pieces = line[: sizes.start()], 0
+        elif b": created " in line and (title := _TITLE.search(line, max(len(line) - 80, 0))):
+            self.device = number(title["major"], UINT32_LIMIT), number(title["minor"], UINT32_LIMIT)
+
+    def end(self) -> Iterator[Event]:
+        """Yield the event of a file without pieces."""
+        path, self.path = self.path, b""
+        if path and not self.pieces:
+            yield _event(path, 0, self.device, 0, 0)
 
 
-def _read_file(path: Path) -> Bootlog:
-    from optimizer.formats.events import Bootlog
-
-    header = header_of("ureadahead", path, {})
-    with path.open("rb") as stream:
-        if stream.read(len(_MAGIC)) == _MAGIC:
-            stream.seek(0)
-            return Bootlog.of(header, _packed_events(stream.read(), str(path)))
-        stream.seek(0)
-        return Bootlog.of(header, _printed_events(stream))
+def _sizes(line: bytes) -> re.Match[bytes] | None:
+    """Return the end of a line that names a file."""
+    return _SIZES.search(line, max(len(line) - 120, 0))
 
 
-def read(recording: Recording) -> Bootlog:
+def _events(source: Source, counts: Counts) -> Iterator[Event]:
+    if source.head.startswith(_MAGIC):
+        source.stream.seek(0)
+        content = source.stream.read(_PACK_BYTES + 1)
+        if len(content) > _PACK_BYTES:
+            raise FormatError(
+                f"{source.name}: a pack of more than {_PACK_BYTES >> 20} MiB",
+                hint="print it with ureadahead --dump, and import that",
+            )
+        for event in _packed_events(content, source.name):
+            counts.records += 1
+            yield event
+        return
+    dump = _Dump(counts)
+    yield from source.records(counts, dump.parse)
+    yield from guarded(counts, dump.end())
+
+
+def read(sources: Sequence[Source]) -> Bootlog:
     """Read a pack file, or the text of one.
 
     Raises:
-        InputError: There is no such file.
         FormatError: It is neither, or it is truncated.
     """
-    path = only_file(recording)
-    bootlog = _read_file(path)
-    if not len(bootlog.events):
-        raise FormatError(
-            f"{path}: neither a pack file of ureadahead nor the text of ureadahead --dump",
-            hint="packs are /var/lib/ureadahead/pack and *.pack beside it",
-        )
-    return bootlog
+    counts = Counts()
+    return gathered(
+        header_of("ureadahead", sources),
+        _events(sources[0], counts),
+        counts,
+        "neither a pack file of ureadahead nor the text of ureadahead --dump",
+        "packs are /var/lib/ureadahead/pack and *.pack beside it",
+    )
 
 
-BACKEND = Backend(
+def looks_like(source: Source) -> bool:
+    """Tell whether a file is a pack of ureadahead, or the text of one."""
+    if source.head.startswith(_MAGIC):
+        return source.head[3:4] < b" "
+    return any(line.startswith(b"/") and _sizes(line) for line in source.sample)
+
+
+IMPORT = Import(
     name="ureadahead",
     summary="pack file of ureadahead, or the text of ureadahead --dump",
-    starts="when ureadahead was started; it keeps what was in the page cache at its end",
-    agent="",
+    gives="cache",
+    record="ureadahead --dump FILE",
+    looks_like=looks_like,
     read=read,
 )

@@ -1,10 +1,10 @@
 """The two file formats of a bootlog; docs/bootlog.md describes them, nothing else handles them.
 
-A bootlog is **plain** (distinct paths, one a line, in order of first access) or **rich** (every
-event with all of its fields). The first line tells which one a file is. Everything is bytes: a path
-may hold any byte but NUL, and a carriage return is a byte like any other.
+A bootlog is in the **list** format (distinct paths, one a line, in order of first access) or in the
+**events** format (every event with all of its fields). The first line tells which. Everything is
+bytes: a path may hold any byte but NUL, and a carriage return is a byte like any other.
 
-numpy is imported by the functions that need it only, so that a plain bootlog is read at once.
+Only the functions that need numpy import it, so that a list is read at once.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import logging
 import re
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
 from optimizer.errors import FormatError
 from optimizer.formats.text import escape, escape_line, unescape, unescape_line
 
 if TYPE_CHECKING:
-    from optimizer.formats.events import Bootlog, Event
+    from optimizer.formats.events import Bootlog
 
 log = logging.getLogger(__name__)
 
@@ -53,29 +52,6 @@ _HEADER_KEY = re.compile(r"[A-Za-z0-9_.-]+\Z")
 _Row = tuple[bytes, ...]
 
 
-def iterate_paths(
-    stream: BinaryIO,
-    name: str,
-    *,
-    skip: Container[bytes] = (),
-    skipped: set[bytes] | None = None,
-) -> Iterator[bytes]:
-    """Read the paths of a bootlog of either kind, in the order of access, repeats included.
-
-    Args:
-        stream: The bootlog, read to its end in blocks of 64 KiB.
-        name: What to call it in errors.
-        skip: Types of file systems whose events are passed over. A plain bootlog does not tell the
-            file system, so nothing of it is passed over.
-        skipped: If given, the paths that were passed over are added to it.
-
-    Raises:
-        FormatError: Not a bootlog, or a line of it is wrong. What comes before that line has been
-            given out by then.
-    """
-    return chain.from_iterable(_path_blocks(stream, name, skip, skipped))
-
-
 def distinct_paths(
     stream: BinaryIO,
     name: str,
@@ -83,11 +59,17 @@ def distinct_paths(
     skip: Container[bytes] = (),
     skipped: set[bytes] | None = None,
 ) -> dict[bytes, None]:
-    """Read the distinct paths of a bootlog of either kind, in the order of first access.
+    """Read the distinct paths of a bootlog in either format, in the order of first access.
 
-    The same as the keys that :func:`iterate_paths` would make in a dictionary, in two thirds of the
-    time: what repeats within a block is found while the block is still in the processor's cache.
-    Arguments and errors are those of :func:`iterate_paths`.
+    Args:
+        stream: The bootlog, read to its end in blocks of 64 KiB.
+        name: What to call it in errors.
+        skip: Types of file systems whose events are left out. A list does not name the file
+            system, so nothing of it is left out.
+        skipped: If given, the paths that were left out are added to it.
+
+    Raises:
+        FormatError: Not a bootlog, or a line of it is wrong.
     """
     paths: dict[bytes, None] = {}
     for block in _path_blocks(stream, name, skip, skipped):
@@ -95,24 +77,8 @@ def distinct_paths(
     return paths
 
 
-def iterate_events(stream: BinaryIO, name: str) -> Iterator[Event]:
-    """Read the events of a rich bootlog one by one.
-
-    Args:
-        stream: The bootlog.
-        name: What to call it in errors.
-
-    Raises:
-        FormatError: Not a rich bootlog, or a line of it is wrong.
-    """
-    first = _first_of_rich(stream, name)
-    for rows in _rows(stream, name, first, _Notes()):
-        for row in rows:
-            yield _event(row)
-
-
 def read_bootlog(stream: BinaryIO, name: str) -> Bootlog:
-    """Read a rich bootlog whole.
+    """Read a bootlog in the events format whole.
 
     A last line without its newline is what a killed recorder or a full disk leaves: it is left out,
     counted in ``Bootlog.truncated`` and logged as a warning.
@@ -122,13 +88,13 @@ def read_bootlog(stream: BinaryIO, name: str) -> Bootlog:
         name: What to call it in errors.
 
     Raises:
-        FormatError: Not a rich bootlog, or a line of it is wrong.
+        FormatError: Not an events file, or a line of it is wrong.
     """
     import numpy as np
 
     from optimizer.formats.events import EVENT_DTYPE, Bootlog
 
-    first = _first_of_rich(stream, name)
+    first = _first_of_events(stream, name)
     notes = _Notes()
     commands: dict[bytes, int] = {}
     file_systems: dict[bytes, int] = {}
@@ -163,8 +129,8 @@ def read_bootlog(stream: BinaryIO, name: str) -> Bootlog:
     )
 
 
-def write_plain(stream: BinaryIO, paths: Iterable[bytes]) -> None:
-    """Write a plain bootlog.
+def write_list(stream: BinaryIO, paths: Iterable[bytes]) -> None:
+    """Write a bootlog in the list format.
 
     Args:
         stream: Where to.
@@ -180,8 +146,8 @@ def write_plain(stream: BinaryIO, paths: Iterable[bytes]) -> None:
     stream.writelines(escape_line(path) + b"\n" for path in distinct)
 
 
-def write_rich(stream: BinaryIO, bootlog: Bootlog) -> None:
-    """Write a rich bootlog.
+def write_events(stream: BinaryIO, bootlog: Bootlog) -> None:
+    """Write an events file.
 
     Args:
         stream: Where to.
@@ -217,13 +183,13 @@ def write_rich(stream: BinaryIO, bootlog: Bootlog) -> None:
 
 @dataclass
 class _Notes:
-    """What is gathered beside the events while a rich bootlog is read."""
+    """What is gathered beside the events while an events file is read."""
 
     header: dict[str, str] = field(default_factory=dict)
     truncated: int = 0
 
 
-def _is_rich(first: bytes, name: str) -> bool:
+def _is_events(first: bytes, name: str) -> bool:
     """Tell from the first line whether a bootlog is rich."""
     if not first.startswith(_OTHER_MAGIC):
         return False
@@ -248,18 +214,18 @@ def _path_blocks(
 ) -> Iterator[Iterable[bytes]]:
     """Return the paths of either kind, a block at a time."""
     first = stream.readline(_LINE_LIMIT_BYTES)
-    if _is_rich(first, name):
+    if _is_events(first, name):
         notes = _Notes()
-        return (_rich_paths(rows, skip, skipped) for rows in _rows(stream, name, first, notes))
-    return _plain_blocks(stream, name, first)
+        return (_events_paths(rows, skip, skipped) for rows in _rows(stream, name, first, notes))
+    return _list_blocks(stream, name, first)
 
 
-def _first_of_rich(stream: BinaryIO, name: str) -> bytes:
+def _first_of_events(stream: BinaryIO, name: str) -> bytes:
     first = stream.readline(_LINE_LIMIT_BYTES)
-    if not _is_rich(first, name):
+    if not _is_events(first, name):
         raise FormatError(
-            f"{name}:1: not a rich bootlog: the first line is not {_shown(_MAGIC + b'1')}",
-            hint="a plain list of paths does not tell times and offsets; give bootlog.events",
+            f"{name}:1: not an events file: the first line is not {_shown(_MAGIC + b'1')}",
+            hint="a list of paths has no times and offsets; give bootlog.events",
         )
     return first
 
@@ -295,7 +261,7 @@ def _refuse_nul(block: bytes, name: str, number: int) -> None:
         _wrong(name, number + block.count(b"\n", 0, position), "NUL byte: this is not a text file")
 
 
-def _plain_blocks(stream: BinaryIO, name: str, first: bytes) -> Iterator[list[bytes]]:
+def _list_blocks(stream: BinaryIO, name: str, first: bytes) -> Iterator[list[bytes]]:
     for _, block in _blocks(stream, name, first):
         lines = block.split(b"\n")
         if not lines[-1]:
@@ -307,7 +273,7 @@ def _plain_blocks(stream: BinaryIO, name: str, first: bytes) -> Iterator[list[by
         yield lines
 
 
-def _rich_paths(
+def _events_paths(
     rows: list[_Row], skip: Container[bytes], skipped: set[bytes] | None
 ) -> Iterator[bytes]:
     for row in rows:
@@ -321,7 +287,7 @@ def _rich_paths(
 
 
 def _rows(stream: BinaryIO, name: str, first: bytes, notes: _Notes) -> Iterator[list[_Row]]:
-    """Cut a rich bootlog into the ten fields of each event, as they stand in the file.
+    """Cut an events file into the ten fields of each event, as they stand in the file.
 
     Header lines are gathered in ``notes`` wherever they stand: a recorder knows at its end only
     what it lost.
@@ -358,7 +324,7 @@ def _read_header(block: bytes, name: str, number: int, header: dict[str, str]) -
         text = key.decode(errors="replace")
         if not colon or not _HEADER_KEY.match(text):
             _wrong(name, number + offset, f"not '#key: value': {_shown(line)}")
-        if text == "lost" and not value.strip().isdigit():
+        if text == "lost" and not re.fullmatch(rb"\s*\d{1,18}\s*", value):
             _wrong(name, number + offset, f"lost: not a number of events: {_shown(value)}")
         header[text] = unescape(value.removeprefix(b" ")).decode(errors="surrogateescape")
     return count
@@ -407,25 +373,6 @@ def _explain(block: bytes, name: str, number: int) -> NoReturn:
             meaning = _EVENT_FIELDS[position][1]
             _wrong(name, number + offset, f"{meaning} is out of range: {_shown(fields[position])}")
     raise AssertionError("called for a block without a wrong line")
-
-
-def _event(row: _Row) -> Event:
-    from optimizer.formats.events import Event, Operation
-
-    major, minor = row[6].split(b":")
-    return Event(
-        time_ns=int(row[0]),
-        pid=int(row[1]),
-        command=unescape(row[2]),
-        operation=Operation(OPERATIONS.index(row[3])),
-        offset_bytes=int(row[4]),
-        length_bytes=int(row[5]),
-        device_major=int(major),
-        device_minor=int(minor),
-        inode=int(row[7]),
-        file_system=unescape(row[8]),
-        path=unescape(row[9]),
-    )
 
 
 def _indices(texts: Iterable[bytes], table: dict[bytes, int]) -> list[int]:

@@ -22,9 +22,16 @@ Neither has a way to write a newline in a path.
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Sequence
-from typing import Final, Literal
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import BinaryIO, Final, Literal
+
+from optimizer.errors import FormatError
+from optimizer.formats.bootlog import distinct_paths
+from optimizer.formats.text import printable
 
 Place = Literal["start", "end"]
 """Where the listed files go: before all others, or behind them, beside the tables, which follow
@@ -37,8 +44,43 @@ _MKSQUASHFS_WHITE_SPACE = (b" ", b"\t", b"\r", b"\v", b"\f")
 _GENSQUASHFS_START = re.compile(rb"[\s\"\[]")
 
 
-# A path, in which a backslash protects what follows it, white space, and a priority.
 _SORT_LINE = re.compile(rb"\s*((?:\\.|[^\s\\])+)\s+-?\d+\s*$")
+"""A path, in which a backslash protects what follows it, white space, and a priority."""
+
+Kind = Literal["empty", "list", "events", "inodes", "mksquashfs", "gensquashfs", "draklive"]
+"""What a list of paths is: a bootlog of either format, a list of e4rat-collect (``DEVICE INODE
+PATH``), or a sort file. Sort files of genisoimage read like those of mksquashfs. ``draklive`` is
+what the one-line command of the live-system builder of 2007 printed: ``PRIORITY PATH``, the highest
+first."""
+_SAMPLE_BYTES = 1 << 16
+_LINE_BYTES = 1 << 20
+_INODES = re.compile(rb"\d{1,20}+ \d{1,20}+ /")
+# Nobody has a billion files; numbers from there on are times, in logs of other kinds.
+_NUMBER = re.compile(rb"[-+]?\d{1,9}\Z")
+# Logs whose lines begin with the pid: strace, and tables.
+_LOG = re.compile(rb"  |\w\(|<\.\.\. |\+\+\+ |--- ")
+_WHITE_SPACE = b" \t\r\v\f"
+# A call with its result, in logs of strace and perf.
+_RESULT = (b") =", b" = -", b")\t=")
+_UNESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+_QUOTED = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL)
+_DRAKLIVE_FIRST = 32767
+
+
+@dataclass(frozen=True)
+class PathList:
+    """The paths of a bootlog or of a sort file.
+
+    Attributes:
+        paths: Distinct paths in the order of access, or of falling priority; those of a sort file
+            are absolute.
+        kind: What the file is.
+        said: What is worth saying about the reading, a sentence each.
+    """
+
+    paths: dict[bytes, None]
+    kind: Kind
+    said: tuple[str, ...] = ()
 
 
 def split_expressible(paths: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
@@ -103,6 +145,178 @@ def paths_of_sort_file(content: bytes) -> list[bytes]:
         if words and not line.lstrip().startswith(b"#"):
             paths.append(b"/" + re.sub(rb"\\(.)", rb"\1", words[1]).lstrip(b"/"))
     return paths
+
+
+def distinct_paths_of(
+    stream: BinaryIO,
+    name: str,
+    *,
+    skip: Container[bytes] = (),
+    skipped: set[bytes] | None = None,
+) -> PathList:
+    """Read the paths of a bootlog of either format, or of a sort file of either program.
+
+    Args:
+        stream: The file; it can be read again from its start.
+        name: What to call it in errors.
+        skip: Types of file systems whose events are passed over; only the events format has them.
+        skipped: If given, the paths that were passed over are added to it.
+
+    Raises:
+        FormatError: It is neither, or a line of it is wrong.
+    """
+    stream.seek(0)
+    sample = stream.read(_SAMPLE_BYTES)
+    said: list[str] = []
+    ends = sample.count(b"\n")
+    if ends and sample.count(b"\r\n") == ends:
+        said.append("lines end with CR LF: the CR is not taken for a part of the path")
+        stream.seek(0)
+        stream = io.BytesIO(stream.read().replace(b"\r\n", b"\n").removesuffix(b"\r"))
+        sample = stream.read(_SAMPLE_BYTES)
+    lines = sample.split(b"\n")
+    if len(sample) == _SAMPLE_BYTES:
+        lines.pop()
+    kind = kind_of(lines)
+    stream.seek(0)
+    if kind == "inodes":
+        raise FormatError(
+            f"{name}: a list of e4rat-collect, not a bootlog",
+            hint="bootprof convert makes a bootlog of it",
+        )
+    if kind in ("list", "events", "empty"):
+        paths = distinct_paths(stream, name, skip=skip, skipped=skipped)
+        return PathList(paths, kind, tuple(said))
+    entries, globs = _entries(stream, name, kind)
+    if kind == "mksquashfs":
+        # Of two entries for one file the last one counts.
+        last = {path: priority for priority, path in entries}
+        entries = [(priority, path) for path, priority in last.items()]
+    order = "lowest" if kind == "gensquashfs" else "highest"
+    said.append(
+        f"{len(entries):,} lines of a sort file "
+        f"({'PATH PRIORITY' if kind == 'mksquashfs' else 'PRIORITY PATH'}), {order} priority first"
+    )
+    if globs:
+        said.append(f"{globs:,} lines with patterns are left out")
+    entries.sort(key=lambda entry: entry[0] if kind == "gensquashfs" else -entry[0])
+    return PathList({path: None for _, path in entries}, kind, tuple(said))
+
+
+def kind_of(lines: Sequence[bytes]) -> Kind:
+    """Tell what a list of paths is from its first lines, without their ends."""
+    if lines and lines[0].startswith(b"#bootprof-"):
+        return "events"
+    texts = [line.strip() for line in lines]
+    texts = [line for line in texts if line and not line.startswith(b"#")]
+    if not texts:
+        return "empty"
+    if all(_INODES.match(line) for line in texts):
+        return "inodes"
+    behind = _all(_path_priority, texts)
+    before = _all(_priority_path, texts)
+    if behind and before:
+        # Names of digits only: the side with the slashes is the path.
+        behind, before = (behind, []) if _slashes(behind) >= _slashes(before) else ([], before)
+    if behind:
+        return "mksquashfs"
+    if not before:
+        return "list"
+    priorities = [priority for priority, _ in before]
+    falling = all(one > other for one, other in pairwise(priorities))
+    absolute = all(path.startswith(b"/") for _, path in before)
+    if falling and (priorities[0] == _DRAKLIVE_FIRST or (absolute and len(priorities) > 1)):
+        return "draklive"
+    return "gensquashfs"
+
+
+def _all(
+    parse: Callable[[bytes], tuple[int, bytes] | None], lines: Sequence[bytes]
+) -> list[tuple[int, bytes]]:
+    """Return what a parser makes of all lines; nothing if one does not fit."""
+    found = []
+    for line in lines:
+        entry = parse(line)
+        if entry is None:
+            return []
+        found.append(entry)
+    return found
+
+
+def _slashes(entries: Sequence[tuple[int, bytes]]) -> int:
+    return sum(path.count(b"/") for _, path in entries)
+
+
+def _path_priority(line: bytes) -> tuple[int, bytes] | None:
+    """Return priority and path of ``PATH PRIORITY``; None if the line is not of this form.
+
+    White space that is not escaped is taken for a part of the path: mksquashfs would refuse the
+    line, but what was meant is plain.
+    """
+    line = line.rstrip(_WHITE_SPACE)
+    place = max(line.rfind(b" "), line.rfind(b"\t"))
+    if place < 1 or not _NUMBER.match(line, place + 1):
+        return None
+    path = line[:place]
+    bare = path.rstrip(b" \t")
+    backslashes = len(bare) - len(bare.rstrip(b"\\"))
+    # The first white space belongs to the path if a backslash stands in front of it.
+    path = path[: len(bare) + backslashes % 2]
+    path = path.lstrip(_WHITE_SPACE)
+    if path.endswith(_RESULT):
+        return None
+    return (int(line[place + 1 :]), _UNESCAPED.sub(rb"\1", path)) if path else None
+
+
+def _priority_path(line: bytes) -> tuple[int, bytes] | None:
+    """Return priority and path of ``PRIORITY [FLAGS] PATH``; None if the line is not of this form.
+
+    The path is empty where it is a pattern (flag ``glob``) that only the files could resolve.
+    """
+    parts = line.split(None, 1)
+    if len(parts) < 2 or not _NUMBER.match(parts[0]):
+        return None
+    path = parts[1].strip(_WHITE_SPACE)
+    flags, bracket, rest = path[1:].partition(b"]") if path.startswith(b"[") else (b"", b"", path)
+    if bracket:
+        path = rest.strip(_WHITE_SPACE)
+        if b"glob" in flags:
+            return int(parts[0]), b""
+    quoted = _QUOTED.match(path)
+    if quoted is not None:
+        path = _UNESCAPED.sub(rb"\1", quoted[1])
+    elif _LOG.search(path):
+        return None
+    return (int(parts[0]), path) if path else None
+
+
+def _entries(stream: BinaryIO, name: str, kind: Kind) -> tuple[list[tuple[int, bytes]], int]:
+    """Return priority and path of each line of a sort file, and the number of patterns.
+
+    Raises:
+        FormatError: A line of it is not of the form of the others.
+    """
+    parse = _path_priority if kind == "mksquashfs" else _priority_path
+    entries: list[tuple[int, bytes]] = []
+    globs = 0
+    number = 0
+    while line := stream.readline(_LINE_BYTES):
+        number += 1
+        text = line.strip(_WHITE_SPACE + b"\n") if kind != "mksquashfs" else line.strip(b"\n")
+        if not text.strip() or text.lstrip().startswith(b"#"):
+            continue
+        entry = parse(text)
+        if entry is None or b"\0" in line or (len(line) == _LINE_BYTES and line[-1:] != b"\n"):
+            form = "PATH PRIORITY" if kind == "mksquashfs" else "PRIORITY PATH"
+            raise FormatError(
+                f"{name}:{number}: not '{form}' as the lines before: '{printable(text, 60)}'",
+                hint="a sort file has one path and one number a line",
+            )
+        if entry[1]:
+            entries.append((entry[0], b"/" + entry[1].removeprefix(b"./").lstrip(b"/")))
+        else:
+            globs += 1
+    return entries, globs
 
 
 def fragment_action(paths: Sequence[bytes]) -> bytes:

@@ -84,8 +84,8 @@ class ExtentMap:
     @classmethod
     def without_owners(cls, extents: Extents) -> ExtentMap:
         """Return the map of extents, ascending by offset, whose owners do not matter."""
-        nobody = np.zeros(extents.size + 1, np.int64)
-        return cls(extents, nobody[:0], nobody, reach_of(extents))
+        no_owners = np.zeros(extents.size + 1, np.int64)
+        return cls(extents, no_owners[:0], no_owners, reach_of(extents))
 
     @classmethod
     def of(

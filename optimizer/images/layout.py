@@ -29,7 +29,7 @@ from optimizer.kernel import LINK_LIMIT
 from optimizer.spans import Spans
 
 Rows = NDArray[np.void]
-"""Rows of a structured array; its fields are told by the dtype beside which it is made."""
+"""Rows of a structured array; its fields are those of the dtype that it is made with."""
 
 
 class FileType(IntEnum):
@@ -185,7 +185,7 @@ class Layout(ABC):
 
     @abstractmethod
     def mapping_extents(self, inode: int) -> Sequence[int]:
-        """Return what of the metadata, beyond the inode, tells where a file's content lies."""
+        """Return the metadata extents, beyond the inode, that locate the content of a file."""
 
     @abstractmethod
     def xattr_extents(self, inode: int) -> Sequence[int]:
@@ -262,8 +262,8 @@ class Layout(ABC):
         """Find a path, following symbolic links as the kernel does.
 
         Returns:
-            Indices in ``paths`` of all that is looked up on the way, links and directories
-            included, the file last; None if the image has no such path.
+            Indices in ``paths`` of all that is looked up, links and directories included, the
+            file last; None if the image has no such path.
         """
         index, visited, links = 0, [0], 0
         pending = path.split(b"/")[::-1]

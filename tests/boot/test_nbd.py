@@ -229,9 +229,11 @@ def test_a_server_of_root_is_nobody_and_serves_an_image_that_only_root_reads(
 def test_a_server_that_is_told_to_end_still_says_what_it_did(image: Path, tmp_path: Path) -> None:
     statistics = tmp_path / "statistics"
     words = plugin_arguments(Emulation(NVME), image, tmp_path, statistics)
-    unix_socket = tmp_path / "nbd"
-    server = subprocess.Popen([program("nbdkit"), "-f", "-U", unix_socket, *words])
-    assert wait_for(unix_socket.exists, 10)
+    unix_socket, listens = tmp_path / "nbd", tmp_path / "pid"
+    # nbdkit writes its process identifier once it takes connections.
+    command: list[str | Path] = [program("nbdkit"), "-f", "-U", unix_socket, "-P", listens, *words]
+    server = subprocess.Popen(command)
+    assert wait_for(listens.exists, 10)
     Client(unix_socket).read(0, 512)
     server.send_signal(signal.SIGTERM)
     server.wait(10)

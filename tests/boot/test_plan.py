@@ -70,6 +70,14 @@ def test_auto_falls_back_to_the_reads_of_the_medium() -> None:
     assert settle(AUTO, [Attempt("kmod", False, "x")])[0] == "block"
 
 
+def test_a_recorder_that_did_not_end_its_log_does_not_count() -> None:
+    attempts = [Attempt("ebpf", True, ""), Attempt("ebpf", False, "its log has no end")]
+    assert settle(AUTO, attempts) == ("block", "ebpf did not finish: its log has no end")
+    plan = RecordingPlan(("ebpf",), "ebpf", "as asked for")
+    with pytest.raises(UnsupportedError, match="ebpf did not finish"):
+        settle(plan, attempts)
+
+
 @pytest.mark.parametrize(
     ("reason", "hint"),
     [

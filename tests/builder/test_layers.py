@@ -66,7 +66,7 @@ def test_variables_of_several_layers_are_joined(live_cfg: Path) -> None:
         ('"system.suite" = "x"\n', 1, "system.suite: no such key"),
         ('name = "a/b"\n', 1, "name: expected a file name"),
         (
-            'name = "x"\nmedia.label = "a label of 17 ch"\nmedia.outer_edge = 1\n',
+            'name = "x"\nmedia.label = "a label with 31 characters, yes"\nmedia.outer_edge = 1\n',
             3,
             "media.outer_edge",
         ),
@@ -121,6 +121,10 @@ def test_keys_that_exclude_each_other_are_told_where_they_stand(live_cfg: Path) 
     live_cfg.write_text('name = "x"\n[initrd]\ncompressor = "keep"\nleave_out = ["net"]\n')
     with pytest.raises(InputError, match=r"line 4: initrd\.leave_out needs initrd\.compressor"):
         load_config(live_cfg)
+    with pytest.raises(InputError, match=r"^--define system\.packages: system\.packages cannot"):
+        load_config(
+            live_cfg, ["initrd.leave_out=[]", 'system.packages=["a"]', "system.source=root.tar"]
+        )
     with pytest.raises(InputError, match=r"^--define media\.outer_edge: media\.outer_edge needs"):
         load_config(
             live_cfg,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
-from optimizer.formats.bootlog import write_rich
+from optimizer.formats.bootlog import write_events
 from optimizer.formats.events import Bootlog, Event, Operation
 from optimizer.images.squashfs.layout import read_layout
 
@@ -27,13 +27,13 @@ def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def rich(*events: tuple[Operation, int, int, bytes, bytes]) -> bytes:
+def events_file(*events: tuple[Operation, int, int, bytes, bytes]) -> bytes:
     stream = io.BytesIO()
     rows = [
         Event(number, 1, b"init", operation, offset, length, 0, 21, 1, file_system, path)
         for number, (operation, offset, length, file_system, path) in enumerate(events)
     ]
-    write_rich(stream, Bootlog.of({"backend": "test"}, rows))
+    write_events(stream, Bootlog.of({"backend": "test"}, rows))
     return stream.getvalue()
 
 
@@ -54,7 +54,7 @@ def profile(tmp_path: Path) -> tuple[Path, Path]:
     with (folder / "blocktrace.tsv").open("wb") as stream:
         write_block_trace(stream, BlockTrace(reads, image.name, layout_size(image), 10, digest))
     (folder / "bootlog.events").write_bytes(
-        rich(
+        events_file(
             (Operation.OPEN, 0, 0, b"overlay", b"/all"),
             (Operation.OPEN, 0, 0, b"overlay", b"/part"),
             (Operation.READ, 100, 50, b"overlay", b"/part"),

@@ -23,7 +23,7 @@ from bootprof.builder.layers import load_config
 from bootprof.cli import build_parser, main
 from bootprof.commands.build import readahead_request
 from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
-from optimizer.formats.bootlog import write_rich
+from optimizer.formats.bootlog import write_events
 from optimizer.formats.events import Bootlog, Event, Operation
 from optimizer.formats.readahead_list import parse_list
 from optimizer.images.image import open_image
@@ -68,7 +68,7 @@ def profile(image: Path) -> Path:
     bootlog = locate_files(Recording(image=image, block_trace=trace)).bootlog()
     assert set(bootlog.events["operation"].tolist()) == {Operation.BLOCK}
     with (folder / "bootlog.events").open("wb") as stream:
-        write_rich(stream, bootlog)
+        write_events(stream, bootlog)
     return folder
 
 
@@ -97,7 +97,7 @@ def test_a_single_block_of_a_file_is_wanted_without_its_neighbours(image: Path) 
     event = Event(1000, 0, b"", Operation.BLOCK, 0, BLOCK, 0, 0, 1, b"squashfs", b"/4")
     events, target = image.parent / "b.events", image.parent / "one.list"
     with events.open("wb") as stream:
-        write_rich(stream, Bootlog.of({"backend": "block"}, [event]))
+        write_events(stream, Bootlog.of({"backend": "block"}, [event]))
     assert main(["readahead", str(image), str(events), "-d", "nvme", "-o", str(target)]) == 0
     with target.open("rb") as stream:
         data = parse_list(stream, "list").ranges

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bootprof.cli import main
+from bootprof.imports import load, names
 from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
 from optimizer.formats.bootlog import read_bootlog
 from optimizer.images.squashfs.layout import read_layout
 
+TOP = Path(__file__).parent.parent.parent
 STRACE = b'9 open("/b", O_RDONLY) = 3\n9 open("/a\\nc", O_RDONLY) = 4\n9 open("/b", O_RDONLY) = 5\n'
 
 
@@ -65,7 +68,7 @@ def test_the_plain_bootlog_goes_to_standard_output(
 
 def test_the_rich_bootlog_can_be_read_back(text: Path, tmp_path: Path) -> None:
     output = tmp_path / "bootlog.events"
-    assert main(["convert", "-f", "strace", str(text), "--rich", "-o", str(output)]) == 0
+    assert main(["convert", "-f", "strace", str(text), "--events", "-o", str(output)]) == 0
     with output.open("rb") as stream:
         bootlog = read_bootlog(stream, "x")
     assert bootlog.header["backend"] == "strace"
@@ -92,7 +95,7 @@ def test_blocks_are_told_into_files_at_or_above_the_threshold(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--from", "strace", "NOWHERE"], "no such file"),
+        (["--from", "strace", "NOWHERE"], "No such file"),
         (["--from", "e4rat", "TEXT"], "expected"),
         (["--from", "blkparse", "TEXT"], "--image"),
         (["--from", "block", "TEXT", "--image", "IMAGE"], "no block trace"),
@@ -126,11 +129,76 @@ def test_output_is_not_touched_when_the_input_is_wrong(text: Path, tmp_path: Pat
     assert output.read_text() == "before"
 
 
-def test_the_help_names_every_format(capsys: pytest.CaptureFixture[str]) -> None:
-    from bootprof.backends import IMPORTS
-
+def test_the_help_names_every_format_and_formats_describes_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit):
         main(["convert", "--help"])
     shown = capsys.readouterr().out
-    for name in (*IMPORTS, "block", "block_dump", "tracepoints"):
-        assert f"\n  {name} " in shown
+    assert main(["convert", "--formats"]) == 0
+    described = capsys.readouterr().out
+    for name in names():
+        assert name in shown
+        item = load(name)
+        assert f"{name:12} {item.summary}{' (--image)' if item.needs_image else ''}\n" in described
+        assert item.record in described
+
+
+def test_the_manual_has_a_row_of_each_format() -> None:
+    manual = (TOP / "docs/commands/convert.md").read_text()
+    for name in names():
+        item = load(name)
+        assert f"| `{name}` | {item.summary} | {item.gives} | `{item.record}` |" in manual
+
+
+def test_the_format_is_told_by_the_look_of_the_file(
+    text: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert main(["convert", str(text)]) == 0
+    out, err = capfdbinary.readouterr()
+    assert out == b"/b\n/a\\012c\n"
+    assert b"read as strace" in err
+
+
+def convert(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "bootprof", "convert", *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, cwd=TOP, check=False)
+
+
+def test_standard_input_is_read_and_recognised() -> None:
+    done = convert("-", stdin=STRACE)
+    assert (done.returncode, done.stdout) == (0, b"/b\n/a\\012c\n")
+    done = convert("-", stdin=b"hello\n")
+    assert done.returncode == 2
+    assert b"standard input: not of a known tool; it begins with 'hello'" in done.stderr
+    done = convert("-", "-", stdin=STRACE)
+    assert done.returncode == 2
+    assert b"twice" in done.stderr
+
+
+def test_files_are_named_from_the_root_of_what_was_recorded(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    log = tmp_path / "log"
+    top = bytes(tmp_path)
+    log.write_bytes(
+        b'9 openat(AT_FDCWD<%b>, "/etc/ld.so.cache", O_RDONLY) = 3</etc/ld.so.cache>\n'
+        b'9 chroot("root") = 0\n9 execve("/bin/app", ["app"], 0x7f) = 0\n'
+        b'9 openat(AT_FDCWD<%b>, "/etc/a", O_RDONLY) = 3<%b/root/etc/a>\n' % (top, top, top)
+    )
+    events = tmp_path / "out.events"
+    command = ["convert", str(log), "--root", str(tmp_path / "root")]
+    assert main(command) == 0
+    assert capfdbinary.readouterr().out == b"/bin/app\n/etc/a\n"
+    assert main([*command, "--rich", "-o", str(events)]) == 0
+    with events.open("rb") as stream:
+        bootlog = read_bootlog(stream, "x")
+    assert [bootlog.event(index).path for index in range(2)] == [b"/bin/app", b"/etc/a"]
+    assert main(["convert", str(log), "--root", str(tmp_path / "other")]) == 0
+    assert b"0 events of 0 files" in capfdbinary.readouterr().err
+
+
+def test_without_a_file_the_error_says_what_is_needed() -> None:
+    done = convert()
+    assert done.returncode == 2
+    assert b"a file to convert is needed" in done.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from optimizer.formats.bootlog import write_rich
+from optimizer.formats.bootlog import write_events
 from optimizer.formats.events import Bootlog, Event, Operation
 
 TOP = Path(__file__).parent.parent.parent
@@ -26,13 +26,13 @@ def said(done: subprocess.CompletedProcess[bytes]) -> str:
     return done.stderr.decode()
 
 
-def rich(*paths_and_types: tuple[bytes, bytes]) -> bytes:
+def events_file(*paths_and_types: tuple[bytes, bytes]) -> bytes:
     events = [
         Event(number, 1, b"init", Operation.OPEN, 0, 0, 0, 21, number, file_system, path)
         for number, (path, file_system) in enumerate(paths_and_types)
     ]
     stream = io.BytesIO()
-    write_rich(stream, Bootlog.of({"backend": "test"}, events))
+    write_events(stream, Bootlog.of({"backend": "test"}, events))
     return stream.getvalue()
 
 
@@ -59,15 +59,21 @@ def test_a_file_other_formats_and_places(tmp_path: Path) -> None:
 
 
 def test_a_rich_log_leaves_out_what_no_image_holds() -> None:
-    log = rich((b"/init", b"rootfs"), (b"/b", b"overlay"), (b"/run/x", b"tmpfs"), (b"/a", b"ext4"))
+    log = events_file(
+        *((b"/init", b"rootfs"), (b"/b", b"overlay"), (b"/x", b"tmpfs"), (b"/a", b"ext4")),
+        (b"/medium/live/root.squashfs", b"iso9660"),
+    )
     done = sort("--format", "list", stdin=log)
     assert done.stdout == b"/b\n/a\n"
-    assert said(done) == "bootprof: 2 files; left out: 2 on file systems that no image holds\n"
-    assert sort("-f", "list", "--all-file-systems", stdin=log).stdout == b"/init\n/b\n/run/x\n/a\n"
+    assert said(done) == "bootprof: 2 files; left out: 3 on file systems that no image holds\n"
+    everything = sort("-f", "list", "--all-file-systems", stdin=log).stdout
+    assert everything == b"/init\n/b\n/x\n/a\n/medium/live/root.squashfs\n"
 
 
 def test_a_cut_rich_log_is_used_with_a_warning() -> None:
-    done = sort("--format", "list", stdin=rich((b"/b", b"overlay"), (b"/a", b"overlay"))[:-1])
+    done = sort(
+        "--format", "list", stdin=events_file((b"/b", b"overlay"), (b"/a", b"overlay"))[:-1]
+    )
     assert done.returncode == 0
     assert done.stdout == b"/b\n"
     assert "the last line is cut short" in said(done)
@@ -86,11 +92,41 @@ def test_a_list_with_newlines_in_names_comes_through_and_a_sort_file_counts_them
     assert "1 with a newline" in said(done)
 
 
+def test_a_sort_file_is_taken_in_the_order_of_its_priorities() -> None:
+    done = sort(stdin=b"etc/ld.so.cache\t-3\nusr/lib/with\\ space  7\nbin/sed 32767\n")
+    assert done.stdout == b"bin/sed 32767\nusr/lib/with\\ space 32766\netc/ld.so.cache 32765\n"
+    assert "3 lines of a sort file (PATH PRIORITY), highest priority first" in said(done)
+    done = sort("-f", "list", stdin=b"2 a\n-7 b c\n")
+    assert done.stdout == b"/b c\n/a\n"
+    assert "(PRIORITY PATH), lowest priority first" in said(done)
+
+
+def test_lists_of_other_systems_are_read_without_their_carriage_returns() -> None:
+    done = sort(stdin=b"/b\r\n/a\r\n")
+    assert done.stdout == b"b 32767\na 32766\n"
+    assert "CR LF" in said(done)
+    log = events_file((b"/b", b"overlay"), (b"/a", b"overlay"))
+    assert sort("-q", stdin=log.replace(b"\n", b"\r\n")).stdout == b"b 32767\na 32766\n"
+    assert sort("-q", stdin=b"/b\r\n/a\n").stdout == b"b\\\r 32767\na 32766\n"
+
+
+def test_directories_are_never_written_and_mksquashfs_takes_the_result(tmp_path: Path) -> None:
+    done = sort(stdin=b"/\n/a\n/a/hot\n/b/\n")
+    assert done.stdout == b"a/hot 32767\n"
+    assert "3 directories by their names (--root tells all)" in said(done)
+    (tmp_path / "root/a").mkdir(parents=True)
+    (tmp_path / "root/b").mkdir()
+    (tmp_path / "root/a/hot").write_text("x")
+    done = sort("--root", tmp_path / "root", stdin=b"/\n/a\n/a/hot\n/b\n")
+    assert done.stdout == b"a/hot 32767\n"
+    assert "3 not regular files" in said(done)
+
+
 def test_output_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     output = tmp_path / "distrib.sort"
     output.write_text("old")
     log = tmp_path / "log"
-    log.write_bytes(rich((b"/a", b"overlay")) + b"wrong\n")
+    log.write_bytes(events_file((b"/a", b"overlay")) + b"wrong\n")
     done = sort(log, "-o", output)
     assert done.returncode == 2
     assert f"{log}:5: an event has 10 fields" in said(done)

@@ -12,7 +12,7 @@ TOP = HERE.parents[1]
 
 @dataclass(frozen=True)
 class Event:
-    """One line of a rich bootlog, still escaped."""
+    """One line of an events file, still escaped."""
 
     time_ns: int
     process: int

@@ -1,5 +1,5 @@
 """Fixtures that the tests of backends and of imports share."""
 
-from tests.foreign import foreign_iso, foreign_root, foreign_squashfs, read_text
+from tests.foreign import foreign_iso, foreign_root, foreign_squashfs
 
-__all__ = ["foreign_iso", "foreign_root", "foreign_squashfs", "read_text"]
+__all__ = ["foreign_iso", "foreign_root", "foreign_squashfs"]

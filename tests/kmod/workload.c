@@ -8,7 +8,7 @@
  *	workload detached DIR		opens DIR/inside through a mount that is attached nowhere
  *	workload cut DIR ROUNDS		reads a file while another process cuts and extends it
  *
- * Lines of TRUTH: pid, tab, operation, tab, path, escaped as in a rich bootlog. Statically linked.
+ * Lines of TRUTH: pid, tab, operation, tab, path, escaped as in an events file. Statically linked.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from optimizer.errors import InputError
 from optimizer.order import (
     DEFAULT_EXCLUDES,
+    IMAGE_EXCLUDES,
+    NOT_ON_IMAGE,
     Arrangement,
     Resolver,
     arrange,
@@ -32,9 +34,30 @@ def test_first_access_decides() -> None:
 
 
 def test_paths_are_normalised_before_they_are_compared() -> None:
-    result = arranged(b"/b//c", b"/b/./c", b"/x/../b/c", b"/../../a", b"/b/c/", b"/.hidden/..x")
+    result = arranged(b"/b//c", b"/b/./c", b"/x/../b/c", b"/../../a", b"/.hidden/..x")
     assert result.paths == [b"/b/c", b"/a", b"/.hidden/..x"]
-    assert result.repeated == 3
+    assert result.repeated == 2
+
+
+def test_without_a_root_directories_are_left_out_where_their_names_tell() -> None:
+    result = arranged(b"/", b"/usr", b"/etc/", b"/usr/bin/a", b"/srv/.", b"/usr/bin", b"/b", b"//")
+    assert result == Arrangement(paths=[b"/usr/bin/a", b"/b"], read=8, directories=6)
+
+
+@given(st.lists(st.text("ab/", max_size=6), max_size=12))
+def test_no_path_of_the_result_lies_below_another(texts: list[str]) -> None:
+    paths = arranged(*(b"/" + text.encode() for text in texts)).paths
+    assert not any(one.startswith(other + b"/") for one in paths for other in paths)
+    assert b"/" not in paths
+
+
+def test_the_image_has_no_file_below_what_a_running_system_mounts() -> None:
+    excluded = compile_excludes(IMAGE_EXCLUDES)
+    out = [b"/run/udev/queue", b"/tmp/x", b"/var/run/utmp", b"/cdrom/casper/x", b"/dev/null"]
+    stays = [b"/runit/a", b"/tmpfiles", b"/usr/run/x", b"/var/tmp/y", b"/cdroms"]
+    result = arranged(*out, *stays, excluded=excluded)
+    assert (result.paths, result.excluded) == (stays, len(out))
+    assert {b"iso9660", b"udf", b"tmpfs"} <= NOT_ON_IMAGE
 
 
 def test_what_is_no_absolute_path_is_left_out_and_counted() -> None:
@@ -46,13 +69,16 @@ def test_what_is_no_absolute_path_is_left_out_and_counted() -> None:
 def test_normalise_agrees_with_posixpath(text: str) -> None:
     expected = posixpath.normpath("/" + text).replace("//", "/").encode()
     assert normalise(b"/" + text.encode()) == expected
-    assert arranged(b"/" + text.encode()).paths == [expected]
+    is_directory = text.endswith(("/", "/.", "/..")) or text in ("", ".", "..")
+    assert arranged(b"/" + text.encode()).paths == (
+        [] if is_directory or expected == b"/" else [expected]
+    )
 
 
 def test_default_filter_goes_by_component() -> None:
     excluded = compile_excludes(DEFAULT_EXCLUDES)
     out = [b"/dev", b"/dev/null", b"/proc/1/stat", b"/sys/kernel", b"/live/distrib/x", b"/x/../sys"]
-    stays = [b"/sysroot", b"/development/a", b"/procps", b"/live/distribution", b"/usr/dev", b"/"]
+    stays = [b"/sysroot", b"/development/a", b"/procps", b"/live/distribution", b"/usr/dev"]
     result = arranged(*out, *stays, excluded=excluded)
     assert result.paths == stays
     assert result.excluded == len(out)

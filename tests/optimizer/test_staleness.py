@@ -48,6 +48,23 @@ MOVES = [
     (b"/usr/sbin/agetty", b"/usr/bin/agetty", "merged-usr"),
     (b"/usr/share/keymaps/de.map", b"/usr/share/keymaps/de.map.gz", "compression"),
     (b"/usr/share/perl/5.36.0/strict.pm", b"/usr/share/perl/5.38.2/strict.pm", "versioned-folder"),
+    (b"/usr/lib/locale/C.UTF-8/LC_CTYPE", b"/usr/lib/locale/C.utf8/LC_CTYPE", "locale"),
+    (
+        b"/usr/lib/locale/C.UTF-8/LC_MESSAGES/SYS_LC_MESSAGES",
+        b"/usr/lib/locale/C.utf8/LC_MESSAGES/SYS_LC_MESSAGES",
+        "locale",
+    ),
+    (b"/usr/lib/locale/de_DE.utf8/LC_TIME", b"/usr/lib/locale/locale-archive", "locale"),
+    (
+        b"/var/cache/fontconfig/3830d5c3ddfd5cd38a049b759396e72e-le64.cache-7",
+        b"/var/cache/fontconfig/3830d5c3ddfd5cd38a049b759396e72e-le64.cache-8",
+        "font-cache",
+    ),
+    (
+        b"/var/cache/fonts/0b1bcc92-5d25-4b91-a2a7-2e13e7c1d2f3-le64.cache-7",
+        b"/var/cache/fonts/7ef2298fde41cc6eeb7af42e48b7d293-le64.cache-9",
+        "font-cache",
+    ),
     (
         b"/lib/modules/6.1.0-9-amd64/kernel/fs/ext4.ko.xz",
         b"/usr/lib/modules/6.1.0-10-amd64/kernel/fs/ext4.ko.zst",
@@ -55,6 +72,8 @@ MOVES = [
     ),
 ]
 NOT_MOVES = [
+    b"/var/cache/gone/3830d5c3ddfd5cd38a049b759396e72e-le64.cache-7",
+    b"/opt/lib/locale/C.UTF-8/LC_CTYPE",
     b"/usr/lib/modules/6.1.0-9-amd64/kernel/fs/reiserfs.ko",
     b"/usr/lib/x86_64-linux-gnu/libgone.so.1",
     b"/usr/lib/x86_64-linux-gnu/libssl-extra.so.1",

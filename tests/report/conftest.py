@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from optimizer.formats.blocktrace import READ_DTYPE, BlockTrace, write_block_trace
-from optimizer.formats.bootlog import write_rich
+from optimizer.formats.bootlog import write_events
 from optimizer.formats.events import Bootlog, Event, Operation
 
 BLOCK = 131072
@@ -53,7 +53,7 @@ def profile(image: Path, tmp_path: Path) -> Path:
         for time_ns, pid, command, file_system, path in events
     ]
     with (folder / "bootlog.events").open("wb") as stream:
-        write_rich(stream, Bootlog.of({"backend": "test"}, rows, lost=3))
+        write_events(stream, Bootlog.of({"backend": "test"}, rows, lost=3))
     described = {"image": str(image), "image_sha256": digest}
     (folder / "profile.json").write_text(json.dumps(described))
     return folder

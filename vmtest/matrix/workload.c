@@ -9,7 +9,7 @@
  * FOLDER is where the files are now, NAMED what the booted system calls it. Each part of the
  * workload has a folder of its own, so that a table can say which part a recorder misses. Lines
  * appended to TRUTH, in the order of the accesses: pid, part, kind, path, separated by tabs and
- * escaped as in a rich bootlog. Kinds:
+ * escaped as in an events file. Kinds:
  *
  *	open	opened, and read unless the part is about files that are not read
  *	async	opened on behalf of the process, perhaps by a thread of the kernel

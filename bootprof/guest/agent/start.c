@@ -20,7 +20,7 @@
 #define ARGUMENTS_MAX	16
 
 #define RECORDER(name, turn, file, options, sent)	\
-	{ .backend = name, .automatic = turn, .program = file, .arguments = options, \
+	{ .backend = name, .automatic = turn, .program = file, .arguments = options,	\
 	  .files = sent, .output = -1 },
 struct recorder recorders[] = { RECORDERS(RECORDER) };
 const size_t recorder_count = sizeof(recorders) / sizeof(recorders[0]);

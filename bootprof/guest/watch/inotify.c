@@ -236,8 +236,8 @@ static void record(const struct watch *watch, const struct mount_point *mount,
 		output_lost(1);
 		return;
 	}
-	snprintf(outside, sizeof(outside), "%s%s",
-		 strcmp(mount->type, "rootfs") ? "/.." : "", path);
+	snprintf(outside, sizeof(outside), "%s%s", strcmp(mount->type, "rootfs") ? "/.." : "",
+		 path);
 	if (!lstat(outside, &status)) {
 		if (!S_ISREG(status.st_mode))
 			return;

@@ -1,6 +1,6 @@
 """Layout of a squashfs image: which bytes of the image belong to which file and which table.
 
-:func:`read_layout` is the way in. Everything is in numpy structured arrays; all offsets count from
+Start at :func:`read_layout`. Everything is in numpy structured arrays; all offsets count from
 the start of the image file.
 
 On-disk format: fs/squashfs/squashfs_fs.h of the Linux kernel, version 4.0.
@@ -149,7 +149,7 @@ class SquashfsLayout(Layout):
         return self._metadata(Kind.DIRECTORY_TABLE, first, last) if first >= 0 else []
 
     def mapping_extents(self, inode: int) -> Sequence[int]:
-        """Return the block of the fragment table that tells where the file's tail lies."""
+        """Return the block of the fragment table that has the place of the file's tail."""
         fragment = int(self.inodes["fragment"][inode])
         block = fragment // FRAGMENTS_PER_METADATA_BLOCK
         return self._metadata(Kind.FRAGMENT_TABLE, block, block) if fragment >= 0 else []

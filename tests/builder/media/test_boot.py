@@ -1,5 +1,6 @@
 """Small images that are booted: what is configured reaches the kernel with its meaning."""
 
+import base64
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ CASES = {
     ),
     "options of GRUB's commands": ("--help -h ---", "--help", "--set=x"),
     "letters of the world": ("a", "Système à démarrer: 起動 ✓", "X"),
-    "full length": ("a=" + "b" * (bootmenu.MOST_OPTION_BYTES - 5), "T" * 200, "L" * 16),
+    "full length": ("a=" + "b" * (bootmenu.MOST_OPTION_BYTES - 5), "T" * 200, "L" * 32),
 }
 
 
@@ -80,8 +81,6 @@ def booted(image: Path, *firmware: str) -> str:
     console = done.stdout.decode(errors="replace")
     for line in console.splitlines():
         if line.strip().startswith("kernel: "):
-            import base64
-
             return base64.b64decode(line.partition("kernel: ")[2].strip()).decode()
     raise AssertionError(f"no command line on the console: {console[-3000:]}")
 
@@ -108,4 +107,5 @@ def test_a_kernel_gets_the_options_that_are_configured(
     got = booted(image, *(("-bios", str(UEFI_FIRMWARE)) if firmware == "uefi" else ()))
     name, _, rest = got.partition(" ")
     assert name == "BOOT_IMAGE=/live/vmlinuz"
-    assert rest == options + "\n"
+    # GRUB puts the quotes around all of an option, which means the same.
+    assert rest == options.replace('x="y z"', '"x=y z"') + "\n"

@@ -1,5 +1,7 @@
 """Priorities and escaping, and where files land in images that the real programs make."""
 
+import contextlib
+import io
 import os
 import random
 import shutil
@@ -12,9 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optimizer.errors import FormatError
 from optimizer.formats.sortfile import (
     MKSQUASHFS_PRIORITIES,
+    PathList,
     Place,
+    distinct_paths_of,
     fragment_action,
     gensquashfs_lines,
     gensquashfs_priorities,
@@ -294,3 +299,70 @@ def test_the_paths_of_a_sort_file_can_be_read_back(names: list[bytes]) -> None:
 def test_what_is_no_line_of_a_sort_file_is_passed_over() -> None:
     content = b"# remark 1\n\nonly-a-path\n  usr/bin/a\\ b  12 \nx\\\\x2d -3\n"
     assert paths_of_sort_file(content) == [b"/usr/bin/a b", b"/x\\x2d"]
+
+
+def listed(content: bytes) -> PathList:
+    return distinct_paths_of(io.BytesIO(content), "list")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "paths"),
+    [
+        (b"", "empty", []),
+        (b"# only a comment 3\n", "empty", [b"# only a comment 3"]),
+        (b"/b\n/a 3 x\n", "list", [b"/b", b"/a 3 x"]),
+        (b"bin/b 1\nbin/a 2\n", "mksquashfs", [b"/bin/a", b"/bin/b"]),
+        (b"  bin/b \t -1\n\n# x\n/bin/a\t-2  \n", "mksquashfs", [b"/bin/b", b"/bin/a"]),
+        (b"a\\ b\\\\c\\  5\n\\#d 4\n", "mksquashfs", [b"/a b\\c ", b"/#d"]),
+        (b"not escaped 5\nx 4\n", "mksquashfs", [b"/not escaped", b"/x"]),
+        (b"a 1\nb 2\na 3\n", "mksquashfs", [b"/a", b"/b"]),
+        (b"a 1\nb 1\nc 1\n", "mksquashfs", [b"/a", b"/b", b"/c"]),
+        (b"far 40000\nfarther -163162\n", "mksquashfs", [b"/far", b"/farther"]),
+        (b"3 c\n-1 a\n2 b\n", "gensquashfs", [b"/a", b"/b", b"/c"]),
+        (b'1 "a \\"q\\" \\\\"\n0 /b/\n', "gensquashfs", [b"/b/", b'/a "q" \\']),
+        (b"1 [align,dont_fragment] a\n2 [glob] *.so\n", "gensquashfs", [b"/a"]),
+        (b"32767 bin/a\n32766 bin/b c\n", "draklive", [b"/bin/a", b"/bin/b c"]),
+        (b"9 /bin/a\n8 /bin/b\n", "draklive", [b"/bin/a", b"/bin/b"]),
+        (b"1 2\n", "mksquashfs", [b"/1"]),
+    ],
+)
+def test_each_kind_of_list_is_recognised_and_put_in_its_order(
+    content: bytes, kind: str, paths: list[bytes]
+) -> None:
+    for text in (content, content.replace(b"\n", b"\r\n")):
+        found = listed(text)
+        assert (found.kind, list(found.paths)) == (kind, paths)
+        assert ("CR LF" in " ".join(found.said)) == (b"\r" in text)
+
+
+@given(paths=PATHS, place=PLACES)
+def test_the_sort_files_that_are_written_here_are_read_back_in_their_order(
+    paths: list[bytes], place: Place
+) -> None:
+    kept = [path for path in paths if path != b"/" and not path.startswith(b"/./")]
+    found = listed(b"".join(mksquashfs_lines(kept, place)))
+    assert list(found.paths) == kept
+
+
+def test_a_line_that_is_not_like_the_others_is_named_by_its_number() -> None:
+    lines = b"".join(b"file%d 1\n" % number for number in range(20_000))
+    with pytest.raises(FormatError, match="list:20001: not 'PATH PRIORITY'") as raised:
+        listed(lines + b"no number here\n")
+    assert raised.value.hint
+
+
+def test_logs_that_begin_with_numbers_are_no_sort_files() -> None:
+    for line in (
+        b'9 open("/b", O_RDONLY) = 3\n',
+        b"1795571965 tree/ a b OPEN\n",
+        b"11711  python3            3   0 /etc/ld.so.cache\n",
+    ):
+        assert listed(line).kind == "list"
+    with pytest.raises(FormatError, match="e4rat"):
+        listed(b"2049 42 /bin/sh\n")
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+    with contextlib.suppress(FormatError):
+        listed(content)

@@ -1,0 +1,1 @@
+"""What the imports share: lines and numbers with limits, logs, processes, block reads."""

@@ -1,0 +1,130 @@
+"""The targets, by name: what reads some bytes, and inputs to start from."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from bootprof.errors import BootprofError
+from bootprof.imports import Source, candidates, load, names
+from bootprof.imports.common.source import Counts
+from optimizer.formats.blocktrace import read_block_trace
+from optimizer.formats.bootlog import read_bootlog, write_events, write_list
+from optimizer.formats.events import Bootlog
+from optimizer.formats.sortfile import distinct_paths_of
+from tests.imports.samples import READ_LINES, SAMPLES
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that reads bytes.
+
+    Attributes:
+        run: Reads them. Whatever it raises but BootprofError is a fault.
+        seeds: Inputs that it reads well.
+    """
+
+    run: Callable[[bytes], object]
+    seeds: tuple[bytes, ...]
+
+
+def readable(bootlog: Bootlog) -> None:
+    """Write a bootlog in both formats, and read it back: what an import gives must be valid."""
+    stream = io.BytesIO()
+    write_events(stream, bootlog)
+    stream.seek(0)
+    again = read_bootlog(stream, "again")
+    assert again.events.tolist() == bootlog.events.tolist()
+    assert (again.paths, again.lost) == (bootlog.paths, bootlog.lost)
+    write_list(io.BytesIO(), bootlog.paths)
+
+
+def run_import(name: str, content: bytes) -> None:
+    """Let an import read a file, and all of them look at it."""
+    source = Source("log.7", io.BytesIO(content))
+    candidates(source)
+    readable(load(name).bootlog([source]))
+
+
+def block_reads(name: str, source: Source) -> list[object]:
+    """Return the reads of a log of block devices, which no image is needed for."""
+    module = importlib.import_module(f"bootprof.imports.{name}")
+    counts = Counts()
+    if name == "blkparse":
+        return list(module._reads(source, counts))
+    log = module._Log(counts)
+    reads: Iterable[object] = (
+        log.reads(source) if name == "tracepoints" else source.records(counts, log.parse)
+    )
+    return list(reads)
+
+
+def run_block_log(name: str, content: bytes) -> None:
+    """Let an import read a log of block devices."""
+    source = Source("log", io.BytesIO(content))
+    candidates(source)
+    for one in block_reads(name, source):
+        assert min(one.time_ns, one.offset_bytes, one.length_bytes, one.pid) >= 0  # type: ignore[attr-defined]
+        assert one.offset_bytes + one.length_bytes < 1 << 63  # type: ignore[attr-defined]
+
+
+def run_strace_files(content: bytes) -> None:
+    """Let strace's import read several files (-ff)."""
+    parts = content.split(b"\xff\n")
+    sources = [Source(f"log.{n}", io.BytesIO(part)) for n, part in enumerate(parts, 7)]
+    readable(load("strace").bootlog(sources))
+
+
+def _targets() -> dict[str, Target]:
+    found: dict[str, Target] = {}
+    for name in names():
+        seeds = [sample.content for sample in SAMPLES.get(name, {}).values()]
+        seeds += READ_LINES.get(name, {}).values()
+        if name == "block":
+            continue
+        run = run_block_log if load(name).needs_image else run_import
+
+        def read(content: bytes, name: str = name, run: Callable[[str, bytes], None] = run) -> None:
+            run(name, content)
+
+        found[name] = Target(read, tuple(seeds))
+    strace = [sample.content for sample in SAMPLES["strace"].values()]
+    found["strace-ff"] = Target(
+        run_strace_files, tuple(b"\xff\n".join(strace[n : n + 3]) for n in range(20))
+    )
+    found["bootlog"] = Target(
+        lambda content: readable(read_bootlog(io.BytesIO(content), "bootlog")),
+        (
+            b"#bootprof-bootlog 1\n#backend: kmod\n#lost: 3\n"
+            b"1000\t1\tinit\topen\t0\t4096\t0:21\t4711\toverlay\t/etc/a\\040b\n",
+        ),
+    )
+    found["list"] = Target(
+        lambda content: distinct_paths_of(io.BytesIO(content), "list"),
+        tuple(sample.content for sample in SAMPLES["sortfile"].values()),
+    )
+    found["blocktrace"] = Target(
+        lambda content: read_block_trace(io.BytesIO(content), "trace"),
+        (b"#bootprof-blocktrace 1\n#image: a.iso\n#image_bytes: 4096\n#target_ns: 5\n1\t0\t512\n",),
+    )
+    return found
+
+
+TARGETS = _targets()
+
+
+def attempt(target: Target, content: bytes) -> None:
+    """Run a target; only what is no BootprofError comes out."""
+    log = logging.getLogger("optimizer")
+    level = log.level
+    # A log that is cut short is worth a warning, but not a thousand of them.
+    log.setLevel(logging.ERROR)
+    try:
+        with contextlib.suppress(BootprofError):
+            target.run(content)
+    finally:
+        log.setLevel(level)
