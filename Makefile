@@ -105,6 +105,12 @@ test-kernels: venv ## Run the tests that boot on the kernels of every suite, sid
 	BOOTPROF_SUITES="bookworm bullseye trixie sid" $(BIN)/pytest -n $(JOBS) tests/kmod tests/ebpf \
 	  tests/guest tests/vmtest
 
+KILLS ?= 20
+
+test-kills: venv ## Kill KILLS builds and KILLS profiles at random points, and look for what they leave
+	BOOTPROF_KILLS=$(KILLS) $(BIN)/pytest -k killed tests/builder/test_whole_builds.py \
+	  tests/boot/test_hostile_vm.py
+
 CYCLES ?= 1000
 
 soak: venv ## Load the module, record under load and unload it, CYCLES times on each kernel (hours)
@@ -160,6 +166,6 @@ clean: ## Remove what was built in OUT and BUILD; OUT/cache (downloads, bootstra
 distclean: clean ## Remove OUT/cache and the virtual environment, too
 	rm -rf "$(OUT)" $(VENV)
 
-.PHONY: help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak fuzz matrix bench-boot \
+.PHONY: help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak fuzz test-kills matrix bench-boot \
 	demo docs docs-pictures \
 	docs-tables clean distclean
