@@ -105,6 +105,12 @@ test-kernels: venv ## Run the tests that boot on the kernels of every suite, sid
 	BOOTPROF_SUITES="bookworm bullseye trixie sid" $(BIN)/pytest -n $(JOBS) tests/kmod tests/ebpf \
 	  tests/guest tests/vmtest
 
+KILLS ?= 20
+
+test-kills: venv ## Kill KILLS builds and KILLS profiles at random points, and look for what they leave
+	BOOTPROF_KILLS=$(KILLS) $(BIN)/pytest -k killed tests/builder/test_whole_builds.py \
+	  tests/boot/test_hostile_vm.py
+
 CYCLES ?= 1000
 
 soak: venv ## Load the module, record under load and unload it, CYCLES times on each kernel (hours)
@@ -124,14 +130,14 @@ bench-boot: venv ## Boot the image with one optimization after the other, on emu
 
 demo: venv ## Build, profile, sort, rebuild with readahead, boot again, compare: the main job on Debian 12
 	$(BIN)/bootprof build --profiling --no-sort --output $(OUT) --image $(OUT)/unsorted.iso
-	$(BIN)/bootprof profile $(OUT)/unsorted.iso --backend kmod --output $(OUT)/unsorted
+	$(BIN)/bootprof profile $(OUT)/unsorted.iso --backend kmod --accelerator icount --output $(OUT)/unsorted
 	$(BIN)/bootprof sort --root $(OUT)/root --image $(OUT)/unsorted.iso --place auto \
 	  $(OUT)/unsorted/bootlog.events > config/distrib.sort \
 	  || { rm -f config/distrib.sort; exit 1; }
 	$(BIN)/bootprof build --profiling --readahead $(OUT)/unsorted/bootlog.events \
-	  --output $(OUT) --image $(OUT)/sorted.iso
-	$(BIN)/bootprof profile $(OUT)/sorted.iso --backend kmod --output $(OUT)/sorted
-	$(BIN)/bootprof compare $(OUT)/unsorted $(OUT)/sorted --output $(OUT)
+	  --output $(OUT) --image $(OUT)/optimized.iso
+	$(BIN)/bootprof profile $(OUT)/optimized.iso --backend kmod --accelerator icount --output $(OUT)/optimized
+	$(BIN)/bootprof compare $(OUT)/unsorted $(OUT)/optimized --output $(OUT)
 
 docs-pictures: venv ## Make the pictures of the documents from the demo's output
 	@command -v chromium > /dev/null || { apt-get update -q=2 && \
@@ -160,6 +166,6 @@ clean: ## Remove what was built in OUT and BUILD; OUT/cache (downloads, bootstra
 distclean: clean ## Remove OUT/cache and the virtual environment, too
 	rm -rf "$(OUT)" $(VENV)
 
-.PHONY: help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak fuzz matrix bench-boot \
+.PHONY: help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak fuzz test-kills matrix bench-boot \
 	demo docs docs-pictures \
 	docs-tables clean distclean

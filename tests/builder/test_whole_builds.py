@@ -1,6 +1,7 @@
 """Whole builds: what is done again, what stays in the image, and what a killed build leaves."""
 
 import contextlib
+import os
 import random
 import signal
 import subprocess
@@ -17,8 +18,10 @@ from tests.trees import unpacked
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 SEED = 12
-# How many builds are killed while they bootstrap, and how many after that.
-BOOTSTRAPS, LATER = 4, 8
+# How many builds are killed, a third of them while they bootstrap. `make test-kills` takes more.
+KILLS = int(os.environ.get("BOOTPROF_KILLS", "3"))
+BOOTSTRAPS = KILLS // 3
+LATER = KILLS - BOOTSTRAPS
 
 
 @dataclass(frozen=True)

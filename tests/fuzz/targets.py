@@ -40,14 +40,17 @@ def readable(bootlog: Bootlog) -> None:
     again = read_bootlog(stream, "again")
     assert again.events.tolist() == bootlog.events.tolist()
     assert (again.paths, again.lost) == (bootlog.paths, bootlog.lost)
-    write_list(io.BytesIO(), bootlog.paths)
+    # Recorders also name what is no file (pipe:[4711]), which a list of paths does not hold.
+    write_list(io.BytesIO(), (path for path in bootlog.paths if path.startswith(b"/")))
 
 
 def run_import(name: str, content: bytes) -> None:
     """Let an import read a file, and all of them look at it."""
     source = Source("log.7", io.BytesIO(content))
     candidates(source)
-    readable(load(name).bootlog([source]))
+    bootlog = load(name).bootlog([source])
+    assert all(path.startswith(b"/") for path in bootlog.paths)
+    readable(bootlog)
 
 
 def block_reads(name: str, source: Source) -> list[object]:

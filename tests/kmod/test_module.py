@@ -268,8 +268,8 @@ def test_loading_tracing_reading_and_unloading_again_and_again_leaves_no_trace(
 
 def test_a_module_that_is_refused_leaves_nothing_behind(guest: Guest) -> None:
     script = f"""
-        cd /sys/kernel/debug
-        hooks() {{ cat kprobes/list tracing/enabled_functions; }}
+        mount -t tracefs none /sys/kernel/tracing
+        hooks() {{ cat /sys/kernel/debug/kprobes/list /sys/kernel/tracing/enabled_functions; }}
         before="$(hooks)"
         no_hooks() {{ [ "$(hooks)" = "$before" ]; }}
         for parameters in hook=nonsense max_bytes=many "hook=table table_offset=8"; do
