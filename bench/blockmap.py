@@ -1,4 +1,4 @@
-"""How well files are told from block reads: against a tracer that ran in the same boot.
+"""Accuracy of mapping block reads to files, compared with a tracer in the same boot.
 
     .venv/bin/python -m bench.blockmap IMAGE PROFILE [IMAGE PROFILE ...]
 

@@ -1,4 +1,4 @@
-"""Gain of each optimization: one image built in several ways, each booted on emulated drives.
+"""Gain of each optimization: several builds of one image, each booted on emulated drives.
 
     bench/boot.py                       a build for each, CD and USB stick, three boots each
     bench/boot.py --rows unsorted,sorted,readahead --drives cd-24x --repeats 1
@@ -57,7 +57,7 @@ DROPPED = ("/dev", "/proc", "/sys", "/live/distrib")
 
 @dataclass(frozen=True)
 class Row:
-    """A way to build the image.
+    """A variant of the image.
 
     Attributes:
         name: In options and in the results.
@@ -97,7 +97,12 @@ ROWS = (
     ),
     Row("search", "our sort, best of 20,000 orders", (), "search"),
     Row("search-readahead", "the same, all read ahead", (), "search", "all"),
-    Row("tails", "our sort, fragments apart", ("-D", "squashfs.separate_fragments=true"), "end"),
+    Row(
+        "tails",
+        "our sort, separate fragment blocks",
+        ("-D", "squashfs.separate_fragments=true"),
+        "end",
+    ),
     Row("small", "our sort, blocks of 64 KiB", ("-D", "squashfs.block_size=65536"), "end"),
 )
 

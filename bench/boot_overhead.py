@@ -112,7 +112,7 @@ def main() -> int:
                     temporary.write_text(json.dumps(found) + "\n")
     text = (
         "# What recording costs a whole boot\n\n"
-        "Written by `bench/boot_overhead.py --write`; its `--help` tells how to read the table.\n"
+        "Written by `bench/boot_overhead.py --write`; its `--help` explains the table.\n"
         f"The demonstration image to the login prompt; medians of {options.repeats} boots, lowest "
         "and highest in parentheses.\n\n" + table(found)
     )

@@ -135,7 +135,7 @@ def report(logs: list[Seen]) -> str:
             text += f"- {log.name} misses: {listing(missed)}\n"
         more = [path for path in log.times_ns if path not in reference.times_ns]
         if more:
-            text += f"- {log.name} has, and {name} has not: {listing(more)}\n"
+            text += f"- {log.name} lists, but {name} does not: {listing(more)}\n"
     for reference, log in pairs:
         if log.name == TRACER and log.folder == reference.folder:
             text += f"\n### {name}+{TRACER}, the same real boot\n\n"

@@ -5,7 +5,7 @@
 Boots the kernel of each suite in QEMU once for each recorder, with the workload of vmtest/matrix,
 which keeps its own list of what it accesses, and compares. ``--write`` puts the tables into
 docs/matrix.md, between their marks; without it they are printed. What the boots left behind is kept
-in --folder; ``--reuse`` takes what is there instead of booting again.
+in --folder; ``--reuse`` uses existing recordings instead of booting again.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Samples:
         self.ratios[name].append(tuple(a / b for a, b in zip(found, base, strict=True)))
 
     def table(self) -> str:
-        """Return a table in Markdown, which can be read as it is."""
+        """Return a table in Markdown, aligned for reading as text."""
         rows = [("recorder", "open+close", "", "open+read+close", "", "by the clock", "what it is")]
         for name, figures in self.figures.items():
             if name in self.unavailable:
@@ -277,7 +277,7 @@ def measure_guest(build: Path, cache: Path, rounds: int, calls: int) -> tuple[st
     """Measure on a Debian kernel in QEMU; return its release too.
 
     Raises:
-        BootprofError: Kernel or module are not to be had.
+        BootprofError: The kernel or the module is not available.
     """
     with store.locked(cache):
         kernel = fetch_kernel(SUITE, cache)
@@ -314,7 +314,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write docs/overhead.md too")
     options = parser.parse_args()
     if options.write and options.guest_only:
-        parser.error("--write wants all of it")
+        parser.error("--write needs all recorders and kernels")
     with tempfile.TemporaryDirectory() as temporary, tracefs():
         build, folder = Path(temporary) / "build", Path(temporary) / "folder"
         folder.mkdir()
@@ -336,7 +336,7 @@ def main() -> int:
         sections.append(f"{title}\n\n{guest.table()}")
     text = (
         "# What recording costs\n\n"
-        "Written by `bench/overhead.py --write`; its `--help` tells how to read the tables.\n"
+        "Written by `bench/overhead.py --write`; its `--help` explains the tables.\n"
         f"Medians of {options.rounds} rounds; lowest and highest ratio in parentheses.\n\n"
         + "\n".join(sections)
     )

@@ -33,7 +33,7 @@ def main() -> int:
         reads = read_block_trace(stream, str(profile)).reads
     real = reads[reads["offset_bytes"] >= layout.offset_bytes]
     found = totals_of(real)
-    # As in the simulation, the way to the first read is the boot loader's.
+    # As in the simulation, the seek to the first read belongs to the boot loader.
     way = int(real["offset_bytes"][0])
     print(
         f"real boot: {modelled_seconds(real, CD_24X):.2f} s modelled on CD 24x, "

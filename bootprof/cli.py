@@ -20,7 +20,7 @@ from bootprof import __version__
 from bootprof.errors import BootprofError
 from optimizer.formats.text import printable
 
-# Modules of bootprof.commands, in the order in which a person needs them.
+# Modules of bootprof.commands, in the order of a typical workflow.
 COMMANDS = (
     "build",
     "config",
@@ -39,14 +39,14 @@ DESCRIPTION = """\
 Find out which files a boot reads, and rebuild the live image so that it reads them in one pass.
 
   bootprof build --profiling       build the image with the profiler in it
-  bootprof profile IMAGE           boot it in QEMU, harvest the bootlog and the block trace
+  bootprof profile IMAGE           boot the image in QEMU; record a bootlog and a block trace
   bootprof sort bootlog.list       turn the bootlog into a sort file for mksquashfs
-  bootprof compare A B             seek distance and modelled time of two profiles
+  bootprof compare A B             compare seek distance and modelled time of two profiles
 """
 
 
 class Parser(argparse.ArgumentParser):
-    """Parser of a command: no abbreviated options, and a near match where a word is not known."""
+    """Parser of a command: rejects abbreviated options, suggests the nearest known name."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
@@ -94,7 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line; what a command does not know is that command's error."""
+    """Parse the command line; an unknown argument is reported by the command it was given to."""
     options, unknown = build_parser().parse_known_args(arguments)
     if unknown:
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -108,9 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 done, 1 failed, 2 wrong usage or input, 130 interrupted.
     """
     if isinstance(sys.stdout.buffer, io.RawIOBase):
-        # Unbuffered (python -u), a write to a full disk takes a part and does not say so.
+        # Unbuffered (python -u), a write to a full disk is cut short without an error.
         sys.stdout = open(sys.stdout.fileno(), "w", closefd=False)  # noqa: SIM115
-    # Ends like Ctrl-C, so that every `finally` and context manager on the way out cleans up.
+    # Ends like Ctrl-C, so that every `finally` and context manager cleans up.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     debug = False
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             options = parse(arguments)
         except SystemExit:
-            # argparse ends here after --help, --version and wrong usage.
+            # argparse raises this after --help, --version and wrong usage.
             sys.stdout.flush()
             raise
         debug = options.debug
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return report(error.message, error.hint, error.exit_status)
     except BrokenPipeError:
-        # The reader (head, say) has seen enough.
+        # The reader, for example head, has closed the pipe.
         discard_output()
         return 1
     except OSError as error:
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         missing = isinstance(error, FileNotFoundError)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = "make room, or write to another file system" if full else ""
+        hint = "free some space, or write to another file system" if full else ""
         return report(f"{where}{error.strerror or error}", hint, 2 if missing else 1)
     except KeyboardInterrupt:
         return report("interrupted", "", 130)
@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def discard_output() -> None:
-    """Drop what standard output still holds, which would be written again at exit."""
+    """Discard buffered standard output; Python would try to write it again at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -12,4 +12,4 @@ class ToolError(BootprofError):
 
 
 class UnsupportedError(BootprofError):
-    """This machine, kernel or set of privileges cannot do what was asked."""
+    """This machine, kernel or set of privileges does not support the request."""

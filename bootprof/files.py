@@ -27,7 +27,7 @@ from typing import BinaryIO, Final
 from bootprof.errors import BootprofError, InputError
 
 UNFINISHED: Final = ".bootprof-unfinished-"
-"""How the folders begin that outputs are made in, beside the output."""
+"""Prefix of the temporary folders in which outputs are made, next to the output."""
 SCRATCH: Final = ".bootprof-scratch-"
 """How the folders for temporary files begin, in the system's folder for such."""
 STANDARD_STREAM: Final = Path("-")
@@ -35,7 +35,7 @@ _RANDOM = re.compile(r"[a-z0-9_]{8}")
 # Descriptors of locks that children inherit, and the lowest of them.
 _INHERITED: set[int] = set()
 _FIRST_INHERITED = 200
-# Names of open files, which are written to: what such a file is otherwise called must not change.
+# Names of open files, which are written to: the other names of such a file must not change.
 _DESCRIPTORS = (Path("/dev/fd"), Path("/proc/self/fd"))
 _STREAMS = (Path("/dev/stdout"), Path("/dev/stderr"))
 _WHAT = {
@@ -64,7 +64,7 @@ def write_output(path: Path | None, content: bytes) -> None:
 def open_output(path: Path | None) -> Iterator[BinaryIO]:
     """Open an output that a person named.
 
-    A regular file takes the place of the one that is there when the block ends well, and keeps its
+    A regular file replaces the existing one when the block succeeds, and keeps its
     mode. Character devices, pipes and open files (``/dev/stdout``, ``/dev/fd/3``) are written to.
 
     Args:
@@ -88,7 +88,7 @@ def open_output(path: Path | None) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path beside ``path`` whose file or folder takes its place if the block ends well.
+    """Yield a path next to ``path`` whose file or folder replaces it if the block succeeds.
 
     A symbolic link stays, and what it points to is replaced.
 
@@ -121,7 +121,7 @@ def replace_link(path: Path, target: Path) -> None:
     """Let a symbolic link point to a target, which is not looked at; another link is replaced.
 
     Raises:
-        InputError: What is there is no symbolic link.
+        InputError: What exists is not a symbolic link.
     """
     if path.exists() and not path.is_symlink():
         raise _refused(path, path.stat().st_mode)
@@ -159,7 +159,7 @@ def remove(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path, prefix: str = UNFINISHED) -> None:
-    """Remove what killed runs of this user left in a folder, and no process holds.
+    """Remove unlocked remains of this user's killed runs from a folder.
 
     Raises:
         BootprofError: Something is mounted in one of them.
@@ -180,7 +180,7 @@ def remove_leftovers(folder: Path, prefix: str = UNFINISHED) -> None:
 
 @contextmanager
 def _working_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """Make a folder that this process holds until it has removed it."""
+    """Make a folder that this process keeps locked until it has removed it."""
     remove_leftovers(parent, prefix)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
@@ -233,7 +233,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _is_stream(path: Path) -> bool:
-    """Tell whether an output is written to rather than replaced.
+    """Return whether an output is written to rather than replaced.
 
     Raises:
         InputError: It is neither.
@@ -247,7 +247,7 @@ def _is_stream(path: Path) -> bool:
 
 
 def _mode(path: Path) -> int | None:
-    """Return type and mode of what a path leads to; None if there is nothing."""
+    """Return type and mode of the target of a path; None if it does not exist."""
     try:
         return path.stat().st_mode
     except FileNotFoundError:

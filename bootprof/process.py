@@ -1,4 +1,4 @@
-"""The one way in which bootprof starts external programs.
+"""External programs: the only module that starts them.
 
 A failed command is reported as a line that can be pasted into a shell, together with the last
 lines that it printed; a program that is not installed is reported with the Debian package that
@@ -110,13 +110,13 @@ def run(
             cwd=cwd,
             env=environment,
             preexec_fn=ends_with_parent(),
-            # What a program works in stays locked for as long as it lives.
+            # A program's folders stay locked as long as it runs.
             pass_fds=inherited(),
             stdin=subprocess.PIPE,
             stdout=standard_output,
             stderr=standard_error,
         )
-        # unshare does not pass a request to end on to what it runs: there is no use in waiting.
+        # unshare does not forward a request to end to its child, so there is no use in waiting.
         stack.callback(stop, child, 0.1 if command[0] == ISOLATED[0] else 10)
         pending: bytes | None = stdin
         while True:
@@ -154,7 +154,7 @@ def ends_with_parent() -> Callable[[], None]:
 
 
 def stop(child: subprocess.Popen[bytes], patience_seconds: float = 10) -> None:
-    """End a child process, if it still runs: ask first, insist later."""
+    """End a child process, if it still runs: SIGTERM first, SIGKILL later."""
     if child.poll() is None:
         child.terminate()
         try:
@@ -165,7 +165,7 @@ def stop(child: subprocess.Popen[bytes], patience_seconds: float = 10) -> None:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait until a condition holds, but not for ever; return whether it does."""
+    """Wait until a condition holds, up to a time limit; return whether it does."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -185,4 +185,4 @@ def last_line(output: bytes) -> str:
     """Return the last line of a program's output that is not blank, printable, for a hint."""
     text = TERMINAL_CONTROL.sub("", output.decode(errors="replace")).replace("\r", "\n")
     lines = [line for line in text.splitlines() if line.strip()]
-    return printable(lines[-1].strip()) if lines else "it printed nothing"
+    return printable(lines[-1].strip()) if lines else "it printed no output"

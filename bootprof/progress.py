@@ -21,7 +21,7 @@ def step(title: str) -> Iterator[Update]:
     """Show that a step runs, and how long it took.
 
     Args:
-        title: What is being done, as a noun phrase.
+        title: The step, as a noun phrase.
 
     Yields:
         A function that replaces the detail shown behind the title. Off a terminal the detail is
@@ -33,7 +33,7 @@ def step(title: str) -> Iterator[Update]:
         from rich.console import Console
         from rich.text import Text
 
-        # As Text and not as a string: what a guest prints is no markup.
+        # As Text and not as a string: output of a guest is not markup.
         console = Console(stderr=True)
         with console.status(Text(title)) as status:
 

@@ -3,7 +3,7 @@
 
 Everything that runs in a guest or in an image, and the plugin that serves an image like a slow
 drive, is compiled when it is needed. In a checkout the kernel module and the BPF tracer are
-folders of the top level; a wheel carries them inside of the package, because a wheel must not
+folders of the top level; a wheel carries them inside the package, because a wheel must not
 install top-level folders named ``kmod`` and ``ebpf``. (pyproject.toml maps them.)
 
 The folders may be read-only and shared by several users: compile into a folder of your own.
@@ -21,7 +21,7 @@ def find_folder(name: str, package: Path = _PACKAGE) -> Path:
     """Return a folder that stands at the top level of a checkout and in the package of a wheel.
 
     Args:
-        name: The folder, as it is named at the top level.
+        name: The name of the folder at the top level.
         package: The folder of the package ``bootprof``.
     """
     installed = package / "native" / name

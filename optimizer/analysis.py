@@ -64,7 +64,7 @@ class Analysis:
         needed_and_read_bytes: Those of them that it read.
         modelled_seconds: What its reads cost.
         limit_seconds: What one pass over all that it must read would cost.
-        read_limit_seconds: The same without what it did not read after all.
+        read_limit_seconds: The same without the bytes that it did not read.
     """
 
     drive: Drive
@@ -85,7 +85,7 @@ class Analysis:
 
     @property
     def read_ratio(self) -> float | None:
-        """The same for the read limit; None if nothing of what it must read was read."""
+        """The same for the read limit; None if no needed byte was read."""
         return self.modelled_seconds / self.read_limit_seconds if self.read_limit_seconds else None
 
 
@@ -97,7 +97,7 @@ def analyze(
     drive: Drive,
     long_seek_bytes: int = 1_000_000,
 ) -> Analysis:
-    """Compare what a boot read with what it had to read.
+    """Compare what a boot read with what it needed.
 
     Args:
         reads: Shape (reads,), of :data:`optimizer.formats.blocktrace.READ_DTYPE`.

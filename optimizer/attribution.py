@@ -1,4 +1,4 @@
-"""Why a boot read what it read: every byte and every seek of a block trace, by cause.
+"""Causes of reads: every byte and every seek of a block trace, by cause.
 
 Two things are joined: what a boot needs of an image by its bootlog (:mod:`optimizer.demand`), and
 the block trace, which is what it read.
@@ -78,7 +78,7 @@ RECORDS = ("directory", "path table", "volume descriptors")
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """A block trace by cause. Arrays have shape (causes,) unless they say otherwise.
+    """A block trace by cause. Arrays have shape (causes,) unless stated otherwise.
 
     Attributes:
         bytes_read: Every byte of the trace is in exactly one of these.
@@ -122,7 +122,7 @@ def loader_reads(layout: Layout, reads: Reads, iso: IsoLayout | None) -> int:
         read = np.maximum(end - np.maximum(offsets, region.offset_bytes), 0)
         nearly = np.cumsum(read) >= 0.9 * region.length_bytes
         if nearly.any() and region.length_bytes >= LOADED_BYTES:
-            # A read of what lies behind a file may have touched its end before.
+            # A read of the bytes behind a file may have touched its end before.
             begin = int(np.argmax(nearly))
             rest = np.where(read[begin:] > 0, end[begin:], 0)
             count = max(count, begin + int(np.argmax(rest)) + 1)
@@ -224,7 +224,7 @@ def _attribute_iso(
     got: NDArray[np.int64],
     must: NDArray[np.int64],
 ) -> None:
-    """Give the bytes outside of the squashfs to boot loader, ISO records and probes."""
+    """Give the bytes outside the squashfs to boot loader, ISO records and probes."""
     parts, records, reach = [], [], 0
     for region in iso.regions:
         begin = max(region.offset_bytes, reach)
@@ -250,7 +250,7 @@ def needed_reads(
 ) -> Spans:
     """Return what the boot must read as one ascending pass, see :func:`optimizer.drives.seek`.
 
-    That is the demand, and of the parts of the image outside of the squashfs all that the boot
+    That is the demand, and of the parts of the image outside the squashfs all that the boot
     loader read, and the ISO's records that were read.
 
     Returns:

@@ -33,13 +33,13 @@ from optimizer.spans import merge
 ISO_PIECE_BYTES = 32768
 
 CAME_ALONG = 0.5
-"""Weight of a piece that was read whole, but perhaps only because it lies behind another one."""
+"""Weight of a piece that was read whole, but possibly only because it follows another one."""
 
 SHARED = 1 / 3
 """Weight of a piece that several files share. Measured, it does not depend on how many they are."""
 
 READAHEAD_BYTES = 256 << 10
-"""What a kernel reads ahead at most, unless a process asks for more (twice the usual
+"""Maximum of kernel readahead, unless a process requests more (twice the usual
 read_ahead_kb of 128)."""
 
 DEFAULT_THRESHOLD = 0.15
@@ -85,7 +85,7 @@ FINDING = np.dtype(
         ("bytes_total", "<i8"),
     ]
 )
-"""What is known of one file: confidence from 0 to 1 that it was read, bytes of the file in pieces
+"""Result for one file: confidence from 0 to 1 that it was read, bytes of the file in pieces
 that were read whole, and in all pieces (holes of sparse files are no pieces)."""
 
 
@@ -121,7 +121,7 @@ class FileMap:
 
 @dataclass(frozen=True, eq=False)
 class FoundFiles:
-    """What reads of an image say about its files.
+    """Files of an image that were read, derived from block reads.
 
     Attributes:
         touches: Rows of :data:`TOUCH` in the order of access.
@@ -229,12 +229,12 @@ def _iso_pieces(
 
 
 def find_files(files: FileMap, reads: Reads, *, exact: bool = False) -> FoundFiles:
-    """Tell which files were read.
+    """Return which files were read.
 
     Args:
         files: The image.
         reads: Shape (reads,), of :data:`optimizer.formats.blocktrace.READ_DTYPE`, in their order.
-        exact: The reads are what the file system itself asked for, so that nothing came along with
+        exact: The reads are requests of the file system itself, so that nothing was read ahead with
             another file: those of the loop device that a squashfs is mounted from. Then a file was
             read if any block was that it has for itself.
     """
@@ -282,7 +282,7 @@ def _begins_a_jump(
     small: NDArray[np.bool_],
     whole: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
-    """Tell which extents begin in the first page of a read that does not continue the one before.
+    """Return which extents begin in the first page of a read that does not continue the last one.
 
     Of several in one such page the one that reaches out of it explains the read; those that share
     the page with it do not count then.

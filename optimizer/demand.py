@@ -1,4 +1,4 @@
-"""What a boot needs of an image: the blocks and tables that hold what its bootlog names.
+"""Demand: the blocks and tables of an image that hold the files of a bootlog.
 
 Needed are
 
@@ -146,7 +146,7 @@ def touched_by(path: Path, widen: Callable[[Ranges], Ranges] | None = None) -> d
 
     Args:
         path: A bootlog of either format.
-        widen: What to make of the ranges that processes asked for; the ranges that the medium
+        widen: Function applied to the ranges that processes requested; the ranges that the medium
             served have been widened by the kernel already, and are kept.
 
     Returns:

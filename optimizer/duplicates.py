@@ -23,7 +23,7 @@ def find_duplicates(root: Path, paths: Iterable[bytes]) -> dict[bytes, list[byte
 
     Args:
         root: Root directory; the devices mounted below it are not entered.
-        paths: Paths of regular files below the root, relative to it. Others are passed over.
+        paths: Paths of regular files below the root, relative to it. Others are ignored.
 
     Returns:
         Wanted path → its duplicates that are not wanted themselves, sorted; a path without

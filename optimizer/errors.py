@@ -1,4 +1,4 @@
-"""The one family of exceptions that bootprof raises on purpose.
+"""Exceptions of bootprof: all errors that are reported to the user.
 
 ``bootprof.cli.main`` is the only place that catches it and prints it, as one line that says what
 went wrong and where, then a hint that says how to mend it.
@@ -12,7 +12,7 @@ class BootprofError(Exception):
 
     Attributes:
         message: One line: what failed and where (file, line, offset in bytes).
-        hint: How to mend it, or an empty string.
+        hint: How to fix it, or an empty string.
         exit_status: Process exit status that the command line ends with.
     """
 

@@ -12,4 +12,4 @@ LINK_LIMIT: Final = 40
 """Symbolic links that are followed in one path (MAXSYMLINKS, include/linux/namei.h)."""
 
 MISSING: Final = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
-"""What a look-up of a path that is not there fails with."""
+"""Errors of a look-up of a path that does not exist."""

@@ -34,10 +34,10 @@ SCORE_DIGITS = 11
 
 @dataclass(frozen=True)
 class Opinion:
-    """How one profile stands to the merged order.
+    """Comparison of one profile with the merged order.
 
     Attributes:
-        name: What the profile is called.
+        name: Name of the profile.
         weight: Its weight.
         files: Number of its files.
         only_here: Number of files that no other profile has.
@@ -105,7 +105,7 @@ class Merger:
         """Merge all profiles.
 
         Args:
-            excluded: Tells which paths to leave out before ranks are counted.
+            excluded: Returns which paths to leave out before ranks are counted.
             least_support: Leave out files that profiles with less than this share of the weight
                 have, from 0 to 1.
 

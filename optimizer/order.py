@@ -22,7 +22,7 @@ IMAGE_EXCLUDES: Final = (
     *(b"/run", b"/tmp", b"/var/run", b"/var/lock", b"/cdrom"),
     *(b"/lib/live/mount", b"/usr/lib/live/mount"),
 )
-"""Where a running system has no file of its root image: what the kernel makes up, what lives in
+"""Folders of a running system without files of its root image: made up by the kernel, kept in
 memory, and where live systems mount their medium."""
 
 PSEUDO_FILE_SYSTEMS: Final = frozenset(
@@ -30,11 +30,11 @@ PSEUDO_FILE_SYSTEMS: Final = frozenset(
     b" devtmpfs dmabuf efivarfs fusectl hugetlbfs mqueue nfsd nsfs pidfs pipefs proc pstore ramfs"
     b" rootfs rpc_pipefs secretmem securityfs selinuxfs smackfs sockfs sysfs tmpfs tracefs".split()
 )
-"""File systems whose files no image holds, as the kernel names them: they live in memory, or the
+"""File systems that are not part of an image, by their names in the kernel: in memory, or the
 kernel makes them up. ``rootfs`` is the initramfs."""
 
 NOT_ON_IMAGE: Final = PSEUDO_FILE_SYSTEMS | {b"iso9660", b"udf"}
-"""File systems whose files the root image does not hold: also the medium that it lies on."""
+"""File systems that are not part of the root image: also the medium that it is on."""
 
 # PATH_MAX of the kernel.
 _PATH_LIMIT_BYTES = 4096
@@ -56,7 +56,7 @@ class Arrangement:
         excluded: Number of those below an excluded path.
         not_absolute: Number of those that do not start with a slash (``pipe:[4711]``).
         missing: Number of those that are not in the root.
-        unreadable: Number of those that lie in a directory of the root that may not be entered.
+        unreadable: Number of those in a directory of the root that may not be entered.
         not_regular: Number of those that are directories, devices, sockets or pipes.
         directories: Number of those that are directories by their names alone: ``/``, a slash at
             the end, or another path lies below. Only without a root, which tells all of them.
@@ -85,14 +85,13 @@ def arrange(
 
     Args:
         paths: Absolute paths in the order of access, repeats allowed.
-        excluded: Tells whether a path is to be left out; see :func:`compile_excludes`. With a
+        excluded: Returns whether to leave out a path; see :func:`compile_excludes`. With a
             root it is asked twice, for the path as it came in and for what it resolves to.
         root: Directory that holds the files of the image. If given, symbolic links are resolved
             in it, as a process would find them whose root directory it is, and what is no
-            regular file there is left out. Nothing outside of it is looked at, wherever links
-            point. Without it, ``..`` takes away the component before it, and of directories only
-            those are left out whose names tell (mksquashfs would give the priority of a directory
-            to everything below it).
+            regular file there is left out. Links never lead outside. Without a root, ``..`` removes
+            the component before it, and only those directories that are recognizable by name are
+            left out (mksquashfs would give the priority of a directory to everything below it).
         hard_links_once: Count hard links as one file. Needs a root.
 
     Raises:
@@ -131,8 +130,8 @@ def arrange(
 
 
 def _directories_above(paths: Iterable[bytes]) -> set[bytes]:
-    """Return the directories that the paths lie in, at every depth."""
-    # Many files lie in few directories: this loop over all paths has to be short.
+    """Return the directories of the paths, at every depth."""
+    # There are many files in few directories: this loop over all paths must be fast.
     direct = {path[: path.rfind(b"/")] for path in paths}
     found: set[bytes] = set()
     for parent in direct:
@@ -234,17 +233,17 @@ class Resolver:
         self._directories: dict[bytes, bytes | int] = {}
 
     def resolve(self, path: bytes) -> tuple[bytes, os.stat_result]:
-        """Resolve every symbolic link on the way, the last component included.
+        """Resolve every symbolic link in a path, including the last component.
 
         Args:
             path: Absolute path; may hold ``.``, ``..`` and doubled slashes.
 
         Returns:
-            The path below the root, absolute from there, and the status of what is there.
+            The path below the root, absolute from there, and the status of that file.
 
         Raises:
-            OSError: Nothing is there (ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG), or a directory on
-                the way may not be entered (EACCES).
+            OSError: Nothing exists there (ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG), or a directory on
+                the path may not be entered (EACCES).
         """
         if len(path) >= _PATH_LIMIT_BYTES:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)
@@ -316,7 +315,7 @@ def compile_excludes(patterns: Sequence[bytes]) -> Excluded:
     alternatives = []
     for pattern in patterns:
         if not pattern:
-            raise InputError("--exclude: empty pattern", hint="leave the option out instead")
+            raise InputError("--exclude: empty pattern", hint="omit the option")
         prefix = b"" if pattern.startswith(b"/") else b"/(?:.*/)?"
         expression = prefix + _translate(re.sub(rb"/+", b"/", pattern).removesuffix(b"/"))
         try:
@@ -324,7 +323,7 @@ def compile_excludes(patterns: Sequence[bytes]) -> Excluded:
         except re.error as error:
             raise InputError(
                 f"--exclude {os.fsdecode(pattern)}: {error.msg}",
-                hint="put a backslash in front of a character that stands for itself",
+                hint="put a backslash in front of a literal special character",
             ) from None
         alternatives.append(expression)
     if not alternatives:

@@ -19,7 +19,7 @@ from optimizer.simulate import Cost, Workload, make_workload
 
 @dataclass(frozen=True)
 class Placement:
-    """What was chosen.
+    """The chosen place and order.
 
     Attributes:
         paths: The hot files in the order in which they are to be accessed.
@@ -49,7 +49,7 @@ def choose(
     Args:
         paths: The files in the order of first access.
         bootlog: Events of the boot.
-        layout: An image of the same root file system, whatever its order.
+        layout: An image of the same root file system, in any order.
         place: Where they go; ``auto`` for the cheaper place.
         drive: Drive whose time counts.
         candidates: How many orders to try; 0 to keep the order of first access.

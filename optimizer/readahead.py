@@ -35,7 +35,7 @@ READ_AHEAD_BYTES = 128 << 10
 
 @dataclass(frozen=True)
 class Plan:
-    """Ranges, and what they cost on the drive that they were made for.
+    """Ranges, and their cost on the drive that they were made for.
 
     Attributes:
         ranges: Shape (ranges,), of :data:`RANGE_DTYPE`.
@@ -55,7 +55,7 @@ class Plan:
 
 
 def with_kernel_readahead(ranges: Ranges) -> Ranges:
-    """Widen ranges that processes asked for by what the kernel reads with them.
+    """Extend ranges that processes requested by the kernel readahead around them.
 
     It reads the file around a page fault and ahead of a read, and so asks for blocks that no
     process has touched, in every boot again. Read in the pass, they cost no seek.
@@ -87,7 +87,7 @@ def wanted_by_trace(layout: Layout, reads: Reads) -> Spans:
 
 
 def plan(layout: Layout, wanted: Spans, drive: Drive) -> Plan:
-    """Turn what is wanted into ranges in the order of position.
+    """Turn the needed spans into ranges in the order of position.
 
     Args:
         layout: The image.
@@ -149,11 +149,11 @@ def _join(stretches: Spans, bridged: NDArray[np.bool_]) -> Spans:
 
 
 def _apart(layout: Layout, ranges: ListRanges) -> ListRanges:
-    """Mark the ranges with tables, and part them from data that lies directly before the tables.
+    """Mark the ranges with tables, and separate them from data directly before the tables.
 
-    Who mounts the squashfs waits for the tables, and not for the data.
+    The mount of the squashfs waits for the tables, and not for the data.
     """
-    # Superblock and options stand before the data: marked as tables they would draw it in.
+    # Superblock and options precede the data: marked as tables they would include it.
     border = (layout.tables_offset_bytes - layout.offset_bytes) // PAGE_BYTES * PAGE_BYTES
     ends = ranges["offset_bytes"] + ranges["length_bytes"]
     crossing = np.flatnonzero((ranges["offset_bytes"] < border) & (ends > border))

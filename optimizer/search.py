@@ -42,7 +42,7 @@ class BestOrder:
 
 
 def choose_place(workload: Workload, drive: Drive) -> dict[Place, Cost]:
-    """Return what the order of first access costs at each place, the cheaper place first."""
+    """Return the cost of the order of first access at each place, the cheaper place first."""
     order = first_access_order(workload)
     places: tuple[Place, Place] = ("start", "end")
     costs = {place: cost_of(workload, order, place, drive) for place in places}
@@ -55,7 +55,7 @@ def search(
     """Look for a cheaper order.
 
     Args:
-        workload: What the boot needs.
+        workload: The demand of the boot.
         place: Where the hot files go.
         drive: Drive whose time is to be short.
         candidates: How many orders to simulate.

@@ -1,4 +1,4 @@
-"""What a boot would read of an image whose files lie in another order, without building it.
+"""Simulation of a boot from an image with another order of files, without building it.
 
 From an image and a profile of its boot comes a :class:`Workload`: the hot files with the sizes of
 their compressed blocks, and the sequence in which the boot first needs each block, each tail and
@@ -36,7 +36,7 @@ from optimizer.kernel import PAGE_BYTES
 from optimizer.order import PSEUDO_FILE_SYSTEMS
 from optimizer.spans import merge
 
-# Operations that tell which part of a file was needed when.
+# Operations that record which part of a file was needed, and when.
 RANGED = (*ASKED_FOR, *SERVED)
 
 Order = NDArray[np.int64]
@@ -44,7 +44,7 @@ Order = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """What a boot needs of an image, in the order in which it needs it.
+    """The demand of a boot, in the order of need.
 
     Attributes:
         paths: Hot files with data, in the order of first access.
@@ -59,9 +59,9 @@ class Workload:
         length_bytes: Compressed size of the block, shape (steps,).
         block_size_bytes: Of the image.
         image_bytes: Size of the squashfs.
-        tables_bytes: Size of its tables, which lie at its end.
+        tables_bytes: Size of its tables, at its end.
         offset_bytes: Where the squashfs begins in the image file.
-        content_bytes: Where in the squashfs the first data can lie.
+        content_bytes: First offset in the squashfs at which data can be.
     """
 
     paths: tuple[bytes, ...]
@@ -82,7 +82,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Cost:
-    """What an order costs on a drive.
+    """Cost of an order on a drive.
 
     Attributes:
         totals: Seek distance and reads of the simulated boot, from the superblock on.
@@ -97,7 +97,7 @@ class Cost:
 
 
 def make_workload(layout: Layout, bootlog: Bootlog) -> Workload:
-    """Find out what a boot needs of an image, step by step.
+    """Determine the demand of a boot, step by step.
 
     Args:
         layout: An image of the same root file system; the order of its files does not matter.
@@ -219,7 +219,7 @@ class _Steps:
         """Return what was gathered."""
         if not self.files:
             raise InputError(
-                f"{self.layout.name}: holds none of the files of the bootlog",
+                f"{self.layout.name}: contains none of the files of the bootlog",
                 hint="give a profile of this system",
             )
         sizes = np.array(self.sizes, np.int64).reshape(-1, 3)
@@ -250,7 +250,7 @@ def reads_of(workload: Workload, order: Order, place: Place) -> Reads:
     """Return the reads of the simulated boot.
 
     Args:
-        workload: What the boot needs.
+        workload: The demand of the boot.
         order: Numbers of all files of the workload in the order in which they are written.
         place: Where the hot files lie: behind the superblock, or before the tables.
 
@@ -259,7 +259,7 @@ def reads_of(workload: Workload, order: Order, place: Place) -> Reads:
         file.
     """
     starts, lengths = _positions(workload, order, place)
-    # A fragment block that one tail has brought is there for the others.
+    # A fragment block that was read for one tail is in memory for the others.
     kept = np.sort(np.unique(starts, return_index=True)[1])
     starts, lengths = starts[kept], lengths[kept]
     # Whole pages are read; those that the step before has brought are not read again.

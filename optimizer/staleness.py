@@ -56,7 +56,7 @@ class Root:
         self._names: dict[bytes, list[bytes]] = {}
 
     def has(self, path: bytes) -> bool:
-        """Tell whether something is there, symbolic links followed inside of the root.
+        """Return whether something is there, following symbolic links inside the root.
 
         What lies in a directory that may not be entered is taken to be there.
         """
@@ -93,7 +93,7 @@ def version_key(name: bytes) -> list[tuple[int, int, bytes]]:
 
 @dataclass(frozen=True)
 class Rule:
-    """One way in which files move when a system is updated.
+    """A rule: how files move when a system is updated.
 
     Attributes:
         name: One word for reports.
@@ -211,7 +211,7 @@ def locale(path: bytes, root: Root) -> Iterator[bytes]:
 
 
 def same_locale(one: bytes, other: bytes) -> bool:
-    """Tell whether two names mean one locale, as C.UTF-8 and C.utf8 do for glibc."""
+    """Return whether two names mean one locale, as C.UTF-8 and C.utf8 do for glibc."""
     return _normal_locale(one) == _normal_locale(other)
 
 
@@ -232,8 +232,8 @@ def font_cache(path: bytes, root: Root) -> Iterator[bytes]:
         for other in root.names(folder)
         if (same := FONT_CACHE.fullmatch(other)) is not None
     ]
-    # Names that are random (UUIDs) or of another digest tell nothing; but a program that looks for
-    # a font reads all caches, so another one in its place is right as a set.
+    # Names that are random (UUIDs) or of another digest do not identify a folder. But a program
+    # that looks for a font reads all caches, so any other cache is a correct replacement.
     start = int(found[1][:8], 16) % len(others) if others else 0
     for _, _, other in sorted(others[start:] + others[:start], key=lambda item: item[:2]):
         yield folder + b"/" + other
@@ -299,7 +299,7 @@ class Staleness:
     """What an update did to a profile.
 
     Attributes:
-        paths: The profile as it is now: kept and moved paths in their order, each one once.
+        paths: The updated profile: kept and moved paths in their order, each one once.
         kept: Number of paths that are where they were.
         moved: Those that were found elsewhere.
         gone: Those that were not found.

@@ -48,7 +48,7 @@ def test_help_that_cannot_be_written_is_an_error(arguments: list[str]) -> None:
     assert done.returncode == 1
     assert done.stderr == (
         "bootprof: error: No space left on device\n"
-        "bootprof: hint: make room, or write to another file system\n"
+        "bootprof: hint: free some space, or write to another file system\n"
     )
 
 

@@ -154,7 +154,7 @@ def test_a_release_image_does_not_answer_a_harvest_and_keeps_what_was_seen(order
         "profile", ordered, "--backend", "kmod", "--output", folder, "--until", "seconds:1",
         "--timeout", "5", status=1,
     )  # fmt: skip
-    assert "bootprof: error: no profiler answers in the guest" in done.stderr
+    assert "bootprof: error: no profiler responds in the guest" in done.stderr
     assert "Traceback" not in done.stderr
     assert not folder.exists()
     assert (folder.with_name("refused.failed") / "console.log").exists()

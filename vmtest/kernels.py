@@ -87,7 +87,7 @@ def fetch_kernel(
 
 
 def first_of(folder: Path, *names: str) -> Path:
-    """Return the first of some paths that is there.
+    """Return the first of some paths that exists.
 
     Raises:
         UnsupportedError: None is.

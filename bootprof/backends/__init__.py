@@ -1,4 +1,4 @@
-"""Ways to obtain a bootlog: one module a backend, and the protocol that all of them follow.
+"""Backends, which obtain a bootlog: one module each, and the protocol that all of them follow.
 
 A backend is a module of this package, named like the backend, whose ``BACKEND`` states its facts
 (what it sees, what it needs, which files it records) and turns what was recorded into a
@@ -33,12 +33,12 @@ RECORDERS: Final = ("kmod", "ebpf", "fanotify", "inotify", "tracepoints", "block
 AUTOMATIC: Final = ("kmod", "ebpf", "fanotify", "inotify")
 """What the agent tries for ``auto``, in this order."""
 NOTHING: Final = "none"
-"""What the agent is told when nothing shall run in the guest."""
+"""What the agent receives if nothing shall run in the guest."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What was recorded, before it is a bootlog.
+    """A recording, before it is turned into a bootlog.
 
     Attributes:
         files: Recorded files by the name under which the agent sends them (``fanotify.events``).
@@ -53,13 +53,13 @@ class Recording:
 
 @dataclass(frozen=True)
 class Backend:
-    """One way to obtain a bootlog.
+    """A backend: how to obtain a bootlog.
 
     Attributes:
         name: Its name on the command line; its module has the same.
-        summary: What it sees, on one line, without a full stop.
+        summary: What it records, on one line, without a full stop.
         starts: From what moment on it sees a boot, on one line.
-        agent: What the agent in the guest is told to start; :data:`NOTHING` if nothing runs in the
+        agent: Name of what the agent in the guest starts; :data:`NOTHING` if nothing runs in the
             guest.
         read: Turns a recording into a bootlog. Raises FormatError where the recording is damaged,
             InputError where something that it needs is missing.
@@ -88,6 +88,6 @@ def load(name: str) -> Backend:
         InputError: There is none of this name.
     """
     if name not in RECORDERS:
-        raise InputError(f"unknown backend {name!r}", hint="there are " + ", ".join(RECORDERS))
+        raise InputError(f"unknown backend {name!r}", hint="known: " + ", ".join(RECORDERS))
     backend: Backend = importlib.import_module(f"{__name__}.{name}").BACKEND
     return backend

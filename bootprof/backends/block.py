@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def locate_files(recording: Recording) -> Located:
-    """Find the files of a block trace, whatever their confidence.
+    """Find the files of a block trace, with any confidence.
 
     Raises:
         InputError: The block trace or the image is missing, or the trace is of another image.
@@ -29,7 +29,7 @@ def locate_files(recording: Recording) -> Located:
     trace = recording.block_trace
     if trace is None:
         raise InputError(
-            "block trace: not recorded", hint="bootprof profile records one of each boot"
+            "block trace: not recorded", hint="record the boot again with bootprof profile"
         )
     image = needed_image(recording.image, "block trace")
     check_trace(image.image, trace)

@@ -18,7 +18,7 @@ LOG_NAME = "block_dump.log"
 
 
 def locate_files(recording: Recording) -> Located:
-    """Find the files that the log tells of, whatever their confidence.
+    """Find the files that the log covers, with any confidence.
 
     Raises:
         InputError: There is no log or no image, or they have nothing to do with each other.

@@ -1,4 +1,4 @@
-"""Files that were found by the blocks that were read: what all block backends make bootlogs of."""
+"""Files found from block reads; all block backends make their bootlogs from them."""
 
 from __future__ import annotations
 

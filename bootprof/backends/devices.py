@@ -1,4 +1,4 @@
-"""Reads of block devices, as kernels log them, told into files of the image.
+"""Reads of block devices, as logged by kernels, mapped to files of the image.
 
 Such a log has every device of the machine. A squashfs on a medium is mounted through a loop device,
 and then each of its blocks is read twice: from the loop device, by the file system, and from the
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bootprof.backends.block_files import Located, MappedImage
 
 SECTOR_BYTES: Final = 512
-"""What the kernel counts in, whatever the sectors of the device are."""
+"""The kernel's unit, for any sector size of the device."""
 
 # The largest of the blocks that a squashfs reads its device in (fs/squashfs/super.c: at least
 # 1 KiB, or the logical blocks of the device).
@@ -39,7 +39,7 @@ class DeviceRead(NamedTuple):
     """A read of a block device.
 
     Attributes:
-        time_ns: Nanoseconds since boot, 0 if the log does not tell.
+        time_ns: Nanoseconds since boot, 0 if unknown.
         device: Name without ``/dev/``; ``major:minor`` if that is all that is known.
         offset_bytes: Where on the device.
         length_bytes: How much.
@@ -71,7 +71,7 @@ def locate_device_reads(
     from_partition: bool = True,
     lost: int = 0,
 ) -> Located:
-    """Find the files of an image that a log of device reads tells of.
+    """Find the files of an image that a log of device reads covers.
 
     Args:
         image: The image that was booted.
@@ -98,8 +98,8 @@ def locate_device_reads(
     if chosen is None:
         devices = ", ".join(device.decode(errors="replace") for device in sorted(by_device))
         raise InputError(
-            f"{name}: no read of a device that could hold {image.path}",
-            hint=f"it has reads of {devices}" if by_device else "it has no reads at all",
+            f"{name}: contains no read of a device that could hold {image.path}",
+            hint=f"it contains reads of {devices}" if by_device else "it contains no reads",
         )
     array = np.zeros(len(chosen.reads), READ_DTYPE)
     array["time_ns"] = [one.time_ns for one in chosen.reads]
@@ -144,7 +144,7 @@ def _loops(image: MappedImage, by_device: Mapping[bytes, list[DeviceRead]]) -> _
 def _fit(image: MappedImage, base_bytes: int, reads: list[DeviceRead]) -> float:
     """Return which share of reads begins where a block does, if the device begins at a place.
 
-    Reads of the tables count neither way: they are not in the map of files.
+    Reads of the tables are ignored: they are not in the map of files.
     """
     import numpy as np
 

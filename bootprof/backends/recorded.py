@@ -26,6 +26,6 @@ def read_recorded(recording: Recording, name: str) -> Bootlog:
 
     path = recording.files.get(name)
     if path is None:
-        raise InputError(f"{name}: not recorded", hint="guest/agent.log says what the agent did")
+        raise InputError(f"{name}: not recorded", hint="guest/agent.log shows what the agent did")
     with path.open("rb") as stream:
         return read_bootlog(stream, str(path))

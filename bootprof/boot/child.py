@@ -66,7 +66,7 @@ def leash(
     Args:
         groups: Numbers of supplementary groups, where the user is changed.
         capabilities: Names of capabilities to keep, where the user is changed.
-        script: What the shell does in the end; :data:`START` or :data:`START_LISTENING`.
+        script: The last commands of the shell; :data:`START` or :data:`START_LISTENING`.
     """
     command = [program("setpriv"), "--no-new-privs", "--pdeathsig=KILL"]
     user = unprivileged_user()
@@ -136,7 +136,7 @@ def take_back(descriptor: int) -> None:
 
 
 def readable(path: Path) -> bool:
-    """Tell whether the programs of a boot can read a file.
+    """Return whether the programs of a boot can read a file.
 
     The kernel decides: a program is started as they are, and opens the file.
     """

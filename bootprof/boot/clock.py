@@ -1,4 +1,4 @@
-"""What a boot took by the guest's own clock.
+"""Duration of a boot by the guest's own clock.
 
 By the host's clock, the time of an emulated boot depends on what else the host does. By the guest's
 it does not if instructions are counted (``--accelerator icount``).

@@ -1,4 +1,4 @@
-"""The folder of a profile: what is in it, and what may be replaced.
+"""The folder of a profile: its contents, and what may be replaced.
 
 Everything that the host writes has a fixed name. What the guest sent lies in the folder ``guest``,
 under names that its backends state, so that no guest can reach a file of the host's.
@@ -25,7 +25,7 @@ PROFILE: Final = "profile.json"
 FAILURE: Final = "failure.json"
 """Marks a folder with the evidence of a boot that failed, and says how it failed."""
 GUEST: Final = "guest"
-"""Folder for what the guest sent."""
+"""Folder for files from the guest."""
 HOST_FILES: Final = frozenset(
     {
         *(PROFILE, FAILURE, GUEST, "bootlog.list", "bootlog.events", "blocktrace.tsv"),
@@ -37,7 +37,7 @@ HOST_FILES: Final = frozenset(
 def foreign_files(folder: Path) -> list[str]:
     """Return the names in a folder that no profile has, sorted."""
     recorded = allowed_files(backends.RECORDERS)
-    # Profiles before schema 3 had the guest's files beside the others.
+    # Profiles before schema 3 had the guest's files next to the others.
     found = [path.name for path in folder.iterdir() if path.name not in HOST_FILES | recorded]
     guest = folder / GUEST
     if guest.is_dir():
@@ -46,7 +46,7 @@ def foreign_files(folder: Path) -> list[str]:
 
 
 def is_ours(folder: Path, mark: str) -> bool:
-    """Tell whether a folder holds a mark, and nothing that no profile has."""
+    """Return whether a folder contains a mark, and only files of a profile."""
     return (
         folder.is_dir()
         and not folder.is_symlink()
@@ -56,7 +56,7 @@ def is_ours(folder: Path, mark: str) -> bool:
 
 
 def require_replaceable(folder: Path) -> None:
-    """Check that a profile may be written in the place of what is there.
+    """Check that a profile may replace what exists.
 
     Raises:
         InputError: It is something else, or the user has files there.
@@ -65,12 +65,12 @@ def require_replaceable(folder: Path) -> None:
         return
     if (folder / PROFILE).is_file():
         raise InputError(
-            f"{folder}: not replaced, because it holds {printable(foreign_files(folder)[0])}, "
-            "which no profile has",
-            hint="move that away, or name another folder with --output",
+            f"{folder}: not replaced, because it contains {printable(foreign_files(folder)[0])}, "
+            "which is not part of a profile",
+            hint="move it elsewhere, or choose another folder with --output",
         )
     raise InputError(
-        f"{folder}: exists and is no profile", hint="name another folder with --output"
+        f"{folder}: exists and is not a profile", hint="name another folder with --output"
     )
 
 
@@ -100,7 +100,7 @@ def profile_folder(folder: Path) -> Iterator[Path]:
         The folder to write to.
 
     Raises:
-        InputError: What is there may not be replaced.
+        InputError: What exists may not be replaced.
     """
     if folder.is_symlink():
         # The link stays, and the folder that it leads to is replaced.

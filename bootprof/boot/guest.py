@@ -27,9 +27,9 @@ HARVEST_PATIENCE_SECONDS = 120.0
 AGENT_PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.25
 CONSOLE_LIMIT_BYTES: Final = 16 << 20
-"""Of ``console.log``. What a guest prints beyond it is searched for the boot target only."""
+"""Limit of ``console.log``. Further output is only searched for the boot target."""
 TAIL_BYTES: Final = 4096
-"""What is kept of the console in memory."""
+"""Part of the console that is kept in memory."""
 OVERLAP_BYTES: Final = 200
 """How much of the text before is searched again for the target, which may arrive in pieces."""
 
@@ -47,14 +47,14 @@ class HungError(BootprofError):
 
 
 def find_hang(tail: bytes, silent_seconds: float) -> str:
-    """Tell from a console whether the guest's kernel hangs for good.
+    """Return from a console whether the guest's kernel hangs permanently.
 
     Emulated processors do that in about one of a hundred boots: each of them waits for the other,
     or for a clock. The kernel then reports a soft lockup again and again, or falls silent where it
     changes its clock.
 
     Args:
-        tail: The end of what the guest printed.
+        tail: The end of the guest's output.
         silent_seconds: Time since it printed something.
 
     Returns:
@@ -135,7 +135,7 @@ class Watch:
         self.selector.register(port, selectors.EVENT_READ, self.read_port)
 
     def read_console(self) -> bool:
-        """Take in what the guest printed; False at the end of the stream."""
+        """Process output of the guest; return False at the end of the stream."""
         data = read_some(self.guest.stdout)
         now = time.monotonic_ns() - self.started
         room = CONSOLE_LIMIT_BYTES - self.console_bytes
@@ -162,7 +162,7 @@ class Watch:
         return bool(data)
 
     def read_port(self) -> bool:
-        """Take in what the agent sent; False at the end of the stream."""
+        """Process data from the agent; return False at the end of the stream."""
         assert self.port is not None
         assert self.harvested is not None
         try:
@@ -229,7 +229,7 @@ class Watch:
                 )
 
     def drain(self) -> None:
-        """Read what a guest that has ended had still to say."""
+        """Read the remaining output of a guest that has ended."""
         for stream, read in (
             (self.guest.stdout, self.read_console),
             (self.guest.stderr, self.read_errors),
@@ -239,7 +239,7 @@ class Watch:
                     pass
 
     def harvest(self) -> Harvest:
-        """Ask the agent for what was recorded; return it when it has arrived whole.
+        """Request the recordings from the agent; return them when they are complete.
 
         Raises:
             UnsupportedError: No agent answers.
@@ -254,7 +254,7 @@ class Watch:
             self.step(lambda: "waiting for the agent in the guest")
         if not harvest.agent:
             raise UnsupportedError(
-                "no profiler answers in the guest",
+                "no profiler responds in the guest",
                 hint="build the image with --profiling, or choose --backend block",
             )
         # Of a machine that has just ended, the loop below says so.

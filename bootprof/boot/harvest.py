@@ -1,4 +1,4 @@
-r"""What the agent in the guest sends: the protocol, and the guard against a guest that lies.
+r"""Data from the guest's agent: the protocol, and the guard against a hostile guest.
 
 The other side is ``bootprof/guest/agent``:
 
@@ -24,7 +24,7 @@ from optimizer.formats.text import printable
 
 REQUEST: Final = b"harvest\n"
 AGENT_FILES: Final = ("agent.log", "processor")
-"""What the agent sends whatever backends there are: what became of each, and how busy it was."""
+"""Files that the agent sends with any backend: a log of all backends, and processor times."""
 READY_LIMIT_BYTES: Final = 4096
 """Of the line that says that the agent is ready, its newline included."""
 LINE_LIMIT_BYTES: Final = 128
@@ -86,7 +86,7 @@ class Harvest:
         self._stream: BinaryIO | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take in what arrived next. What comes after the end is ignored.
+        """Process the next data. Data after the end is ignored.
 
         Raises:
             BootprofError: It does not follow the protocol, or it is too much.
@@ -104,7 +104,7 @@ class Harvest:
             limit = LINE_LIMIT_BYTES if self.agent else READY_LIMIT_BYTES
             end = data.find(b"\n", position)
             stop = end + 1 if end >= 0 else len(data)
-            # Whatever pieces it comes in, as much of it is looked at.
+            # The same amount is examined, independent of the size of the pieces.
             self._line += data[position : min(stop, position + limit - len(self._line))]
             position = stop
             if self._line.endswith(b"\n"):
@@ -136,7 +136,7 @@ class Harvest:
         if name not in self.allowed:
             raise BootprofError(
                 f"the guest sent a file that no backend in use records: {name}",
-                hint="the image's profiler is of another version of bootprof, or not to be trusted",
+                hint="the image has a profiler of another version of bootprof, or is hostile",
             )
         if name in self.files:
             raise BootprofError(f"the guest sent {name} twice", hint=_UNTRUSTED)
@@ -156,7 +156,7 @@ class Harvest:
             self.files.append(self._name)
 
 
-_UNTRUSTED = "its profiler is damaged, or the image is not to be trusted"
+_UNTRUSTED = "its profiler is damaged, or the image is hostile"
 
 
 def _violation(line: bytes) -> BootprofError:

@@ -1,4 +1,4 @@
-"""The image of a boot: what it was when the machine was powered on, and whether it still is that.
+"""The image of a boot: its state at power-on, and whether it has changed since.
 
 A profile names its image by size and digest. Both are taken before the boot and compared after it,
 so that an image that is built again or cut short under a running boot makes the boot fail, and not
@@ -50,7 +50,7 @@ def examine(path: Path) -> Medium:
 
 
 def require_unchanged(medium: Medium, *, content: bool) -> None:
-    """Check that an image is still what it was.
+    """Check that an image has not changed.
 
     Args:
         medium: The image as it was.

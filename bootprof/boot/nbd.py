@@ -55,7 +55,7 @@ class Emulation:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the emulated drive did.
+    """Statistics of the emulated drive.
 
     Attributes:
         requests: Number of reads.
@@ -75,9 +75,9 @@ class Server:
     Attributes:
         socket_path: Unix socket that it serves on, in a folder that only this user can enter.
         process: Its process.
-        image: What it serves.
+        image: The image that it serves.
         log: Its log of requests, open.
-        errors: What it prints, open.
+        errors: Its error output, open.
     """
 
     socket_path: Path
@@ -152,14 +152,14 @@ def plugin_arguments(
 
 
 def read_statistics(path: Path) -> Statistics:
-    """Read what the emulated drive wrote when its server ended.
+    """Read the statistics that the emulated drive wrote when its server ended.
 
     Raises:
         ToolError: It did not write it.
     """
     numbers = path.read_bytes().split()
     if len(numbers) != 3:
-        raise ToolError(f"{path}: the emulated drive has not said what it did")
+        raise ToolError(f"{path}: the emulated drive has not written its statistics")
     requests, modelled_ns, waited_ns = map(int, numbers)
     return Statistics(requests, modelled_ns, waited_ns)
 
@@ -187,9 +187,9 @@ def served(
 
     Args:
         image: Image to serve.
-        log_file: Where the log goes (format of nbdkit-log-filter); what is there is replaced.
+        log_file: Where the log goes (format of nbdkit-log-filter); an existing file is replaced.
         emulation: The drive to serve it like; None to serve it as fast as possible.
-        statistics: Where the emulated drive writes what it did, when the server has ended.
+        statistics: Where the emulated drive writes its statistics when the server ends.
 
     Yields:
         The server.

@@ -17,9 +17,9 @@ AUTO: Final = "auto"
 HINTS: Final = {
     "ENOEXEC": "the module was built for another kernel: build the profiling image again",
     "EKEYREJECTED": "the kernel accepts signed modules only (lockdown, Secure Boot): "
-    "choose --backend ebpf or fanotify, or switch that off",
+    "choose --backend ebpf or fanotify, or disable that protection",
     "EPERM": "the kernel accepts no modules (lockdown, Secure Boot, kernel.modules_disabled): "
-    "choose --backend ebpf or fanotify, or switch that off",
+    "choose --backend ebpf or fanotify, or disable that protection",
     "debugfs": "the kernel's debugfs is switched off: boot with debugfs=on, "
     "or choose --backend ebpf",
     "BTF": "choose --backend kmod or fanotify, or a kernel with CONFIG_DEBUG_INFO_BTF",
@@ -35,7 +35,7 @@ class RecordingPlan:
 
     Attributes:
         names: Backends, the one whose bootlog counts first. For ``auto``, those that are tried.
-        agent: What the agent in the guest is told.
+        agent: What the agent in the guest receives.
         reason: Why these were chosen.
     """
 
@@ -69,8 +69,8 @@ def plan_recording(image: Path, wanted: str) -> RecordingPlan:
 
     Args:
         image: ISO or disk image.
-        wanted: A backend; several, separated by ``+``; or ``auto`` for the best one that the
-            image's kernel lets start, which turns out in the guest.
+        wanted: A backend; several, separated by ``+``; or ``auto`` for the most detailed one that
+            starts on the image's kernel, which is known only in the guest.
 
     Raises:
         InputError: There is no such image or backend, or the backend cannot record a boot.
@@ -80,12 +80,12 @@ def plan_recording(image: Path, wanted: str) -> RecordingPlan:
     if wanted == AUTO:
         if holds_profiler(image):
             return RecordingPlan(
-                backends.AUTOMATIC, AUTO, "the first one that the kernel lets start"
+                backends.AUTOMATIC, AUTO, "the first one that starts on this kernel"
             )
         return RecordingPlan(
             ("block",),
             backends.NOTHING,
-            "the image holds no profiler, so only its reads can be recorded",
+            "the image contains no profiler, so only its reads can be recorded",
         )
     names = tuple(wanted.split("+"))
     agents = []
@@ -102,7 +102,7 @@ def plan_recording(image: Path, wanted: str) -> RecordingPlan:
 
 
 def holds_profiler(image: Path) -> bool:
-    """Tell whether an image is an ISO image that holds the profiler archive."""
+    """Return whether an image is an ISO image with the profiler archive."""
     from optimizer.images.iso9660 import is_iso, read_iso
 
     if not is_iso(image):
@@ -114,7 +114,7 @@ def holds_profiler(image: Path) -> bool:
 
 
 def settle(plan: RecordingPlan, attempts: Sequence[Attempt]) -> tuple[str, str]:
-    """Tell which backend's recording counts, and why.
+    """Return which backend's recording is used, and why.
 
     Raises:
         UnsupportedError: A backend that was asked for by name did not start, or did not finish.
@@ -130,7 +130,7 @@ def settle(plan: RecordingPlan, attempts: Sequence[Attempt]) -> tuple[str, str]:
     )
     if plan.agent == AUTO:
         name = next((name for name in plan.names if name in started), "block")
-        return name, failures or "it sees most, and the kernel let it start"
+        return name, failures or "the most detailed backend that started"
     for attempt in failed:
         if attempt.backend in plan.names:
             raise UnsupportedError(failures, hint=find_hint(attempt.reason))
@@ -148,7 +148,7 @@ def find_hint(reason: str) -> str:
 
 
 def parse_agent_log(text: bytes) -> list[Attempt]:
-    """Read what the agent in the guest says of each backend (see ``bootprof/guest/agent``)."""
+    """Read what the guest's agent reports of each backend (see ``bootprof/guest/agent``)."""
     attempts = []
     for line in text[:AGENT_LOG_LIMIT_BYTES].split(b"\n"):
         if line:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from optimizer.formats.events import Bootlog
 
 SCHEMA_VERSION: Final = 3
-# What the kernel prints first (init/version-timestamp.c), if it prints at all.
+# The first line of a kernel (init/version-timestamp.c), if it prints any.
 KERNEL_LINE = re.compile(rb"Linux version (\S{1,64})")
 KERNEL_LINE_WITHIN_BYTES = 1 << 20
 
@@ -50,7 +50,7 @@ class Profile:
         notes: What else is worth saying of the boot, a line each.
         accelerator: What ran the guest's code: ``kvm``, ``tcg`` or ``icount``.
         kernel: Release of the guest's kernel; empty if neither bootlog nor console names it.
-        clock: What the boot took by the guest's own clock; None if its agent did not say.
+        clock: Duration of the boot by the guest's own clock; None if its agent did not report it.
         target_ns: Time from power-on to the boot target in nanoseconds.
         reads: Number of reads of the medium until then.
         paths: Number of distinct paths in ``bootlog.list``.
@@ -97,7 +97,7 @@ def profile(
         emulation: The drive that the image is served like; None to serve it as fast as possible.
 
     Raises:
-        InputError: There is no such image, or the folder holds something else than a profile.
+        InputError: There is no such image, or the folder contains something else than a profile.
         BootprofError: The boot did not reach its target, nothing could be harvested, or the image
             was changed meanwhile.
     """
@@ -131,7 +131,7 @@ def profile(
             events=len(bootlog.events),
             lost=bootlog.lost,
         )
-        # A recording in the format of bootlog.events is there twice now.
+        # A recording in the format of bootlog.events now exists twice.
         recorded = backends.load(backend).recorded_events
         if recorded is not None:
             (temporary / GUEST / recorded).unlink(missing_ok=True)
@@ -143,7 +143,7 @@ def profile(
 def boot_again_if_hung(
     request: qemu.Request, folder: Path, progress: Callable[[str], None]
 ) -> tuple[qemu.BootResult, tuple[str, ...]]:
-    """Boot, and once more if the guest's kernel hangs, as emulated processors let it do at times.
+    """Boot, and once more if the guest's kernel hangs, which happens on emulated processors.
 
     Args:
         request: What to boot, and how.
@@ -189,14 +189,14 @@ def make_block_trace(medium: Medium, result: qemu.BootResult, log_file: Path) ->
 def make_bootlog(
     plan: RecordingPlan, result: qemu.BootResult, medium: Medium, trace: BlockTrace
 ) -> tuple[str, str, Bootlog]:
-    """Turn what was recorded into a bootlog.
+    """Turn the recordings into a bootlog.
 
     Returns:
         The backend that recorded it, why it was this one, and the bootlog.
 
     Raises:
         UnsupportedError: A backend that was asked for did not start.
-        FormatError: What the guest sent is no recording.
+        FormatError: A file from the guest is not a recording.
     """
     from optimizer.formats.events import Bootlog
 
@@ -209,7 +209,7 @@ def make_bootlog(
     except InputError as error:
         if backend != "block":
             raise
-        # The block trace of an image that we cannot read is worth having by itself.
+        # The block trace of an unreadable image is useful by itself.
         reason += f"; no files can be mapped: {error.message}"
         return backend, reason, Bootlog.of({"backend": backend}, [])
 
@@ -240,7 +240,7 @@ def find_kernel(bootlog: Bootlog, console: Path) -> str:
 
 
 def find_clock(result: qemu.BootResult, processors: int) -> GuestClock | None:
-    """Return what the boot took by the guest's own clock; None if its agent did not say."""
+    """Return the duration by the guest's own clock; None if its agent did not report it."""
     path = result.files.get("processor")
     if path is None:
         return None

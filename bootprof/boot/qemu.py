@@ -51,7 +51,7 @@ TIMED: Final[Mapping[str, Sequence[str]]] = {
     **ACCELERATORS,
     "tcg": ("-accel", "tcg,thread=multi,tb-size=96", *EMULATED_PROCESSOR),
 }
-# Everything but what a virtual machine needs: no other program, no other user, no other priority.
+# Denies everything that a virtual machine does not need: other programs, users, priorities.
 SANDBOX = (
     "-sandbox",
     "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
@@ -104,7 +104,7 @@ class Request:
         medium: ISO or disk image; it is only read.
         machine: The virtual machine.
         target: When the boot is done.
-        agent: What the agent in the guest shall start; :data:`bootprof.backends.NOTHING` for the
+        agent: Name of what the agent in the guest starts; :data:`bootprof.backends.NOTHING` for the
             block trace alone.
         allowed: Names of the files that the guest may send.
         timeout_seconds: When to give up.
@@ -122,16 +122,16 @@ class Request:
 
 @dataclass(frozen=True)
 class BootResult:
-    """What a boot left behind.
+    """Results of a boot.
 
     Attributes:
         power_on_epoch_ns: Time of power-on in nanoseconds since 1970, as in nbdkit's log.
         target_ns: Time from power-on to the boot target in nanoseconds.
         accelerator: The accelerator that was used.
-        agent: The line by which the agent in the guest said that it is ready, or an empty string.
-        files: What the guest sent, by name.
+        agent: The line by which the guest's agent reported that it is ready, or an empty string.
+        files: Files from the guest, by name.
         console_bytes: How much the guest printed.
-        emulated: What the emulated drive did until the end of the harvest, if there was one.
+        emulated: Statistics of the emulated drive until the end of the harvest, if there was one.
     """
 
     power_on_epoch_ns: int
@@ -158,7 +158,7 @@ def kvm_groups() -> tuple[int, ...]:
 
 
 def kvm_works(arch: str) -> bool:
-    """Tell whether KVM runs guest code here.
+    """Return whether KVM runs guest code here.
 
     That /dev/kvm opens proves little on a machine that is virtual itself, so the firmware is
     started for a moment, and has to print something on its debug port.
@@ -200,7 +200,7 @@ def qemu_command(
         machine: The virtual machine.
         accelerator: Options, from :data:`ACCELERATORS` or :data:`TIMED`.
         nbd: File descriptor of a connection to the server of the image.
-        agent: What the agent in the guest shall start.
+        agent: Name of what the agent in the guest starts.
         port: File descriptor of a socket that becomes the virtio-serial port.
 
     Raises:

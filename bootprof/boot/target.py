@@ -11,10 +11,10 @@ from bootprof.errors import InputError
 
 @dataclass(frozen=True)
 class Target:
-    """When a boot counts as done; the first condition that holds.
+    """When a boot counts as done: the first condition that is true.
 
     Attributes:
-        console: Regular expression to be found in what the guest prints on its serial port.
+        console: Regular expression to search for in the output of the guest's serial port.
         seconds: Time since power-on.
     """
 

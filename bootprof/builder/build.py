@@ -65,7 +65,7 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What was built.
+    """The result of a build.
 
     Attributes:
         image: The ISO image.
@@ -88,7 +88,7 @@ def build(request: BuildRequest) -> BuildResult:
     """
     if os.geteuid() != 0:
         raise UnsupportedError(
-            "only root can bootstrap a system with its devices and owners",
+            "bootstrapping a system with its devices and owners needs root privileges",
             hint="run it with sudo",
         )
     config = request.config
@@ -131,7 +131,7 @@ def build(request: BuildRequest) -> BuildResult:
 
 
 def find_sort_file(request: BuildRequest) -> Path | None:
-    """Return the configured sort file if it is wanted and exists."""
+    """Return the configured sort file if it is enabled and exists."""
     path = request.base / request.config.squashfs.sort
     if not request.sort or not path.is_file():
         return None
@@ -162,16 +162,16 @@ def find_files(request: BuildRequest) -> Overlay | None:
     folder = request.base / system.files
     if request.output.resolve().is_relative_to(folder.resolve()):
         raise InputError(
-            f"{folder}: holds the output folder {request.output}, which would be copied too",
-            hint="name another folder with system.files or --output",
+            f"{folder}: contains the output folder {request.output}, which would be copied too",
+            hint="choose another folder with system.files or --output",
         )
     files = overlay.scan(folder, system.files_owner)
     owned = [entry for entry in files.entries if entry.attributes.owner[0] != 0]
     if owned:
         progress.note(
             f"bootprof: warning: {len(owned)} of {len(files.entries)} entries of {files.folder} "
-            f"belong to other users than root, as {owned[0].path} to user "
-            f"{owned[0].attributes.owner[0]}, and so will their copies"
+            f"belong to users other than root, for example {owned[0].path} to user "
+            f"{owned[0].attributes.owner[0]}; the copies will, too"
         )
         progress.note(
             'bootprof: hint: set system.files_owner to "root", or chown them to the right user'
@@ -246,7 +246,7 @@ def obtain_unpacked(request: BuildRequest, cache: Path) -> Path:
     system = request.config.system
     source = request.base / system.source
     if not source.is_dir() and not source.is_file():
-        raise InputError(f"{source}: no such folder or archive", hint="system.source names it")
+        raise InputError(f"{source}: no such folder or archive", hint="check system.source")
     image = oci.is_image(source)
     folder = overlay.scan(source, key="system.source") if source.is_dir() else None
 
@@ -412,7 +412,7 @@ def obtain_initrd(config: Initrd, cache: Path, kernel: Kernel) -> Path:
 def write_manifest(
     request: BuildRequest, result: BuildResult, kernel: Kernel, version: tuple[int, int, int]
 ) -> None:
-    """Write what an image was made from, as JSON beside it."""
+    """Write the inputs of an image as JSON next to it."""
     sort = result.sort
     manifest = {
         "image": result.image.name,

@@ -32,11 +32,11 @@ def key(default: T, meaning: str, check: Check | None = None) -> T:
 
     Args:
         default: Its default.
-        meaning: What it does, for people.
-        check: Raises a ValueError, which says what is allowed, for a value that cannot work.
+        meaning: Description for the documentation.
+        check: Raises a ValueError that describes the allowed values, for any other value.
     """
     metadata = {"meaning": meaning, "check": check}
-    # A dictionary cannot be a default as it is, since all objects would share it.
+    # A dictionary cannot be a default itself, because all objects would share it.
     made: Any = (
         field(default_factory=default.copy, metadata=metadata)
         if isinstance(default, dict)
@@ -82,7 +82,7 @@ def check_name(value: str) -> None:
 
 
 def check_arguments(value: tuple[str, ...]) -> None:
-    """Check texts that a program takes where an option could stand."""
+    """Check arguments of a program that must not be mistaken for options."""
     for text in value:
         if not text.strip() or text.startswith("-") or not text.isprintable():
             raise ValueError(f"expected text that does not begin with '-', found {text!r:.60}")
@@ -97,7 +97,7 @@ def check_packages(value: tuple[str, ...]) -> None:
 
 
 def check_password(value: str) -> None:
-    """Check a password: what a terminal can send as one line."""
+    """Check a password: it must be one line of printable text."""
     if not value.isprintable():
         raise ValueError("expected printable characters")
 
@@ -127,8 +127,7 @@ class System:
 
     source: str = key(
         "",
-        "folder, tar archive or container image of a root tree, which is taken instead of a "
-        "bootstrap",
+        "folder, tar archive or container image of a root tree, used instead of a bootstrap",
     )
     suite: str = key("bookworm", "Debian suite to bootstrap", matches(SUITE, "the name of a suite"))
     arch: Literal["amd64", "i386"] = key("amd64", "Debian architecture of the image")
@@ -141,15 +140,19 @@ class System:
         ("main",), "archive components", matches(COMPONENT, "the name of a component")
     )
     mirrors: tuple[str, ...] = key(
-        (), "archive addresses; by default those that mmdebstrap knows", check_arguments
+        (), "archive addresses (default: those of mmdebstrap)", check_arguments
     )
     hostname: str = key("live", "host name", matches(HOST_NAME, "a host name", 64))
-    root_password: str = key("", "password of root; empty for a locked account", check_password)
-    files: str = key("", "folder that is copied over the cleaned root tree")
-    files_owner: Literal["source", "root"] = key(
-        "source", "owner of these copies: that of each source, or `root`"
+    root_password: str = key(
+        "", "password of root; if empty, the account is locked", check_password
     )
-    install_env: Mapping[str, str] = key({}, "variables that package scripts see", check_variables)
+    files: str = key("", "folder to copy over the cleaned root tree")
+    files_owner: Literal["source", "root"] = key(
+        "source", "owner of these copies: the owner of each source, or `root`"
+    )
+    install_env: Mapping[str, str] = key(
+        {}, "environment variables for package scripts", check_variables
+    )
     additional_modules: tuple[str, ...] = key(
         (),
         "kernel modules (.ko) that the profiler archive loads in the initrd; they must be built "
@@ -161,9 +164,9 @@ class System:
 class Desktop:
     """``[desktop]``: the display manager (lightdm, gdm3, sddm)."""
 
-    autologin: str = key("", "user who is logged in at boot", check_user)
-    preselect: str = key("", "user whom the login screen proposes", check_user)
-    session: str = key("", "session of these users, as `xfce`", check_session)
+    autologin: str = key("", "user to log in at boot", check_user)
+    preselect: str = key("", "user that the login screen proposes", check_user)
+    session: str = key("", "session of these users, for example `xfce`", check_session)
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ class Squashfs:
     """``[squashfs]``: how the root tree is packed."""
 
     compressor: Literal["gzip", "lzma", "lzo", "lz4", "xz", "zstd"] = key(
-        "zstd", "compressor, as mksquashfs names it"
+        "zstd", "compressor, by its name in mksquashfs"
     )
     block_size: int = key(
         131072, "bytes of a block: a power of two from 4096 to 1048576", check_block_size
@@ -190,7 +193,7 @@ class Squashfs:
     )
     exclude: tuple[str, ...] = key(
         ("boot/vmlinuz-*", "boot/initrd.img-*", "boot/System.map-*"),
-        "wildcards left out of the squashfs: the medium has its own copy",
+        "wildcards to leave out of the squashfs; by default what the medium has copies of",
     )
 
 
@@ -199,15 +202,16 @@ class Initrd:
     """``[initrd]``: the initrd that the root's own tools have made, recompressed."""
 
     compressor: Literal["zstd", "keep"] = key(
-        "zstd", "recompress the initrd with zstd (level 19) if the kernel reads that, or `keep` it"
+        "zstd",
+        "recompress the initrd with zstd (level 19) if the kernel supports it, or `keep` it",
     )
     leave_out: tuple[str, ...] = key(
         (),
-        "folders of drivers, as `drivers/net`, or drivers, as `drivers/block/rbd`, that finding "
+        "drivers (`drivers/block/rbd`) and folders of drivers (`drivers/net`) that finding "
         "the root does not need: left out of the initrd unless another module needs them, and "
         "loaded from the root",
     )
-    keep: tuple[str, ...] = key((), "those of them that stay, as `drivers/scsi/sd_mod`")
+    keep: tuple[str, ...] = key((), "exceptions to `leave_out`, for example `drivers/scsi/sd_mod`")
 
 
 @dataclass(frozen=True)
@@ -215,18 +219,22 @@ class Media:
     """``[media]``: the medium and its boot menu."""
 
     title: str = key("Live system", "title in the boot menu", bootmenu.check_title)
-    label: str = key("LIVE", "volume identifier, by which GRUB finds it", bootmenu.check_label)
+    label: str = key(
+        "LIVE", "volume identifier, by which GRUB finds the medium", bootmenu.check_label
+    )
     boot_options: str = key(
         "boot=live quiet console=tty0 console=ttyS0",
         "kernel command line",
         bootmenu.check_boot_options,
     )
     timeout: int = key(
-        0, "seconds that the menu waits; -1 for no limit", within(-1, LONGEST_TIMEOUT_SECONDS)
+        0,
+        "time that the menu waits, in seconds; -1 for no limit",
+        within(-1, LONGEST_TIMEOUT_SECONDS),
     )
     quick_probes: bool = key(
         True,
-        "keep udev and live-boot from looking for RAID members, ZFS and partition tables at the "
+        "keep udev and live-boot from probing for RAID members, ZFS and partition tables at the "
         "medium's far end",
     )
     reading_order: bool = key(
@@ -234,7 +242,7 @@ class Media:
     )
     outer_edge: bool = key(
         False,
-        "place kernel and initrd behind the squashfs, near the outer edge of a disc, where it is "
+        "place kernel and initrd behind the squashfs, near the outer edge of a disc, which is "
         "read faster; for CDs and DVDs",
     )
 
@@ -245,13 +253,13 @@ class Readahead:
 
     bootlog: str = key(
         "",
-        "bootlog of what to read ahead; `--readahead` and `--no-readahead` override it",
+        "bootlog that names what to read ahead; `--readahead` and `--no-readahead` override it",
     )
     what: Literal["all", "tables"] = key(
-        "all", "`tables` reads only the tables ahead, before the mount; that takes no bootlog"
+        "all", "`tables` reads only the tables ahead, before the mount, and needs no bootlog"
     )
     drive: str = key(
-        "cd-24x", "drive that the gaps between are weighed for; `--readahead-drive` overrides it"
+        "cd-24x", "drive to optimize the readahead list for; `--readahead-drive` overrides it"
     )
 
 

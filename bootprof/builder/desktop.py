@@ -12,7 +12,7 @@ from bootprof.builder.config import Desktop
 from bootprof.builder.roottree import RootTree
 from bootprof.errors import InputError
 
-# The program that tells that a display manager is installed.
+# The program that shows that a display manager is installed.
 LIGHTDM, GDM, SDDM = "usr/sbin/lightdm", "usr/sbin/gdm3", "usr/bin/sddm"
 LIGHTDM_SETTINGS = "etc/lightdm/lightdm.conf.d/50-bootprof.conf"
 GDM_SETTINGS = "etc/gdm3/daemon.conf"
@@ -72,7 +72,7 @@ def for_gdm(desktop: Desktop, tree: RootTree) -> None:
 
 
 def for_sddm(desktop: Desktop, tree: RootTree) -> None:
-    """Write the settings of SDDM, and the state in which it remembers the last user."""
+    """Write the settings of SDDM, and its state file with the last user."""
     session = {"Session": desktop.session} if desktop.session else {}
     if desktop.autologin:
         settings = {"User": desktop.autologin, "Relogin": "false", **session}

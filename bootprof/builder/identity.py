@@ -1,4 +1,4 @@
-"""What a root tree holds of the machine that it was made on, or of the one that it ran on."""
+"""Files of a root tree that belong to the machine that it was made on or that it ran on."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Building the kernel module for the kernels of a Debian suite, whatever the host runs.
+"""Building the kernel module for the kernels of a Debian suite, on any host.
 
-Each suite's headers want the compiler and the libc of that suite, so the module is built in a
+Each suite's headers need the compiler and the libc of that suite, so the module is built in a
 small chroot of it, which is made once and kept.
 """
 
@@ -29,7 +29,7 @@ class ModuleBuild:
     Attributes:
         module: bootprof.ko.
         kernel_release: The kernel that it is for.
-        log_file: What the compiler said.
+        log_file: Output of the compiler.
     """
 
     module: Path
@@ -46,7 +46,7 @@ def build_module(
     mirrors: Sequence[str] = (),
     progress: Callable[[str], None] | None = None,
 ) -> ModuleBuild:
-    """Build bootprof.ko, or find what was built before from the same sources.
+    """Build bootprof.ko, or reuse an earlier build of the same sources.
 
     Args:
         suite: Debian suite that the kernel is from.
@@ -54,7 +54,7 @@ def build_module(
         architecture: Debian architecture.
         kernel_release: Kernel to build for; None for the newest that the suite has.
         mirrors: Where packages come from, as mmdebstrap takes it; it chooses by itself if empty.
-        progress: Called with what is being done.
+        progress: Called with a description of the current step.
 
     Raises:
         UnsupportedError: The suite has no headers for this kernel.
@@ -100,7 +100,7 @@ def find_headers(
     except ToolError as error:
         raise UnsupportedError(
             f"{suite} has no headers for the image's kernel {kernel_release}: {error.hint}",
-            hint="remove the root file system from the cache, so that it gets the newest kernel",
+            hint="run bootprof build --refresh to get the newest kernel",
         ) from None
     return chroot, kernel_release
 
@@ -121,7 +121,7 @@ def build_chroot(
         architecture: Debian architecture.
         headers: Kernel release or flavour whose headers to install.
         mirrors: Where packages come from.
-        tell: Called with what is being done.
+        tell: Called with a description of the current step.
     """
     log_file = cache / f"build-chroot-{suite}.log"
     packages = ["gcc", "make", "sparse", f"linux-headers-{headers}"]
@@ -150,7 +150,7 @@ def compile_module(
     log_file.unlink(missing_ok=True)
     inside = "/tmp/bootprof"
     with open_tree(chroot) as tree:
-        # What a killed run has left.
+        # Remains of a killed run.
         tree.remove(inside)
         for source in sources:
             tree.write_file(f"{inside}/{source.name}", source.read_bytes())
@@ -158,7 +158,7 @@ def compile_module(
     try:
         run(
             [
-                # From 7.1 on, objtool wants to see /proc.
+                # From 7.1 on, objtool needs /proc.
                 *(*ISOLATED, f"--root={chroot}", "make", f"-j{os.cpu_count() or 1}"),
                 *("-C", f"/lib/modules/{release}/build", f"M={inside}"),
                 *("W=1", "C=1", "KCFLAGS=-Werror", "modules"),

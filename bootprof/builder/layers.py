@@ -1,4 +1,4 @@
-"""Reading a configuration: three layers, each checked by itself, the later one wins.
+"""Reading a configuration: three layers, each checked separately; later ones take precedence.
 
 The layers are ``live.cfg``, ``settings.cfg`` beside it if it exists, and ``--define KEY=VALUE``
 on the command line. An error names the layer, the line and the key.
@@ -53,7 +53,7 @@ class Layer:
 
     Attributes:
         name: The file, or ``--define …``.
-        values: What it sets, as nested dictionaries.
+        values: The values that it sets, as nested dictionaries.
         text: Its text, to find lines in; empty for a definition.
     """
 
@@ -62,7 +62,7 @@ class Layer:
     text: str = ""
 
     def place(self, path: Sequence[str]) -> str:
-        """Return where a key stands: the layer's name, and the line if there is one."""
+        """Return where a key is set: the layer's name, and the line if known."""
         line = line_of(self.text, path) if self.text else None
         return f"{self.name}: line {line}" if line else self.name
 
@@ -105,7 +105,7 @@ def load_config(path: Path, defines: Sequence[str] = ()) -> LiveConfig:
     """Read a configuration with its settings file and command-line overrides.
 
     Args:
-        path: ``live.cfg``; ``settings.cfg`` is looked for beside it.
+        path: ``live.cfg``; ``settings.cfg`` is expected in the same folder.
         defines: ``section.key=value``, the value in TOML or else a plain string.
 
     Raises:
@@ -212,7 +212,7 @@ def read_layer(path: Path) -> Layer:
             f"{path}: no such configuration", hint="name one with --config FILE"
         ) from None
     if len(content) > MOST_BYTES:
-        raise InputError(f"{path}: larger than {MOST_BYTES} bytes, which is no configuration")
+        raise InputError(f"{path}: more than {MOST_BYTES} bytes, too large for a configuration")
     try:
         # Line ends as tomllib counts them.
         text = content.decode().replace("\r\n", "\n")

@@ -53,7 +53,7 @@ class Overlay:
 
     Attributes:
         folder: The folder.
-        entries: What is in it, each folder before what it holds.
+        entries: Its entries, each folder before its contents.
     """
 
     folder: Path
@@ -81,11 +81,11 @@ def scan(
         key: Key of the configuration that names the folder.
 
     Raises:
-        InputError: It is no folder, or holds what cannot be copied.
+        InputError: It is not a folder, or contains an entry that cannot be copied.
         OSError: A part of it cannot be read.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder", hint=f"{key} names it")
+        raise InputError(f"{folder}: no such folder", hint=f"check {key}")
     names: dict[tuple[int, int], str] = {}
     entries = []
     pending = [""]
@@ -107,7 +107,7 @@ def scan(
 
 
 def examine(folder: Path, path: str, key: str) -> tuple[Entry, tuple[int, int]]:
-    """Return an entry of a folder, and the device and inode that tell hard links."""
+    """Return an entry of a folder, and the device and inode that identify hard links."""
     source = folder / path
     status = source.lstat()
     kind = stat.S_IFMT(status.st_mode)
@@ -161,7 +161,7 @@ def apply(overlay: Overlay, tree: RootTree) -> None:
     there.
 
     Raises:
-        InputError: An entry that is no folder meets a folder with content.
+        InputError: A file would replace a folder with content.
         OSError: The root's file system lacks something, as extended attributes.
     """
     for entry in overlay.entries:

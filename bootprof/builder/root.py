@@ -193,6 +193,7 @@ def source_date_epoch(root: Path) -> int:
         return int(root.stat().st_mtime)
     if not (configured.isascii() and configured.isdigit() and len(configured) <= 10):
         raise InputError(
-            f"SOURCE_DATE_EPOCH is {configured!r:.60}", hint="give seconds since 1970, as digits"
+            f"SOURCE_DATE_EPOCH: not a number: {configured!r:.60}",
+            hint="set it to seconds since 1970",
         )
     return int(configured)

@@ -46,7 +46,7 @@ LIBC.syscall.restype = ctypes.c_long
 
 @dataclass(frozen=True)
 class Attributes:
-    """What an entry has besides its name and content.
+    """Attributes of an entry: all but its name and content.
 
     Attributes:
         mode: Permission bits (not those of a link, which has none of its own).
@@ -81,7 +81,7 @@ class RootTree:
     def open(
         self, path: str, flags: int = os.O_PATH, resolve: int = RESOLVE_IN_ROOT
     ) -> Iterator[int]:
-        """Open an entry, following links inside of the tree, for the length of a block.
+        """Open an entry, following links inside the tree, for the length of a block.
 
         Raises:
             OSError: It cannot be opened; ``filename`` is its path on the host.
@@ -169,7 +169,7 @@ class RootTree:
             return Path(f"/proc/self/fd/{descriptor}").read_bytes()
 
     def write_file(self, path: str, content: bytes | Iterable[bytes], mode: int = 0o644) -> None:
-        """Write a file in the place of whatever is there, but a folder with content.
+        """Write a file, replacing anything except a folder with content.
 
         Args:
             path: Where.
@@ -177,7 +177,7 @@ class RootTree:
             mode: Permission bits.
 
         Raises:
-            InputError: A folder with content is there.
+            InputError: A folder with content exists there.
         """
         with self._vacated(path) as (folder, name):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -188,7 +188,7 @@ class RootTree:
                 os.fchmod(descriptor, mode)
 
     def rewrite_file(self, path: str, content: bytes) -> None:
-        """Write a file anew with the owner and the mode that it has.
+        """Rewrite a file, keeping its owner and mode.
 
         Raises:
             InputError: There is no regular file.
@@ -201,7 +201,7 @@ class RootTree:
         self.set_attributes(path, Attributes(mode, owner, None))
 
     def empty_file(self, path: str) -> None:
-        """Cut a regular file to no bytes, if it is there; owner and mode stay."""
+        """Truncate a regular file to 0 bytes, if it exists; keep owner and mode."""
         with contextlib.suppress(FileNotFoundError), self.parent(path) as (folder, name):
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if stat.S_ISREG(found.st_mode):
@@ -222,7 +222,7 @@ class RootTree:
                     os.mkdir(name, 0o755, dir_fd=parent)
 
     def make_link(self, path: str, target: str) -> None:
-        """Make a symbolic link in the place of whatever is there, but a folder with content."""
+        """Make a symbolic link, replacing anything except a folder with content."""
         with self._vacated(path) as (folder, name):
             os.symlink(target, name, dir_fd=folder)
 
@@ -232,7 +232,7 @@ class RootTree:
             os.link(old, name, src_dir_fd=source, dst_dir_fd=folder, follow_symlinks=False)
 
     def make_node(self, path: str, mode: int, device: int = 0) -> None:
-        """Make a FIFO or a device node in the place of whatever is there.
+        """Make a FIFO or a device node, replacing what exists.
 
         Args:
             path: Where.
@@ -330,7 +330,7 @@ def openat2(folder: int, path: str, flags: int, resolve: int, shown: Path) -> in
         number = ctypes.get_errno()
         if number == errno.ENOSYS:
             raise UnsupportedError(
-                "this kernel has no openat2, which keeps a build inside of its root tree",
+                "this kernel lacks openat2, which confines a build to its root tree",
                 hint="run on Linux 5.6 or newer",
             )
         if number not in (errno.EAGAIN, errno.EINTR):
@@ -355,7 +355,7 @@ def remove_entry(folder: int, name: str) -> None:
         return
     moved = 0
     with below(folder, name) as top:
-        # No name of the tree can be made to collide with one that nobody can guess.
+        # The name is random, so no name in the tree can be chosen to collide with it.
         prefix = secrets.token_hex(8)
         while names := os.listdir(top):
             for child in names:

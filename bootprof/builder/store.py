@@ -1,4 +1,4 @@
-"""Built files and folders, found again by the digest of what they were built from.
+"""Cache of built files and folders, named by the digest of their inputs.
 
 Each is made under a temporary name and renamed when it is complete, so that nothing under a final
 name is ever half-written, whatever interrupted the run that made it.
@@ -66,7 +66,7 @@ def obtain(
 
     Args:
         folder: Where things are kept.
-        name: What it is, for the people who look into the folder.
+        name: Readable name, shown in the folder.
         digest: Of everything that it is made from.
         make: Makes the thing (a file or a folder) at the path that it is given.
         suffix: File name suffix with its dot.

@@ -51,7 +51,7 @@ def convert_text(value: object) -> str:
 
 
 def wanted_name(wanted: Any) -> str:
-    """Return what a type is called in an error and in the documentation."""
+    """Return the name of a type for errors and documentation."""
     if get_origin(wanted) is Literal:
         return " or ".join(f'"{choice}"' for choice in get_args(wanted))
     if get_origin(wanted) is tuple:
@@ -63,7 +63,7 @@ def wanted_name(wanted: Any) -> str:
 
 
 def type_name(value: object) -> str:
-    """Return what the type of a value of TOML is called."""
+    """Return the name of the type of a TOML value."""
     for type_, name in (
         (str, "a string"), (bool, "true or false"), (int, "an integer"), (float, "a number"),
         (list, "a list"), (dict, "a table"),

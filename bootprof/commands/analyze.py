@@ -31,18 +31,18 @@ SCHEMA_VERSION = 1
 JOURNEYS_SHOWN = 8
 
 EPILOG = """\
-PROFILE is a folder that bootprof profile wrote, or a bootlog (then give --trace). The trace must be
-of this very IMAGE; size and digest are compared. The bootlog may be of another build with the same
-files (--bootlog), because a release image has no profiler in it.
+PROFILE is a folder written by bootprof profile, or a bootlog; a bootlog needs --trace as well. The
+trace must have been recorded with this IMAGE: size and digest are checked. The bootlog may come
+from another build with the same files (--bootlog), because a release image contains no profiler.
 
-limit: the modelled time of all bytes that the boot must read, in one ascending pass. These are
-  - data blocks and fragment blocks of touched files: the touched ranges where the bootlog has them
-    (read and fault events, else cache and block events), else whole files
-  - blocks of the tables in which these files are looked up, and what is read at mount
-  - what the boot loader read, and the directory records of the ISO that were read
-"read limit" leaves out what the bootlog names but the trace shows was never read.
+limit: the modelled time of one ascending pass over all bytes that the boot needs:
+  - data blocks and fragment blocks of touched files: only the touched ranges if the bootlog has
+    them (read and fault events, else cache and block events), else whole files
+  - the table blocks needed to look up these files, and what is read at mount
+  - what the boot loader read, and the ISO directory records that were read
+"read limit" excludes what the bootlog names but, according to the trace, was never read.
 
-causes: docs/commands/analyze.md has the rules by which bytes and seeks get their cause.
+causes: docs/commands/analyze.md explains how each byte and seek is assigned a cause.
 
 examples:
   bootprof analyze live.iso out/profile
@@ -65,18 +65,18 @@ def add_parser(subparsers: Parsers) -> None:
     )
     add_path(parser, "image", metavar="IMAGE", help="squashfs, ISO or disk image")
     add_path(parser, "profile", metavar="PROFILE", help="folder of a profile")
-    add_path(parser, "-b", "--bootlog", metavar="FILE", help="bootlog to use (default: PROFILE's)")
-    add_path(parser, "-t", "--trace", metavar="FILE", help="block trace (default: PROFILE's)")
+    add_path(parser, "-b", "--bootlog", metavar="FILE", help="bootlog (default: that of PROFILE)")
+    add_path(parser, "-t", "--trace", metavar="FILE", help="block trace (default: that of PROFILE)")
     add_drive(parser, "drive to model")
     parser.add_argument(
         "--long-seek",
         type=number,
         default=1_000_000,
         metavar="BYTES",
-        help="count seeks over this distance as long (default: %(default)s)",
+        help="count seeks longer than this as long seeks (default: %(default)s)",
     )
     add_squashfs(parser)
-    parser.add_argument("-j", "--json", action="store_true", help="print JSON, not the table")
+    parser.add_argument("-j", "--json", action="store_true", help="print JSON instead of tables")
     parser.set_defaults(run=run)
 
 
@@ -92,14 +92,14 @@ def run(options: argparse.Namespace) -> int:
     if trace.image_bytes > drive.capacity_bytes:
         raise InputError(
             f"{options.image}: {trace.image_bytes} bytes do not fit on {drive.title}",
-            hint="choose another drive with --drive",
+            hint="choose a larger drive with --drive",
         )
     layout = image.layout()
     demand = demand_of(layout, touched_by(bootlog))
     if not demand.files:
         raise InputError(
             f"{bootlog}: none of its files is in {options.image}",
-            hint="give the bootlog of a boot of this image, or of a build with the same files",
+            hint="give a bootlog of this image, or of a build with the same files",
         )
     found = analyze(trace.reads, layout, image.iso, demand, drive, options.long_seek)
     if options.json:
@@ -118,18 +118,21 @@ def find_inputs(options: argparse.Namespace) -> tuple[Path, Path]:
     """
     is_folder = options.profile.is_dir()
     if not is_folder and options.bootlog is not None:
-        raise InputError("two bootlogs are given", hint="PROFILE is a folder, with --bootlog")
+        raise InputError(
+            f"two bootlogs are given: {options.profile} and --bootlog {options.bootlog}",
+            hint="with --bootlog, PROFILE must be the folder of a profile",
+        )
     if not is_folder and options.profile.exists() and options.trace is None:
-        raise InputError("no block trace is given", hint="--trace blocktrace.tsv")
+        raise InputError("no block trace is given", hint="give one with --trace blocktrace.tsv")
     bootlog = find_bootlog(
         options.bootlog or options.profile,
-        hint="give one with --bootlog: that of the profiling image will do",
+        hint="give one with --bootlog, for example that of the profiling image",
     )
     return bootlog, find_trace(options.trace or options.profile)
 
 
 def as_json(found: Analysis, inputs: dict[str, str], long_seek_bytes: int) -> dict[str, object]:
-    """Return an analysis as JSON has it; docs/commands/analyze.md describes the keys."""
+    """Return an analysis as a JSON object; docs/commands/analyze.md describes the keys."""
     from optimizer.analysis import cause_rows, journeys
 
     totals = found.totals
@@ -163,7 +166,7 @@ def as_json(found: Analysis, inputs: dict[str, str], long_seek_bytes: int) -> di
 
 
 def print_analysis(found: Analysis) -> None:
-    """Print both tables and the summary for people."""
+    """Print both tables and the summary as text."""
     from bootprof.units import quantity
     from optimizer.analysis import journeys
 
@@ -183,15 +186,15 @@ def print_analysis(found: Analysis) -> None:
     if found.read_ratio is not None:
         print(
             f"  read limit   {quantity(found.read_limit_seconds, 'seconds'):>8}  "
-            f"{quantity(found.needed_and_read_bytes, 'bytes')} of that were read at all: "
-            f"{found.read_ratio:.2f} times as long"
+            f"{quantity(found.needed_and_read_bytes, 'bytes')} of these were read: "
+            f"this boot takes {found.read_ratio:.2f} times as long"
         )
     if found.missing:
         print(f"  {len(found.missing)} paths are not in the image (--json lists them)")
 
 
 def print_causes(found: Analysis) -> None:
-    """Print what each cause has cost."""
+    """Print the cost of each cause."""
     from rich import box
     from rich.console import Console
     from rich.table import Table

@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from bootprof.builder.initrd.readahead import ReadaheadRequest
 
 EPILOG = """\
-The sort file that the configuration names (squashfs.sort, by default distrib.sort beside the
-configuration) is used if it exists.
+The sort file named in the configuration (squashfs.sort, by default distrib.sort next to the
+configuration file) is used if it exists.
 
 examples:
-  bootprof build                          config/live.cfg to out/<name>.iso
+  bootprof build                          build out/<name>.iso from config/live.cfg
   bootprof build --profiling -i out/profiling.iso
-                                          the same with the profiler in a second initrd
+                                          the same, with the profiler in a second initrd
   bootprof build --readahead out/profile/bootlog.events
-                                          read ahead, while it boots, what that boot has read
+                                          at boot, read ahead what the recorded boot read
   bootprof build --define system.arch=i386 \\
     --define 'system.packages=["linux-image-686", "live-boot", "systemd-sysv"]'
 
 Unchanged parts (the bootstrapped system, the root tree, the kernel module, the squashfs) are
-reused from <output>/cache. What an interrupted run leaves there is never used, and removed by the
-next run. Needs root, to bootstrap.
+reused from <output>/cache. Incomplete parts of an interrupted run are never used; the next run
+removes them. Building needs root privileges, to bootstrap the system.
 """
 
 
@@ -36,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "build",
         help="build a live image",
-        description="Build a Debian live image that boots with BIOS and UEFI, from CD and USB.",
+        description="Build a Debian live image that boots from CD and USB, with BIOS and UEFI.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -48,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
         folder=True,
         default=Path("out"),
         metavar="DIR",
-        help="folder for everything that is built (default: %(default)s)",
+        help="folder for the image and the cache (default: %(default)s)",
     )
     add_path(
         parser,
@@ -66,20 +66,20 @@ def add_parser(subparsers: Any) -> None:
         "-r",
         "--readahead",
         metavar="BOOTLOG",
-        help="read ahead what this boot read (default: readahead.bootlog, if set)",
+        help="at boot, read ahead what this bootlog names (default: readahead.bootlog, if set)",
     )
     parser.add_argument(
-        "--no-readahead", action="store_true", help="read nothing ahead, even if configured"
+        "--no-readahead", action="store_true", help="disable readahead, even if configured"
     )
     parser.add_argument(
         "--readahead-drive",
         metavar="DRIVE",
-        help="drive to weigh gaps for, see bootprof readahead (default: readahead.drive)",
+        help="drive to optimize the readahead list for (default: readahead.drive)",
     )
     parser.add_argument(
         "--refresh",
         action="store_true",
-        help="bootstrap again, for a new state of the archive (the cache does not notice one)",
+        help="bootstrap again, to get updated packages (the cache does not detect updates)",
     )
     parser.set_defaults(run=run)
 
@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
 def readahead_request(
     options: argparse.Namespace, configured: Readahead
 ) -> ReadaheadRequest | None:
-    """Return what the image reads ahead: by the options, else by the configuration."""
+    """Return what the image reads ahead: from the options, else from the configuration."""
     from bootprof.builder.initrd.readahead import ReadaheadRequest
     from optimizer.demand import touched_by
     from optimizer.readahead import with_kernel_readahead

@@ -17,15 +17,15 @@ GONE_SHOWN = 20
 HINT = "give a bootlog, a sort file, or the folder of a profile"
 
 EPILOG = """\
-A path of the bootlog that the new root does not have is looked for by rules, which --rules prints.
-A rule proposes paths; what exists in the new root counts. Symbolic links are followed inside the
-root.
+If a path of the bootlog does not exist in the new root, rules propose other paths for it; --rules
+prints them. A file counts as moved if one of the proposed paths exists, and as gone if none does.
+Symbolic links are followed inside the root.
 
-Files that were made during the boot were on no image and would count as gone: give --old, the root
-that the profile was made of, and they are passed over.
+Files that were created during the boot were never on the image and would count as gone. With --old,
+the root that was profiled, they are ignored.
 
--o writes the new paths in the list format: offsets and inodes of an events file are those of the
-old image.
+-o writes the new paths in the list format, because the offsets and inodes of an events file are
+those of the old image.
 
 exit status: 0, or 1 if more than --fail-above PERCENT of the files are gone
 
@@ -40,8 +40,9 @@ def add_parser(subparsers: Any) -> None:
     """Declare the options of ``bootprof check``."""
     parser = subparsers.add_parser(
         "check",
-        help="which files of a bootlog are gone or moved after an update",
-        description="Say which files of a bootlog an updated root no longer has, and map the rest.",
+        help="show which files of a bootlog moved or are gone after an update",
+        description="Show which files of a bootlog moved or are gone in an updated root, and write "
+        "the bootlog with the new paths.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -62,18 +63,18 @@ def add_parser(subparsers: Any) -> None:
         "--fail-above",
         type=float,
         metavar="PERCENT",
-        help="exit with status 1 if more of the files than this are gone",
+        help="exit with status 1 if more than this share of the files is gone",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="write the bootlog with the new paths"
+        "-o", "--output", type=Path, metavar="FILE", help="write a bootlog with the new paths"
     )
-    parser.add_argument("-j", "--json", action="store_true", help="print JSON, not text")
-    parser.add_argument("--rules", action="store_true", help="print the rules and end")
+    parser.add_argument("-j", "--json", action="store_true", help="print JSON instead of text")
+    parser.add_argument("--rules", action="store_true", help="print the rules and exit")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check, print, write, and judge."""
+    """Check, write, print, and compare with the limit."""
     from bootprof.commands.inputs import find_bootlog, open_input
     from bootprof.errors import InputError
     from bootprof.files import open_output
@@ -89,11 +90,13 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.bootlog is None or options.root is None:
         raise InputError(
-            "a bootlog and --root are needed", hint="bootprof check bootlog.list --root out/root"
+            "give a bootlog and --root", hint="bootprof check bootlog.list --root out/root"
         )
     limit = options.fail_above
     if limit is not None and not 0 <= limit <= 100:
-        raise InputError(f"--fail-above {limit:g}: not a percentage", hint="0 to 100")
+        raise InputError(
+            f"--fail-above {limit:g}: not a percentage", hint="give a number from 0 to 100"
+        )
     new = Root(options.root)
     old = Root(options.old) if options.old is not None else None
     excluded = compile_excludes(IMAGE_EXCLUDES)
@@ -105,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
         (path for path in listed.paths if path.startswith(b"/") and not excluded(path)), new, old
     )
     if not found.kept + len(found.moved) + len(found.gone):
-        raise InputError(f"{name}: holds no files to check", hint=HINT)
+        raise InputError(f"{name}: contains no files to check", hint=HINT)
     if options.output is not None:
         with open_output(options.output) as stream:
             write_list(stream, found.paths)
@@ -116,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
     sys.stdout.flush()
     if limit is not None and found.gone_percent > limit:
         note(
-            f"bootprof: {found.gone_percent:.1f} % of the files are gone, more than {limit:g} %: "
+            f"bootprof: {found.gone_percent:.1f} % of the files are gone, more than {limit:g} %; "
             "profile the new image"
         )
         return 1
@@ -124,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def as_json(found: Staleness) -> dict[str, Any]:
-    """Return the result as JSON has it."""
+    """Return the result as a JSON object."""
     return {
         "schema": SCHEMA_VERSION,
         "kept": found.kept,
@@ -139,7 +142,7 @@ def as_json(found: Staleness) -> dict[str, Any]:
 
 
 def print_text(found: Staleness) -> None:
-    """Print the result for people; of each rule one file serves as an example."""
+    """Print the result as text, with one example of each rule."""
     from optimizer.formats.text import printable
 
     files = found.kept + len(found.moved) + len(found.gone)
@@ -148,7 +151,7 @@ def print_text(found: Staleness) -> None:
         f"{len(found.gone):,} gone ({found.gone_percent:.1f} %)"
     )
     if found.never:
-        print(f"{found.never:,} more were not on the old image")
+        print(f"{found.never:,} more ignored, because they are not in the old root")
     for rule, count in found.moved_by_rule().most_common():
         example = next(move for move in found.moved if move.rule == rule)
         print(f"{rule}: {count:,} moved")

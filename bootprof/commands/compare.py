@@ -24,32 +24,33 @@ PLOT_NAME, REPORT_NAME = Path("seek"), Path("compare.html")
 HINT = "record a profile with bootprof profile"
 
 EPILOG = f"""\
-Each PROFILE is a folder that bootprof profile wrote, a block trace file, or - for a block trace on
-standard input. Changes are relative to the first one.
+Each PROFILE is a folder written by bootprof profile, a block trace file, or - for a block trace on
+standard input. Changes are relative to the first profile.
 
-metrics (in --json and --fail-above; less is better):
+metrics (names for --json and --fail-above; lower is better):
   reads            reads of the medium until the boot target
   bytes            sum of their lengths
   unique-bytes     bytes that were read at least once
-  non-contiguous   reads that do not start where the one before them ended
-  seek-distance    sum over reads of |offset - end of the previous read|, in bytes
-  boot-time        time to the boot target by the host's clock
-  guest-time       the same by the guest's clock, if a boot counted instructions
+  non-contiguous   reads that do not start where the previous read ended
+  seek-distance    sum over all reads of |offset - end of the previous read|, in bytes
+  boot-time        time to the boot target, host's clock
+  guest-time       time to the boot target, guest's clock (--accelerator icount only)
   DRIVE            modelled time of the reads on a drive, in seconds
-  DRIVE-bound      the same for one ascending pass over the bytes that were read
+  DRIVE-bound      modelled time of one ascending pass over the bytes that were read
 
 drives: {", ".join(DRIVE_NAMES)}, or a TOML file
-(docs/drive-model.md has the formulas, the numbers and their sources)
+(docs/drive-model.md lists the formulas, the numbers and their sources)
 
-plots and report: written only if --output, --plot or --report names a place. The report is one HTML
-file that needs neither network nor script: metrics, seek plot, seeks by length, map of each image,
-causes of the reads, accesses of each process. It states what is missing, and why.
+plots and report: written only with --output, --plot or --report. The report is one HTML file that
+needs neither network access nor scripts: metrics, seek plot, seeks by length, map of each image,
+causes of the reads, accesses of each process. It names what is missing, and why.
 
-boot-time depends on the load of the host, so no change of it is shown. guest-time does not; it is
-compared if machine, drive and backend are the same (bootprof profile --accelerator icount).
+boot-time depends on the load of the host, so its change is not shown. guest-time does not depend on
+it, and is compared if machine, drive and backend are the same (bootprof profile --accelerator
+icount).
 
-gate: --fail-above METRIC=RATIO (or METRIC=PERCENT%) judges one metric; --fail-above PERCENT judges
-all metrics except boot-time, guest-time and the bounds.
+limits: --fail-above METRIC=RATIO (or METRIC=PERCENT%) applies to one metric; --fail-above PERCENT
+applies to all metrics except boot-time, guest-time and the bounds.
 exit status: 0, or 1 if a build exceeds a --fail-above limit
 
 examples:
@@ -66,8 +67,8 @@ def add_parser(subparsers: Parsers) -> None:
         "compare",
         help="compare seek distance and modelled time of several profiles",
         description=(
-            "Compare the block traces of several builds: print a table of seek distance and of "
-            "modelled time on several drives; write a seek plot, and a report as one HTML file."
+            "Compare the block traces of several builds: print a table of seek distance and "
+            "modelled time on several drives; optionally write a seek plot and an HTML report."
         ),
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -77,7 +78,7 @@ def add_parser(subparsers: Parsers) -> None:
         "profiles",
         nargs="+",
         metavar="PROFILE",
-        help="folder of a profile, block trace file, or - for standard input; two or more",
+        help="folder of a profile, block trace file, or - for standard input; at least two",
     )
     parser.add_argument(
         "-l",
@@ -86,7 +87,8 @@ def add_parser(subparsers: Parsers) -> None:
         default=[],
         metavar="TEXT",
         dest="labels",
-        help="name of a build; once for each, in their order (default: the name of its folder)",
+        help="name of a build; give it once for each profile, in the same order (default: the name "
+        "of the folder)",
     )
     parser.add_argument(
         "-d",
@@ -95,13 +97,13 @@ def add_parser(subparsers: Parsers) -> None:
         default=[],
         metavar="DRIVE",
         dest="drives",
-        help=f"drive to model; may be repeated (default: {', '.join(COMPARED_DRIVES)})",
+        help=f"drive to model; can be repeated (default: {', '.join(COMPARED_DRIVES)})",
     )
     parser.add_argument(
         "-b",
         "--bounds",
         action="store_true",
-        help="also print the modelled time of one ascending pass over what was read",
+        help="also print the bound: the modelled time of one ascending pass over the bytes read",
     )
     parser.add_argument("-j", "--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument(
@@ -111,8 +113,8 @@ def add_parser(subparsers: Parsers) -> None:
         type=parse_limit,
         metavar="LIMIT",
         dest="limits",
-        help="exit with status 1 if a build is worse than the first one by more than LIMIT: a "
-        "PERCENT for all metrics of its I/O, or METRIC=RATIO; may be repeated",
+        help="exit with status 1 if a build exceeds the first one by more than LIMIT: PERCENT for "
+        "all I/O metrics, or METRIC=RATIO for one; can be repeated",
     )
     outputs = parser.add_argument_group("plots and report (none by default)")
     add_path(
@@ -129,21 +131,21 @@ def add_parser(subparsers: Parsers) -> None:
         "-p",
         "--plot",
         metavar="PREFIX",
-        help="write PREFIX.png and PREFIX.svg, in DIR if --output is given",
+        help="write PREFIX.png and PREFIX.svg, relative to DIR if --output is given",
     )
     add_path(
         outputs,
         "-r",
         "--report",
         metavar="FILE",
-        help="write the report to FILE, in DIR if --output is given; - prints it instead of the "
-        "table",
+        help="write the report to FILE, relative to DIR if --output is given; - prints it instead "
+        "of the table",
     )
     outputs.add_argument(
         "--theme",
         choices=("light", "dark", "both"),
         default="light",
-        help="colours of the plots; dark: PREFIX-dark.png and PREFIX-dark.svg "
+        help="colours of the plots; dark plots are PREFIX-dark.png and PREFIX-dark.svg "
         "(default: %(default)s)",
     )
     outputs.add_argument("--no-plot", action="store_true", help="write no plots")
@@ -152,10 +154,10 @@ def add_parser(subparsers: Parsers) -> None:
 
 
 def parse_limit(text: str) -> tuple[str, float]:
-    """Read a limit of ``--fail-above``.
+    """Parse a limit of ``--fail-above``.
 
     Returns:
-        The metric, or nothing for all of them, and the ratio that is allowed.
+        The metric (empty: all), and the largest allowed ratio.
     """
     metric, equals, amount = text.rpartition("=")
     try:
@@ -166,13 +168,14 @@ def parse_limit(text: str) -> tuple[str, float]:
     ratio = 1 + number / 100 if is_percent else number
     if (equals and not metric) or not 0 < ratio < math.inf or (is_percent and number < 0):
         raise argparse.ArgumentTypeError(
-            f"{text!r}: give METRIC=RATIO, as in seek-distance=1.1, or a PERCENT, as in 10%"
+            f"{text!r}: give METRIC=RATIO, for example seek-distance=1.1, or PERCENT, for example "
+            "10%"
         )
     return metric, ratio
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compare, print, plot, and judge."""
+    """Compare, print, plot, and check the limits."""
     check_usage(options)
     from bootprof.progress import note
     from bootprof.report.comparison import compare
@@ -199,16 +202,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def check_usage(options: argparse.Namespace) -> None:
-    """Refuse arguments that do not go together.
+    """Reject arguments that exclude each other.
 
     Raises:
-        InputError: Such are given.
+        InputError: Two arguments exclude each other, or too few profiles are given.
     """
     profiles, labels = options.profiles, options.labels
     if len(profiles) < 2:
         raise InputError(
-            f"only {profiles[0]} is given: there is nothing to compare it with",
-            hint="bootprof compare A B",
+            f"only one profile is given: {profiles[0]}",
+            hint="give two or more: bootprof compare A B",
         )
     if labels and len(labels) != len(profiles):
         raise InputError(
@@ -216,11 +219,18 @@ def check_usage(options: argparse.Namespace) -> None:
             hint="give --label once for each profile, or not at all",
         )
     if profiles.count(STANDARD_STREAM) > 1:
-        raise InputError("- is given twice: standard input can be read once", hint="use files")
+        raise InputError(
+            "- is given twice, but standard input can be read only once", hint="use files"
+        )
     if options.plot == STANDARD_STREAM:
-        raise InputError("--plot -: the plots are several files", hint="give their common prefix")
+        raise InputError(
+            "--plot -: plots cannot be written to standard output", hint="give a prefix of files"
+        )
     if options.json and options.report == STANDARD_STREAM:
-        raise InputError("--json and --report - both print to standard output", hint="name a file")
+        raise InputError(
+            "--json and --report - both write to standard output",
+            hint="give a file with --report FILE",
+        )
 
 
 def load(given: Path, label: str | None = None) -> Build:
@@ -240,13 +250,13 @@ def load(given: Path, label: str | None = None) -> Build:
 def place_of(
     given: Path | None, folder: Path | None, default: Path, *, unwanted: bool
 ) -> Path | None:
-    """Return where an output goes; None if it is not to be written.
+    """Return the path of an output; None if it is not to be written.
 
     Args:
-        given: Its own option.
-        folder: The folder of ``--output``.
-        default: Its name there.
-        unwanted: Whether an option forbids it.
+        given: Value of its own option.
+        folder: Value of ``--output``.
+        default: Default name in that folder.
+        unwanted: Whether an option disables it.
     """
     if unwanted or (given is None and folder is None):
         return None
@@ -263,7 +273,7 @@ def make_plots(comparison: Comparison, options: argparse.Namespace) -> list[Path
     from bootprof.progress import step
 
     with step("seek plots") as update:
-        # Its remarks on fonts and its cache folder are nothing that a person has to act on.
+        # Hide warnings about fonts and the cache folder: they need no action.
         logging.getLogger("matplotlib").setLevel(logging.ERROR)
         from bootprof.report.plot import write_plots
 
@@ -300,9 +310,9 @@ def above_limits(comparison: Comparison, limits: list[tuple[str, float]]) -> lis
     """Return a sentence for each build that exceeds a limit.
 
     Args:
-        comparison: What is judged.
-        limits: Metric, or nothing for all but the bounds and the times to the boot target, and the
-            ratio to the first build that it may have at most.
+        comparison: The comparison to check.
+        limits: Metric (empty: all but the bounds and the times to the boot target), and the largest
+            allowed ratio to the first build.
 
     Raises:
         InputError: There is no such metric, or no value for it.
@@ -314,7 +324,7 @@ def above_limits(comparison: Comparison, limits: list[tuple[str, float]]) -> lis
     for wanted, limit in limits:
         if wanted and wanted not in known:
             raise InputError(
-                f"--fail-above: no such metric: {wanted}", hint=f"one of {', '.join(known)}"
+                f"--fail-above: no such metric: {wanted}", hint=f"known: {', '.join(known)}"
             )
         modelled = [
             name
@@ -327,16 +337,16 @@ def above_limits(comparison: Comparison, limits: list[tuple[str, float]]) -> lis
                 first = comparison.builds[0].label
                 if ratio is None and name == GUEST_TIME:
                     raise InputError(
-                        f"--fail-above: {name}: not every profile records it",
-                        hint="record all with bootprof profile --accelerator icount",
+                        f"--fail-above: {name}: missing from some of the profiles",
+                        hint="record all profiles with bootprof profile --accelerator icount",
                     )
                 if ratio is None and wanted:
                     raise InputError(
-                        f"--fail-above: {name}: an image is too large for that drive",
-                        hint="choose another drive",
+                        f"--fail-above: {name}: an image is too large for this drive",
+                        hint="choose a larger drive",
                     )
                 if ratio is None and comparison.value(0, name) is not None:
-                    sentences.append(f"{build.label}: does not fit on {name}, and {first} does")
+                    sentences.append(f"{build.label}: does not fit on {name}, but {first} does")
                 elif ratio is not None and ratio > limit:
                     reason = comparison.why_not_comparable(number, name)
                     sentences.append(

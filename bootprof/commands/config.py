@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from bootprof.builder.layers import Key, Loaded
 
 EPILOG = """\
-What is printed is a complete configuration in TOML: what live.cfg, settings.cfg beside it and
---define give together, with every default. A comment says where each value comes from.
+The output is a complete configuration in TOML, merged from live.cfg, settings.cfg next to it,
+--define and the defaults. A comment behind each value names its origin.
 
 examples:
   bootprof config                         the merged configuration of config/live.cfg
-  bootprof config -D system.suite=trixie  the same with an override
+  bootprof config -D system.suite=trixie  the same, with one setting overridden
   bootprof config --keys                  every key with its type, default and meaning
 """
 
@@ -27,17 +27,17 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "config",
         help="print the merged configuration of an image",
-        description="Check a configuration, and print it merged, with where each value comes from.",
+        description="Check a configuration; print it merged, with the origin of each value.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_config(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
-        "-j", "--json", action="store_true", help="print JSON: value and origin by key"
+        "-j", "--json", action="store_true", help="print JSON: value and origin of each key"
     )
     form.add_argument(
-        "-k", "--keys", action="store_true", help="print a table of all keys, in Markdown"
+        "-k", "--keys", action="store_true", help="print a Markdown table of all keys"
     )
     parser.set_defaults(run=run)
 
@@ -114,7 +114,7 @@ def default(key: Key) -> str:
 def toml(value: Any) -> str:
     """Write the value of a key as TOML."""
     if isinstance(value, str):
-        # JSON's strings are TOML's, but for this one character.
+        # JSON and TOML strings are the same except for this character.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, tuple):
         return f"[{', '.join(map(toml, value))}]"

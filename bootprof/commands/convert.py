@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
     from optimizer.formats.events import Bootlog
 
-HINT = "give what the tool wrote"
+HINT = "give the file that the tool wrote"
 EPILOG = """\
 formats:
   {names}
-  The file itself tells which one it is. --formats says what each of them reads, and how to
+  The format is detected from the content of the file. --formats describes each format, and how to
   record it.
 
-Logs of block reads need the image that was booted (--image): a squashfs, an ISO or a disk image,
-whoever built it. A file counts with the confidence that its blocks give it:
-  1      all of it came in reads that went there on purpose
-  0.5    all of it came, but perhaps only as readahead behind another file
-  0.33   its block was asked for, but other files are in that block too
-  0.17   that block came, but perhaps only as readahead
-  less   only a part of it came
---threshold says from which confidence on files are written; --confidence writes a table of all.
+Logs of block reads need the image that was booted (--image): a squashfs, an ISO or a disk image
+from any builder. Each file gets a confidence from the blocks that were read:
+  1      all of it was read, by reads that started in this file
+  0.5    all of it was read, but possibly as kernel readahead behind another file
+  0.33   its block was requested, but the block holds other files too
+  0.17   its block was read, but possibly as kernel readahead
+  less   only a part of it was read
+--threshold sets the lowest confidence that is written; --confidence writes a table of all files.
 
 examples:
   strace -f -tt -y -o boot.strace chroot out/root /usr/bin/app
@@ -49,9 +49,9 @@ def add_parser(subparsers: Any) -> None:
     """Declare the options of ``bootprof convert``."""
     parser = subparsers.add_parser(
         "convert",
-        help="what other tools recorded to a bootlog",
-        description="Turn what strace, perf, fatrace, opensnoop, inotifywait, the audit system, "
-        "ureadahead, e4rat, blktrace or the kernel's own log recorded into a bootlog.",
+        help="turn recordings of other tools into a bootlog",
+        description="Turn a recording of strace, perf, fatrace, opensnoop, inotifywait, the audit "
+        "system, ureadahead, e4rat, blktrace or the kernel log into a bootlog.",
         epilog=EPILOG.format(names=", ".join(names())),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -60,7 +60,7 @@ def add_parser(subparsers: Any) -> None:
         "files",
         nargs="*",
         metavar="FILE",
-        help="what was recorded, - for standard input; several of strace -ff",
+        help="recording, or - for standard input; several files with strace -ff",
     )
     parser.add_argument(
         "-f",
@@ -68,39 +68,46 @@ def add_parser(subparsers: Any) -> None:
         choices=names(),
         metavar="FORMAT",
         dest="format",
-        help="what recorded it (default: by the look of the file)",
+        help="format of the recording (default: detected)",
     )
-    parser.add_argument("--formats", action="store_true", help="print the formats and end")
-    add_path(parser, "-i", "--image", metavar="IMAGE", help="image that was booted, to find files")
+    parser.add_argument("--formats", action="store_true", help="print the formats and exit")
+    add_path(
+        parser,
+        "-i",
+        "--image",
+        metavar="IMAGE",
+        help="image that was booted, to map block reads to files",
+    )
     add_path(
         parser,
         "--root",
         folder=True,
         metavar="DIR",
-        help="directory that was the root of what was recorded (chroot): name files from there, "
-        "leave out others",
+        help="directory that was recorded as a root (chroot): write paths relative to it, leave "
+        "out files outside",
     )
     parser.add_argument(
         "-e",
         "--events",
         action="store_true",
-        help="write every event (events format) rather than the distinct paths",
+        help="write every event (events format) instead of the distinct paths",
     )
-    # The name that this option had, for scripts that use it.
+    # Former name of --events, for existing scripts.
     parser.add_argument("-r", "--rich", dest="events", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument(
         "-t",
         "--threshold",
         type=share,
         metavar="NUMBER",
-        help="leave out files of less confidence, from 0 to 1 (default: 0.15; 0: none)",
+        help="leave out files with less confidence than this, from 0 to 1 (default: 0.15; 0 keeps "
+        "all)",
     )
     add_path(
         parser,
         "-c",
         "--confidence",
         metavar="FILE",
-        help="write path, confidence, bytes covered and bytes in all of every file touched",
+        help="write a table with path, confidence, bytes covered and size of every file touched",
     )
     add_output(parser)
     parser.set_defaults(run=run)
@@ -112,9 +119,11 @@ def run(options: argparse.Namespace) -> int:
         print_formats()
         return 0
     if not options.files:
-        raise InputError("a file to convert is needed", hint=HINT)
+        raise InputError("no file to convert is given", hint=HINT)
     if options.files.count(STANDARD_STREAM) > 1:
-        raise InputError("standard input is given twice", hint="it can be read once")
+        raise InputError(
+            "- is given twice, but standard input can be read only once", hint="use files"
+        )
     with ExitStack() as stack:
         sources = [Source(*stack.enter_context(open_input(file, HINT))) for file in options.files]
         item = load(options.format) if options.format else recognise(sources)
@@ -131,13 +140,13 @@ def run(options: argparse.Namespace) -> int:
 def converted(
     item: Import, sources: Sequence[Source], options: argparse.Namespace
 ) -> tuple[Bootlog, bytes | None]:
-    """Return the bootlog, and the table of confidences if it is wanted."""
+    """Return the bootlog, and the table of confidences if it is requested."""
     if not item.needs_image and options.confidence is None and options.threshold is None:
         return item.bootlog(sources), None
     if item.needs_image and options.image is None:
         raise InputError(
-            f"{sources[0].name}: read as {item.name}, which has block reads and no names of files",
-            hint="give the image that was booted, to map the reads to files: --image",
+            f"{sources[0].name}: read as {item.name}, which contains block reads only",
+            hint="give the booted image with --image to map the reads to files",
         )
     located = item.located(sources, options.image)
     table = io.BytesIO()
@@ -150,10 +159,10 @@ def converted(
 
 
 def below(bootlog: Bootlog, root: Path) -> Bootlog:
-    """Return the events of files below a directory, their paths counted from there."""
+    """Return the events of files below a directory, with paths relative to it."""
     import numpy as np
 
-    # strace -y has the resolved path of a file that was opened, and chroot(2) what was given to it.
+    # strace -y prints resolved paths of open files, and the argument of chroot(2) unresolved.
     prefixes = {os.fsencode(path).rstrip(b"/") + b"/" for path in (root.resolve(), root.absolute())}
     numbers: dict[bytes, int] = {}
     new = np.full(len(bootlog.paths), -1, np.int64)
@@ -169,11 +178,11 @@ def below(bootlog: Bootlog, root: Path) -> Bootlog:
 
 
 def print_formats() -> None:
-    """Print what can be read."""
+    """Print the formats that can be read."""
     for item in map(load, names()):
         image = " (--image)" if item.needs_image else ""
         print(f"{item.name:12} {item.summary}{image}")
-        print(f"{'':12} gives {item.gives}; made by: {item.record}")
+        print(f"{'':12} gives {item.gives}; recorded by: {item.record}")
 
 
 def encoded(bootlog: Bootlog, *, events: bool) -> bytes:
@@ -193,16 +202,16 @@ def encoded(bootlog: Bootlog, *, events: bool) -> bytes:
 
 
 def report(item: Import, bootlog: Bootlog, *, guessed: bool) -> None:
-    """Say on standard error what was found, and what is missing."""
+    """Print on standard error what was found, and what is missing."""
     from bootprof.progress import note
 
     of = f", read as {item.name}" if guessed else ""
     note(f"bootprof: {len(bootlog.events):,} events of {len(bootlog.paths):,} files{of}")
     if bootlog.lost:
-        note(f"bootprof: {bootlog.lost:,} records are missing or could not be given a path")
+        note(f"bootprof: {bootlog.lost:,} records are missing or have no path")
     if "lengths" in bootlog.header:
         note(f"bootprof: {bootlog.header['lengths']}")
     below = int(bootlog.header.get("files_below_threshold", "0"))
     if below:
         threshold = bootlog.header["confidence_threshold"]
-        note(f"bootprof: {below:,} more files were touched, with a confidence below {threshold}")
+        note(f"bootprof: left out {below:,} files with a confidence below {threshold}")

@@ -1,6 +1,6 @@
-"""What the commands share: types of arguments, options, and how inputs are found and opened.
+"""Argument types, options and input lookup shared by the commands.
 
-Nothing heavy is imported before a command runs, so that ``bootprof --help`` stays fast.
+Large modules are imported only when a command runs, so that ``bootprof --help`` stays fast.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DRIVE: Final = "cd-24x"
 
-# Names of files and folders for the completion that shtab makes; each shell calls them differently.
+# shtab's names for the completion of files and of folders in each shell.
 FILES: Final = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
 FOLDERS: Final = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
 
@@ -78,30 +78,33 @@ def add_drive(parser: argparse._ActionsContainer, what: str) -> None:
         "--drive",
         default=DEFAULT_DRIVE,
         metavar="DRIVE",
-        help=f"{what}: a name or a TOML file, see bootprof compare (default: %(default)s)",
+        help=f"{what}: a name listed by bootprof compare --help, or a TOML file "
+        "(default: %(default)s)",
     )
 
 
 def number(text: str) -> int:
-    """Read a count of bytes, decimal or with 0x in front."""
+    """Parse a number of bytes: decimal, or hexadecimal with the prefix 0x."""
     try:
-        # More digits than any 64-bit number has are refused unread.
+        # Reject what is longer than any 64-bit number before parsing it.
         value = int(text, 0) if len(text) <= 66 else -1
     except ValueError:
         value = -1
-    # Beyond this no image reaches, and 64 bits would not hold offset plus length.
+    # No image is this large, and offset plus length must fit into 64 bits.
     if not 0 <= value < 1 << 62:
-        raise argparse.ArgumentTypeError(f"{text!r} is no count of bytes (try 4096 or 0x1000)")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: give a number of bytes, for example 4096 or 0x1000"
+        )
     return value
 
 
 def percent(text: str) -> float:
-    """Read a percentage from 0 to 100, with or without its sign."""
+    """Parse a percentage from 0 to 100, with or without a percent sign."""
     return _fraction(text.removesuffix("%"), 100, f"{text!r}: give a percentage from 0 to 100")
 
 
 def share(text: str) -> float:
-    """Read a number from 0 to 1."""
+    """Parse a number from 0 to 1."""
     return _fraction(text, 1, f"{text!r}: give a number from 0 to 1")
 
 
@@ -117,21 +120,21 @@ def _fraction(text: str, most: float, message: str) -> float:
 
 @contextmanager
 def open_input(given: Path, hint: str) -> Iterator[tuple[str, BinaryIO]]:
-    """Open an input that may be standard input (``-``); it can be read again from its start.
+    """Open a file, or standard input (``-``), as a seekable stream.
 
     Args:
-        given: What the person gave.
-        hint: What would have been right.
+        given: Path from the command line.
+        hint: Hint of the error, if the file cannot be opened.
 
     Yields:
-        What to call it in messages, and the stream.
+        Name for messages, and the stream.
 
     Raises:
         InputError: It cannot be opened, or standard input is a terminal.
     """
     if given == STANDARD_STREAM:
         if sys.stdin.isatty():
-            raise InputError("standard input is a terminal: nothing to read", hint=hint)
+            raise InputError("standard input is a terminal, not a file or pipe", hint=hint)
         yield "standard input", io.BytesIO(sys.stdin.buffer.read())
         return
     try:
@@ -139,11 +142,11 @@ def open_input(given: Path, hint: str) -> Iterator[tuple[str, BinaryIO]]:
     except OSError as error:
         raise InputError(f"{given}: {error.strerror}", hint=hint) from None
     with stream:
-        # A pipe (/dev/stdin, or <(...) of a shell) can be read once only.
+        # A pipe (/dev/stdin, or <(...) of a shell) cannot be rewound.
         yield str(given), stream if stream.seekable() else io.BytesIO(stream.read())
 
 
-def find_bootlog(given: Path, hint: str = "make a profile with bootprof profile") -> Path:
+def find_bootlog(given: Path, hint: str = "record a profile with bootprof profile") -> Path:
     """Return the bootlog of a profile's folder; a file, or ``-``, is returned unchanged.
 
     Raises:
@@ -152,7 +155,7 @@ def find_bootlog(given: Path, hint: str = "make a profile with bootprof profile"
     return _find(given, BOOTLOG_NAMES, "bootlog", hint)
 
 
-def find_trace(given: Path, hint: str = "make a profile with bootprof profile") -> Path:
+def find_trace(given: Path, hint: str = "record a profile with bootprof profile") -> Path:
     """Return the block trace of a profile's folder; a file, or ``-``, is returned unchanged.
 
     Raises:
@@ -171,11 +174,11 @@ def _find(given: Path, names: Sequence[str], what: str, hint: str) -> Path:
     for name in names:
         if (given / name).is_file():
             return given / name
-    raise InputError(f"{given}: holds no {what} ({' or '.join(names)})", hint=hint)
+    raise InputError(f"{given}: contains no {what} ({' or '.join(names)})", hint=hint)
 
 
 def choose_drives(wanted: Sequence[str]) -> list[Drive]:
-    """Return the drives of these names, or of these TOML files.
+    """Return the drives with these names, or from these TOML files.
 
     Raises:
         InputError: There is no such drive.
@@ -198,10 +201,10 @@ def choose_drives(wanted: Sequence[str]) -> list[Drive]:
 
 
 def load_trace(path: Path, image: Image) -> BlockTrace:
-    """Read a block trace and make sure that it is of this image.
+    """Read a block trace and check that it belongs to this image.
 
     Raises:
-        InputError: It is of another image, or holds no reads.
+        InputError: It belongs to another image, or contains no reads.
     """
     from optimizer.formats.blocktrace import read_block_trace
     from optimizer.images.image import check_trace
@@ -210,7 +213,7 @@ def load_trace(path: Path, image: Image) -> BlockTrace:
         trace = read_block_trace(stream, str(path))
     check_trace(image, trace, str(path))
     if not len(trace.reads):
-        raise InputError(f"{path}: holds no reads", hint="profile the image again")
+        raise InputError(f"{path}: contains no reads", hint="profile the image again")
     return trace
 
 
@@ -231,7 +234,7 @@ def add_squashfs(parser: argparse._ActionsContainer) -> None:
 
 
 def open_chosen(path: Path, options: argparse.Namespace) -> Image:
-    """Open an image with the squashfs that the options choose, and print the remarks.
+    """Open an image with the squashfs that the options select, and print remarks about it.
 
     Raises:
         InputError: The image has no such squashfs.

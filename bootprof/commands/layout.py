@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from optimizer.images.layout import Layout
 
 EPILOG = """\
-IMAGE is a squashfs 4.0, or an ISO 9660 image or a disk image that holds one. Of several squashfs
-the largest one is used; --squashfs and --squashfs-offset choose another one. All offsets count from
-the start of IMAGE, as those of a block trace do.
+IMAGE is a squashfs 4.0, or an ISO 9660 or disk image that contains one. If there are several, the
+largest is used; --squashfs and --squashfs-offset select another. All offsets are relative to the
+start of IMAGE, as in a block trace.
 
---tsv writes one line for each block, hole or tail of each file, and one line for each path that has
-none of them (kind -). The columns are: path, inode number, type, kind (block, hole, fragment or -),
-offset and length on the image, 1 if stored without compression, offset in the file, bytes of the
-file in it, and offset of these bytes in the decompressed block. Tab, newline, carriage return and
+--tsv writes one line for each block, hole or tail of each file, and one line with kind "-" for each
+path that has none. The columns are: path, inode number, type, kind (block, hole, fragment or -),
+offset and length on the image, 1 if stored uncompressed, offset in the file, number of the file's
+bytes in it, and offset of these bytes in the decompressed block. Tab, newline, carriage return and
 backslash in a path are written as a backslash and three octal digits.
 
 Paths are those in the squashfs; symbolic links are not followed.
@@ -57,7 +57,7 @@ COLUMNS = (
     "file_bytes",
     "inner_offset_bytes",
 )
-# So many files of one fragment block are printed for people; --json has all of them.
+# The text output lists at most this many files of a fragment block; --json lists all.
 MOST_OWNERS_SHOWN = 12
 
 
@@ -65,18 +65,18 @@ def add_parser(subparsers: Parsers) -> None:
     """Declare the options of ``bootprof layout``."""
     parser = subparsers.add_parser(
         "layout",
-        help="show where the files and tables of an image lie",
-        description="Show where the files and the tables of a squashfs lie on an image.",
+        help="show where the files and tables of a squashfs are on an image",
+        description="Show where the files and the tables of a squashfs are on an image.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_path(parser, "image", metavar="IMAGE", help="squashfs, ISO or disk image")
     output = parser.add_mutually_exclusive_group()
-    output.add_argument("--json", action="store_true", help="write JSON")
+    output.add_argument("--json", action="store_true", help="print JSON instead of text")
     output.add_argument(
         "--tsv",
         action="store_true",
-        help="write the extents of all files, or of each --file, as tab-separated lines",
+        help="print the extents of all files, or of each --file, as tab-separated lines",
     )
     parser.add_argument(
         "--at",
@@ -84,7 +84,7 @@ def add_parser(subparsers: Parsers) -> None:
         default=[],
         type=parse_span,
         metavar="OFFSET[+LENGTH]",
-        help="show what lies at an offset, or what a read overlaps (can be repeated)",
+        help="show what is at an offset, or what a read overlaps (can be repeated)",
     )
     parser.add_argument(
         "--file",
@@ -99,17 +99,17 @@ def add_parser(subparsers: Parsers) -> None:
 
 
 def parse_span(text: str) -> tuple[int, int]:
-    """Read OFFSET or OFFSET+LENGTH; the length is 1 if it is not given."""
+    """Parse OFFSET or OFFSET+LENGTH; the length defaults to 1."""
     offset, plus, length = text.partition("+")
     return number(offset), number(length) if plus else 1
 
 
 def run(options: argparse.Namespace) -> int:
-    """Read the layout and print what was asked for."""
+    """Read the layout and print the requested parts."""
     from optimizer.images.describe import as_json, describe_file, describe_span, summarize
 
     if options.tsv and options.at:
-        raise InputError("--tsv has no form for --at", hint="use --json")
+        raise InputError("--tsv cannot be combined with --at", hint="use --json with --at")
     image = open_chosen(options.image, options)
     layout = image.layout()
     if options.tsv:
@@ -147,7 +147,7 @@ def write_tsv(layout: Layout, files: list[bytes]) -> None:
 
 
 def tsv_lines(layout: Layout, indices: list[int] | None) -> Iterator[bytes]:
-    """Yield one line for each piece of each path; plain lists, as there may be a million."""
+    """Yield one line for each piece of each path; plain lists are faster for a million lines."""
     from optimizer.formats.text import escape
     from optimizer.images.describe import piece_kind
     from optimizer.images.layout import FileType
@@ -172,7 +172,7 @@ def tsv_lines(layout: Layout, indices: list[int] | None) -> Iterator[bytes]:
 def text_of(
     summary: Summary | None, files: Sequence[FileDescription], spans: Sequence[SpanDescription]
 ) -> Iterator[str]:
-    """Yield the lines that people read."""
+    """Yield the lines of the text output."""
     if summary:
         yield from summary_text(summary)
     for file in files:
@@ -210,7 +210,7 @@ def summary_text(summary: Summary) -> Iterator[str]:
 
 
 def file_text(file: FileDescription) -> Iterator[str]:
-    """Yield what is known of one file."""
+    """Yield the description of one file."""
     yield f"{printable(file.path)}: {file.type}, inode {file.inode}, {file.size_bytes:,} bytes"
     if file.target is not None:
         yield f"  target {printable(file.target)}"
@@ -238,7 +238,7 @@ def file_text(file: FileDescription) -> Iterator[str]:
 
 
 def span_text(span: SpanDescription) -> Iterator[str]:
-    """Yield what lies at an offset."""
+    """Yield the description of what is at an offset."""
     yield f"{span.length_bytes:,} bytes at {span.offset_bytes:,} ({span.offset_bytes:#x}):"
     for region in span.iso:
         path = f" {printable(region.path)}" if region.path else ""
@@ -254,10 +254,10 @@ def span_text(span: SpanDescription) -> Iterator[str]:
         if len(files) > MOST_OWNERS_SHOWN:
             yield f"    and {len(files) - MOST_OWNERS_SHOWN:,} more (--json lists them)"
     if not span.iso and not span.squashfs:
-        yield "  nothing: padding, or outside of the squashfs"
+        yield "  nothing: padding, or outside the squashfs"
 
 
 def place_text(row: OverlappedExtent | OverlappedRegion) -> str:
-    """Return where something lies, and how much of it a read overlaps."""
+    """Return the place of an extent, and how much of it a read overlaps."""
     place = f"{row.length_bytes:,} bytes at {row.offset_bytes:,}"
     return f"{place}, {row.overlap_bytes:,} of them"

@@ -21,17 +21,18 @@ HINT = "give a bootlog, or the folder of a profile"
 DISPUTED_IN_REPORT = 1000
 
 EPILOG = """\
-The result is a bootlog in the list format, which bootprof sort takes.
+The result is a bootlog in the list format, an input of bootprof sort.
 
-rule: the score of a file in a profile of n files is rank / n; in one that does not have it, 1.
-Files go in the order of the weighted mean of their scores (Borda's rule; missing files are placed
-behind all, after Fagin, Kumar and Sivakumar, Comparing top k lists, 2003). So files that few boots
-need go to the end, and the order in which bootlogs are given does not matter.
+rule: in a profile of n files, the score of a file is rank / n, or 1 if the profile does not contain
+it. Files are sorted by the weighted mean of their scores (Borda's rule; missing files rank last,
+after Fagin, Kumar and Sivakumar, Comparing top k lists, 2003). Files that few boots need are
+therefore placed at the end. The order of the arguments does not matter.
 
-/dev, /proc, /sys, /run, /tmp, media of live systems and what an events file has on file systems
-that the image does not hold are left out before ranks are counted, as in bootprof sort.
+As in bootprof sort, files in /dev, /proc, /sys, /run, /tmp, on media of live systems, and on file
+systems that are not part of the image (from events files) are left out before ranks are counted.
 
-Standard error says what the profiles disagree on; --report writes all of it as JSON.
+A summary of the disagreement between profiles goes to standard error; --report writes it in full as
+JSON.
 
 examples:
   bootprof merge laptop.list desktop.list server.list -o merged.list
@@ -44,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare the options of ``bootprof merge``."""
     parser = subparsers.add_parser(
         "merge",
-        help="several bootlogs to one",
+        help="merge several bootlogs into one",
         description=(
             "Merge the bootlogs of several machines, desktops or repeated boots into one order."
         ),
@@ -66,7 +67,7 @@ def add_parser(subparsers: Any) -> None:
         type=float,
         metavar="NUMBER",
         dest="weights",
-        help="weight of a bootlog; once for each, in their order (default: 1 each)",
+        help="weight of a bootlog; give it once for each, in the same order (default: 1 each)",
     )
     parser.add_argument(
         "-m",
@@ -74,18 +75,18 @@ def add_parser(subparsers: Any) -> None:
         type=percent,
         default=0.0,
         metavar="PERCENT",
-        help="leave out files that bootlogs of less than this share of the weight have",
+        help="leave out files whose bootlogs have less than this share of the total weight",
     )
     parser.add_argument(
         "--no-default-filter",
         action="store_true",
-        help="do not leave out /dev, /proc, /sys, /run, /tmp and mounted media",
+        help="keep /dev, /proc, /sys, /run, /tmp and mounted media",
     )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="file to write (default: standard output)"
     )
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no report on standard error")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report to FILE")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print no summary")
     parser.set_defaults(run=run)
 
 
@@ -95,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
     if len(weights) != len(options.bootlogs):
         raise InputError(
             f"{len(weights)} weights for {len(options.bootlogs)} bootlogs",
-            hint="give --weight once for each bootlog, or not at all",
+            hint="give --weight once for each bootlog, or omit it",
         )
     from bootprof.files import open_output, write_output
     from bootprof.progress import note
@@ -112,7 +113,7 @@ def run(options: argparse.Namespace) -> int:
         merger.add(str(given), listed.paths, weight)
         for sentence in () if options.quiet else listed.said:
             note(f"bootprof: {name}: {sentence}")
-    # Sockets and pipes (pipe:[4711]) have no place on an image, nor in a bootlog.
+    # Sockets and pipes (pipe:[4711]) are neither on an image nor in a bootlog.
     merged = merger.merge(
         lambda path: not path.startswith(b"/") or excluded(path), options.min_support / 100
     )
@@ -128,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def disputed(merged: Merged) -> list[int]:
-    """Return the files whose place profiles disagree on most, as positions in the order."""
+    """Return the positions of the files on whose rank the profiles disagree most."""
     import numpy as np
 
     several = np.flatnonzero(merged.profiles > 1)
@@ -160,7 +161,7 @@ def report(merged: Merged) -> dict[str, Any]:
 
 
 def print_report(merged: Merged) -> None:
-    """Print the report for people to standard error: no more of it than fits on a screen."""
+    """Print a summary of at most one screen to standard error."""
     from bootprof.progress import note
     from optimizer.formats.text import printable
 
@@ -178,9 +179,9 @@ def print_report(merged: Merged) -> None:
         )
     if count > MOST_SHOWN:
         note(f"  and {count - MOST_SHOWN:,} more that disagree less")
-    note("  (order: how far from the merged one; 0 the same, 1 reversed)")
+    note("  (order: distance from the merged order; 0 identical, 1 reversed)")
     places = disputed(merged)[:MOST_SHOWN]
     if places:
-        note("  files whose place is disputed most (standard deviation of rank / files):")
+        note("  files with the most different ranks (standard deviation of rank / files):")
     for place in places:
         note(f"  {merged.spread[place]:6.3f} {printable(merged.paths[place])}")

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from bootprof.commands.inputs import Parsers
 
 EPILOG = """\
-backends, from the one that sees most to the one that needs least:
+backends, from most detailed to least demanding:
 {backends}
-With a plus sign, several run on one boot, as in kmod+ebpf; the bootlog is that of the first. The
-block trace is always recorded.
+A plus sign combines backends in one boot, for example kmod+ebpf; the bootlog is that of the first.
+The block trace is always recorded.
 
-The boot runs until its boot target: console:REGEX (found in what the guest prints on its serial
-port) or seconds:N. The profile is a folder:
-  bootlog.list     distinct paths in order of first access: for bootprof sort
+The boot runs until its boot target: console:REGEX (matched against the serial console of the guest)
+or seconds:N. The profile is a folder:
+  bootlog.list     distinct paths in order of first access, for bootprof sort
   bootlog.events   every event, with time, pid, command, operation, device, inode
-  blocktrace.tsv   every read of the medium: for bootprof compare
-  profile.json     what was booted and how: machine, accelerator, backend, kernel, date
-  console.log, nbdkit.log, and in guest/ what the guest sent
+  blocktrace.tsv   every read of the medium, for bootprof compare
+  profile.json     image, machine, accelerator, backend, kernel and date
+  console.log, nbdkit.log, and guest/ with the files that the guest sent
 
 examples:
   bootprof profile out/profiling.iso -o out/unsorted
@@ -35,14 +35,14 @@ examples:
 
 
 def describe_backends() -> str:
-    """Return the list of backends for the help, from what each states of itself."""
+    """Return the list of backends for the help, from the description of each backend."""
     lines = {}
     for name in backends.RECORDERS:
         backend = backends.load(name)
         lines[name] = f"{backend.summary}; needs {backend.needs}"
     lines["auto"] = (
-        f"the first of {', '.join(backends.AUTOMATIC)} that the image's kernel lets start, if the "
-        "image is a profiling image (bootprof build --profiling); block if it is not"
+        f"the first of {', '.join(backends.AUTOMATIC)} that starts, if the image is a profiling "
+        "image (bootprof build --profiling); else block"
     )
     return "\n".join(
         textwrap.fill(
@@ -72,14 +72,14 @@ def add_parser(subparsers: Parsers) -> None:
         "--output",
         folder=True,
         metavar="DIR",
-        help="folder of the profile (default: IMAGE without its suffix, plus .profile)",
+        help="folder to write (default: IMAGE with the suffix .profile)",
     )
     parser.add_argument(
         "-b",
         "--backend",
         default="auto",
         metavar="NAME",
-        help="how to record, see below (default: %(default)s)",
+        help="backend, see below (default: %(default)s)",
     )
     parser.add_argument(
         "-u",
@@ -119,9 +119,9 @@ def add_parser(subparsers: Parsers) -> None:
         "--accelerator",
         choices=("auto", "kvm", "tcg", "icount"),
         default="auto",
-        help="kvm; tcg: emulation; icount: emulation in which each instruction takes a nanosecond "
-        "of the guest's time, whatever the load of the host; auto: kvm if it works, else tcg "
-        "(default: %(default)s)",
+        help="kvm: virtualization; tcg: emulation; icount: emulation with one nanosecond of guest "
+        "time for each instruction, independent of the load of the host; auto: kvm if available, "
+        "else tcg (default: %(default)s)",
     )
     parser.add_argument(
         "--firmware",
@@ -138,22 +138,22 @@ def add_parser(subparsers: Parsers) -> None:
     parser.add_argument(
         "--drive",
         metavar="DRIVE",
-        help="serve the image as slowly as a drive would: a name or a TOML file, see bootprof "
-        "compare",
+        help="emulate a drive of this speed: a name listed by bootprof compare --help, or a TOML "
+        "file",
     )
     parser.add_argument(
         "--drive-scale",
         type=positive,
         default=1.0,
         metavar="FACTOR",
-        help="multiply the times of the drive, to keep their proportion to those of an emulated "
+        help="multiply the times of the emulated drive, to match the speed of an emulated "
         "processor (default: %(default)g)",
     )
     parser.set_defaults(run=run)
 
 
 def positive(text: str) -> float:
-    """Read a number above 0."""
+    """Parse a number above 0."""
     try:
         value = float(text)
     except ValueError:
@@ -164,7 +164,7 @@ def positive(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """Read a whole number from 1 on, of at most six digits."""
+    """Parse a whole number from 1 to 999999."""
     if not (text.isascii() and text.isdigit() and len(text) <= 6 and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r}: give a whole number from 1 to 999999")
     return int(text)
@@ -218,8 +218,8 @@ def run(options: argparse.Namespace) -> int:
     if done.clock is not None:
         busy = done.clock.busy_seconds
         note(
-            f"by the guest's clock: {done.clock.uptime_seconds:.2f} s from the start of its kernel"
-            + (f", its processor busy for {busy:.2f} s" if busy is not None else "")
+            f"guest's clock: {done.clock.uptime_seconds:.2f} s since the start of the kernel"
+            + (f", processor busy for {busy:.2f} s" if busy is not None else "")
         )
     note(
         f"{folder}: {done.reads} reads of the medium, "

@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 BOOTLOG is one of these:
-  - a bootlog of any image with the same files. With bootlog.events the list has the parts of the
-    files that were read, with bootlog.list whole files.
-  - the block trace of a boot of this very IMAGE
-  - a folder that bootprof profile wrote; its bootlog is used
+  - a bootlog of any image with the same files. From bootlog.events, the list gets the parts of the
+    files that were read; from bootlog.list, whole files.
+  - the block trace of a boot of this IMAGE
+  - a folder written by bootprof profile; its bootlog is used
 
-The list has the byte ranges of the squashfs that the boot needs and all of its tables, in ascending
-order. A gap is in the list too where reading it costs the drive less than a new request. The list
-is for the program bootprof-readahead, which uses it for this squashfs only.
-`bootprof build --readahead BOOTLOG` makes the list for the image that it builds, and puts both
-into it.
+The list contains the byte ranges of the squashfs that the boot needs, and all tables, in ascending
+order. A gap between two ranges is included if reading through it costs the drive less than a new
+request. The program bootprof-readahead reads these ranges at boot, for this squashfs only.
+`bootprof build --readahead BOOTLOG` makes the list for the image that it builds, and adds list and
+program to the image.
 
 examples:
   bootprof readahead live.iso out/profile -o readahead.list
@@ -69,16 +69,16 @@ def add_parser(subparsers: Parsers) -> None:
         help="bootlog, block trace or folder of a profile",
     )
     parser.add_argument(
-        "--tables", action="store_true", help="list the tables only; needs no bootlog"
+        "--tables", action="store_true", help="list only the tables; needs no bootlog"
     )
     add_output(parser, "list to write")
-    add_drive(parser, "drive that reads the list")
+    add_drive(parser, "drive to optimize the list for")
     add_squashfs(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Make the list and say what is in it."""
+    """Make the list and print a summary of it."""
     from bootprof.files import write_output
     from optimizer.formats.readahead_list import ReadaheadList, format_list
     from optimizer.readahead import plan
@@ -105,7 +105,7 @@ def wanted(image: Image, options: argparse.Namespace) -> Spans:
     """Return what the boot needs, from a bootlog or from a block trace.
 
     Raises:
-        InputError: There is no such file, or nothing in it is of this image.
+        InputError: There is no such file, or it names nothing that is in this image.
     """
     from optimizer.demand import demand_of, touched_by
     from optimizer.readahead import wanted_by_demand, wanted_by_trace, with_kernel_readahead
@@ -122,13 +122,13 @@ def wanted(image: Image, options: argparse.Namespace) -> Spans:
     if not demand.files:
         raise InputError(
             f"{path}: none of its files is in {options.image}",
-            hint="give the bootlog of a boot of this image, or of a build with the same files",
+            hint="give a bootlog of this image, or of a build with the same files",
         )
     return wanted_by_demand(layout, demand)
 
 
 def summary(planned: Plan, layout: Layout, drive: Drive) -> list[str]:
-    """Return the lines that say what is in a list."""
+    """Return the lines of the summary of a list."""
     from bootprof.units import quantity
 
     ranges, gaps = planned.ranges, planned.bridged_gaps
@@ -139,5 +139,5 @@ def summary(planned: Plan, layout: Layout, drive: Drive) -> list[str]:
     return [
         f"{len(ranges):,} ranges, {total} of {quantity(layout.size_bytes, 'bytes')}",
         f"{gaps:,} {'gap is' if gaps == 1 else 'gaps are'} read too: {bridged}, unneeded",
-        f"one pass on {drive.title}: {one_pass}; without the gaps {apart}",
+        f"one pass on {drive.title}: {one_pass}; {apart} without reading the gaps",
     ]

@@ -28,31 +28,31 @@ if TYPE_CHECKING:
 
 HINT = "give a bootlog.list or bootlog.events, or pipe one in"
 EPILOG = """\
-BOOTLOG has either format (bootlog.list or bootlog.events), or is a sort file of mksquashfs,
-genisoimage or gensquashfs, which is read in the order of its priorities. Lines that are no absolute
-path (pipe:[4711]) are left out and counted.
+BOOTLOG is a bootlog in either format (bootlog.list or bootlog.events), or a sort file of
+mksquashfs, genisoimage or gensquashfs, which is read in the order of its priorities. Lines that are
+not absolute paths, such as pipe:[4711], are left out and counted.
 
-With --root, the paths are looked up in the directory that the image is made of: symbolic links are
-resolved inside it (/lib/x and /usr/lib/x are one file), and what is not there, or is no regular
-file, is left out. Without --root, paths are used unchanged: of directories only those are left out
-whose names tell (a slash at the end, or other paths below), and mksquashfs warns about each path
-that it does not find.
+With --root, each path is looked up in the directory that the image is made from. Symbolic links are
+resolved inside it, so that /lib/x and /usr/lib/x are one file. Paths that do not exist there, or
+are not regular files, are left out. Without --root, paths are used unchanged. Directories are then
+left out only if recognizable by name: a trailing slash, or other paths below them. mksquashfs warns
+about each path that it does not find.
 
 excludes:
   /dev, /proc, /sys, /run, /tmp, /var/run, /var/lock, /live/distrib, the media of live systems
-  (/cdrom, /lib/live/mount) and everything below them are left out, by whole components of the path
-  (/sysroot stays). So are files on file systems that the image does not hold (proc, sysfs, tmpfs,
-  rootfs of the initramfs, the iso9660 medium, ...), if BOOTLOG is bootlog.events. --exclude PATTERN
-  leaves out more:
+  (/cdrom, /lib/live/mount) and everything below them are left out. Whole path components are
+  compared: /sysroot is kept. If BOOTLOG is bootlog.events, files on file systems that are not part
+  of the image (proc, sysfs, tmpfs, rootfs of the initramfs, the iso9660 medium, ...) are left out
+  too. --exclude PATTERN leaves out more:
     /usr/share/doc     this path and everything below
     /var/lib/*/cache   * and ? match anything but a slash, [a-z] one character, ** anything
-    *.pyc              without a slash at the start: at every depth
+    *.pyc              no leading slash: at every depth
 
 formats:
-  mksquashfs    PATH PRIORITY for mksquashfs -sort FILE; at most 32767 priorities: beyond that many
-                files, neighbours share one, and mksquashfs orders files of equal priority itself
+  mksquashfs    PATH PRIORITY for mksquashfs -sort FILE. There are 32767 priorities: with more
+                files, neighbours share one, and mksquashfs chooses their order
   gensquashfs   PRIORITY PATH for gensquashfs --sort-file FILE
-  list          the ordered paths alone, as a bootlog.list
+  list          only the ordered paths, in the format of bootlog.list
 
 examples:
   bootprof sort bootlog.list > config/distrib.sort
@@ -77,7 +77,7 @@ def add_parser(subparsers: Parsers) -> None:
         nargs="?",
         default=Path("-"),
         metavar="BOOTLOG",
-        help="bootlog of either format, or sort file (default, and -: standard input)",
+        help="bootlog in either format, or sort file; - is standard input (default: -)",
     )
     add_path(
         parser,
@@ -85,7 +85,7 @@ def add_parser(subparsers: Parsers) -> None:
         "--root",
         folder=True,
         metavar="DIR",
-        help="directory that the image is made of: resolve links, leave out what is not there",
+        help="directory that the image is made from: resolve links, leave out missing paths",
     )
     parser.add_argument(
         "-x",
@@ -93,32 +93,32 @@ def add_parser(subparsers: Parsers) -> None:
         action="append",
         default=[],
         metavar="PATTERN",
-        help="leave out matching paths and all below (can be repeated)",
+        help="leave out matching paths and everything below them (can be repeated)",
     )
     parser.add_argument(
         "--no-default-filter",
         action="store_true",
-        help="do not leave out /dev, /proc, /sys, /run, /tmp and mounted media",
+        help="keep /dev, /proc, /sys, /run, /tmp and mounted media",
     )
     parser.add_argument(
         "--all-file-systems",
         action="store_true",
-        help="do not leave out files on proc, sysfs, tmpfs and their like",
+        help="keep files on proc, sysfs, tmpfs and similar file systems",
     )
     parser.add_argument(
         "-f",
         "--format",
         choices=("mksquashfs", "gensquashfs", "list"),
         default="mksquashfs",
-        help="what to write (default: %(default)s)",
+        help="format to write (default: %(default)s)",
     )
     parser.add_argument(
         "-p",
         "--place",
         choices=("start", "end", "auto"),
         default="start",
-        help="put the files before all others (start), behind them and beside the tables of the "
-        "image (end), or where the simulated boot costs less (auto, needs --image) "
+        help="start: put the files before all others; end: after all others, next to the tables of "
+        "the image; auto: where the simulated boot takes less time, needs --image "
         "(default: %(default)s)",
     )
     add_path(
@@ -126,7 +126,7 @@ def add_parser(subparsers: Parsers) -> None:
         "-i",
         "--image",
         metavar="IMAGE",
-        help="image of this root file system, in any order, to simulate the boot on",
+        help="image of this root file system, in any order, for the simulation",
     )
     add_squashfs(parser)
     parser.add_argument(
@@ -134,26 +134,26 @@ def add_parser(subparsers: Parsers) -> None:
         type=int,
         default=0,
         metavar="CANDIDATES",
-        help="simulate this many orders and use the best one; needs --image (default: keep the "
-        "order of first access)",
+        help="simulate this number of orders and use the best; needs --image (default: 0, which "
+        "keeps the order of first access)",
     )
     add_drive(parser, "drive to simulate")
     parser.add_argument(
         "--hard-links",
         choices=("once", "all"),
-        help="with --root, list one name of each file, or all names that were accessed (default: "
+        help="with --root, list each file once, or under all names that were accessed (default: "
         "once for mksquashfs, which uses the last name; all for the other formats)",
     )
     add_output(parser)
     parser.add_argument(
-        "--allow-empty", action="store_true", help="succeed even if no path is left to write"
+        "--allow-empty", action="store_true", help="succeed even if no path is left"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print no summary")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Sort, and say on standard error what was left out."""
+    """Sort, and print on standard error what was left out."""
     from optimizer.formats.sortfile import distinct_paths_of, split_expressible
     from optimizer.order import IMAGE_EXCLUDES, NOT_ON_IMAGE, arrange, compile_excludes
 
@@ -194,7 +194,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(
             f"{name}: nothing to sort: {summary}",
             hint="give a bootlog with absolute paths of files on the image, or --allow-empty; "
-            "bootprof convert makes a bootlog of what other tools recorded",
+            "bootprof convert turns recordings of other tools into bootlogs",
         )
     write(paths, options)
     if not options.quiet:
@@ -207,19 +207,20 @@ def run(options: argparse.Namespace) -> int:
 def simulated(
     paths: Sequence[bytes], stream: BinaryIO, name: str, options: argparse.Namespace
 ) -> tuple[list[bytes], Literal["start", "end"], tuple[str, ...]]:
-    """Choose place and order by simulation; return them, and what to say of them."""
+    """Choose place and order by simulation; return both, and lines that describe the choice."""
     from optimizer.formats.bootlog import read_bootlog
     from optimizer.place import choose
 
     if options.image is None or options.search < 0:
         raise InputError(
-            "--place auto and --search simulate the boot, which needs an image",
+            "--place auto and --search simulate the boot, which needs --image and a number of "
+            "candidates from 0",
             hint="bootprof sort out/unsorted/bootlog.events --image out/unsorted.iso --place auto",
         )
     if not stream.read(18).startswith(b"#bootprof-bootlog "):
         raise InputError(
-            f"{name}: a list of paths does not say which parts of a file were read when",
-            hint="give bootlog.events, or leave out --place auto and --search",
+            f"{name}: a list of paths does not record when each part of a file was read",
+            hint="give bootlog.events, or omit --place auto and --search",
         )
     stream.seek(0)
     log = read_bootlog(stream, name)
@@ -236,7 +237,7 @@ def simulated(
 
 
 def describe_placement(chosen: Placement, drive: Drive, candidates: int) -> tuple[str, ...]:
-    """Say what the simulation found, in times alone, which is what it is good for."""
+    """Describe the result of the simulation in seconds, the only quantity that it models."""
     from bootprof.units import quantity
 
     said = []
@@ -249,15 +250,15 @@ def describe_placement(chosen: Placement, drive: Drive, candidates: int) -> tupl
     if chosen.found is not None:
         best, first = chosen.found.cost, chosen.found.first
         said.append(
-            f"best of {candidates} orders: {quantity(best.seconds, 'seconds')}, the order of first "
-            f"access {quantity(first.seconds, 'seconds')}; "
-            f"{best.seconds / best.bound_seconds:.2f} times the bound of one pass"
+            f"best of {candidates} orders: {quantity(best.seconds, 'seconds')}; order of first "
+            f"access: {quantity(first.seconds, 'seconds')}; "
+            f"{best.seconds / best.bound_seconds:.2f} times the bound"
         )
     return tuple(said)
 
 
 def with_duplicates(paths: Sequence[bytes], root: Path) -> list[bytes]:
-    """Put duplicates beside their hot file; mksquashfs stores content where it meets it first."""
+    """Put duplicates next to their hot file; mksquashfs stores content where it first occurs."""
     from optimizer.duplicates import find_duplicates
     from optimizer.formats.sortfile import split_expressible
 
@@ -270,7 +271,7 @@ def with_duplicates(paths: Sequence[bytes], root: Path) -> list[bytes]:
 
 
 def write(paths: Sequence[bytes], options: argparse.Namespace) -> None:
-    """Write the ordered paths in the format that was asked for."""
+    """Write the ordered paths in the requested format."""
     from bootprof.files import open_output
     from optimizer.formats.bootlog import write_list
     from optimizer.formats.sortfile import gensquashfs_lines, mksquashfs_lines
@@ -290,17 +291,17 @@ def write(paths: Sequence[bytes], options: argparse.Namespace) -> None:
 def describe(
     arrangement: Arrangement, written: int, not_expressible: int, pseudo: int, root: Path | None
 ) -> str:
-    """Say in one line what became of the paths."""
+    """Return one line that counts the paths written and left out."""
     counts = (
-        (pseudo, "on file systems that no image holds"),
+        (pseudo, "on file systems that are not part of an image"),
         (arrangement.excluded, "excluded"),
         (arrangement.not_absolute, "not absolute"),
         (arrangement.missing, f"not in {root}"),
-        (arrangement.unreadable, f"in closed directories of {root}"),
+        (arrangement.unreadable, f"in unreadable directories of {root}"),
         (arrangement.not_regular, "not regular files"),
-        (arrangement.directories, "directories by their names (--root tells all)"),
+        (arrangement.directories, "directories by name (--root finds all)"),
         (arrangement.repeated, "further names of a file"),
-        (not_expressible, "with a newline, which a sort file cannot hold"),
+        (not_expressible, "with a newline, which a sort file cannot contain"),
     )
     left_out = ", ".join(f"{count} {why}" for count, why in counts if count)
     return f"{written} files" + (f"; left out: {left_out}" if left_out else "")

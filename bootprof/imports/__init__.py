@@ -1,8 +1,8 @@
-"""Bootlogs from what other tools recorded: one module a tool, and the protocol that all follow.
+"""Bootlogs from recordings of other tools: one module for each tool, and their common protocol.
 
-An import is a module of this package whose ``IMPORT`` says what it reads, how to tell it from
-others, and how to make a :class:`~optimizer.formats.events.Bootlog` of it. Every module that stands
-directly in this package is one; what they share is in :mod:`bootprof.imports.common`.
+An import is a module of this package whose ``IMPORT`` states what it reads, how to distinguish it
+from others, and how to turn it into a :class:`~optimizer.formats.events.Bootlog`. Every module
+directly in this package is an import; shared code is in :mod:`bootprof.imports.common`.
 
 To add an import: write ``bootprof/imports/NAME.py`` with an ``IMPORT``, a test with samples of the
 tool, and a row in the table of docs/commands/convert.md.
@@ -40,7 +40,7 @@ class Import:
         summary: What it reads, on one line.
         gives: Operations of its events.
         record: How to record such a file, on one line.
-        looks_like: Tells from the sample of a file whether the tool wrote it.
+        looks_like: Returns from the sample of a file whether the tool wrote it.
         read: Reads files that name files.
         locate: Finds the files of a log of block reads on the image that was booted.
         takes_several: One recording may consist of several files.
@@ -67,7 +67,7 @@ class Import:
 
         Args:
             sources: Its files.
-            image: The image that was booted, if it is at hand.
+            image: The image that was booted, if available.
 
         Raises:
             InputError: There are several files and the tool writes one, or the image is missing or
@@ -79,11 +79,11 @@ class Import:
         return self.located(sources, image).bootlog()
 
     def located(self, sources: Sequence[Source], image: Path | None) -> Located:
-        """Find the files of a log of block reads, whatever their confidence; errors as above."""
+        """Find the files of a log of block reads, with any confidence; errors as above."""
         if self.locate is None:
             raise InputError(
-                f"{self.name} names files, so there is no confidence in them",
-                hint="--threshold and --confidence are for logs of block reads",
+                f"{self.name} records names of files, which have no confidence",
+                hint="--threshold and --confidence apply to logs of block reads only",
             )
         return self.locate(self._checked(sources)[0], image)
 
@@ -91,7 +91,7 @@ class Import:
         if not sources or (len(sources) > 1 and not self.takes_several):
             several = [item.name for item in map(load, names()) if item.takes_several]
             raise InputError(
-                f"{self.name}: one file, not {len(sources)}",
+                f"{self.name}: give one file, not {len(sources)}",
                 hint=f"only recordings of {', '.join(several)} may consist of several files; "
                 "convert the others one by one and use bootprof merge",
             )
@@ -112,7 +112,7 @@ def load(name: str) -> Import:
         InputError: There is none of this name.
     """
     if name not in names():
-        raise InputError(f"format {name!r} is not known", hint="there are " + ", ".join(names()))
+        raise InputError(f"unknown format {name!r}", hint="known: " + ", ".join(names()))
     found: Import = importlib.import_module(f"{__name__}.{name}").IMPORT
     return found
 
@@ -142,8 +142,8 @@ def recognise(sources: Sequence[Source]) -> Import:
     source = sources[0]
     if found:
         raise InputError(
-            f"{source.name}: may be of {' or '.join(item.name for item in found)}",
-            hint="say which with --from",
+            f"{source.name}: could be a file of {' or '.join(item.name for item in found)}",
+            hint="choose one with --from",
         )
     what, hint = describe(source)
     raise FormatError(f"{source.name}: {what}", hint=hint)

@@ -127,7 +127,7 @@ class _Log:
         return _Group(self.clock.since_start(nanoseconds(time), wraps=False), interpreted=False)
 
     def _counted(self, key: bytes) -> Iterator[Event]:
-        """Yield the accesses of an event; each that cannot be told is counted."""
+        """Yield the accesses of an event; count those that cannot be resolved."""
         group = self.groups.pop(key, None)
         if group is None or not group.call:
             return
@@ -192,7 +192,7 @@ def _call(architecture: bytes, call: bytes) -> bytes:
 
 
 def _looks_only(call: bytes, words: dict[str, bytes]) -> bool:
-    """Tell whether a directory was opened, or a file for its name only."""
+    """Return whether a directory was opened, or a file for its name only."""
     flags = {b"open": words["a1"], b"openat": words["a2"]}.get(call, b"")
     if re.fullmatch(rb"[0-9a-f]{1,16}", flags):
         return bool(int(flags, 16) & (_O_DIRECTORY | _O_PATH))
@@ -200,7 +200,7 @@ def _looks_only(call: bytes, words: dict[str, bytes]) -> bool:
 
 
 def _passed_over(text: bytes) -> bool:
-    """Tell whether a PATH record is of a directory, or of what a file was not found or made in."""
+    """Return whether a PATH record is of a directory, or of the parent of a missing or new file."""
     kind, mode = _KIND.search(text), _MODE.search(text)
     if kind is not None and kind[1] in (b"PARENT", b"UNKNOWN", b"DELETE"):
         return True
@@ -249,7 +249,7 @@ def read(sources: Sequence[Source]) -> Bootlog:
 
 
 def _is_record(line: bytes) -> bool:
-    """Tell whether a line has an audit record."""
+    """Return whether a line has an audit record."""
     if _RECORD.match(line):
         return True
     if b"audit" not in line:

@@ -32,7 +32,7 @@ LOOP_MAJOR = b"7"
 
 
 def is_read(operation: bytes, sectors: bytes) -> bool:
-    """Tell whether a request of the block layer reads anything.
+    """Return whether a request of the block layer reads anything.
 
     F in front is a flush before the request; behind the operation stand flags (readahead, sync).
     """

@@ -74,7 +74,7 @@ def read(sources: Sequence[Source]) -> Bootlog:
 
 
 def looks_like(source: Source) -> bool:
-    """Tell whether e4rat-collect wrote a file."""
+    """Return whether e4rat-collect wrote a file."""
     return bool(source.sample) and all(_DETAILED.match(line) for line in source.sample)
 
 

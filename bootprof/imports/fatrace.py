@@ -132,7 +132,7 @@ def read(sources: Sequence[Source]) -> Bootlog:
 
 
 def _is_event(line: bytes) -> bool:
-    """Tell whether fatrace wrote a line."""
+    """Return whether fatrace wrote a line."""
     stamp = _STAMP.match(line)
     if _EVENT.match(line, stamp.end() if stamp is not None else 0):
         return True

@@ -123,7 +123,7 @@ def read(sources: Sequence[Source]) -> Bootlog:
 
 
 def _is_expected(line: bytes) -> bool:
-    """Tell whether inotifywait wrote a line."""
+    """Return whether inotifywait wrote a line."""
     return line.startswith((b"Setting up", b"Watches est")) or _fields(line) is not None
 
 

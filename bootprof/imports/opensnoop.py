@@ -45,7 +45,7 @@ class _Log:
 
     def __init__(self, counts: Counts) -> None:
         self.counts = counts
-        # What stands there without a head line.
+        # The columns without a header line.
         self.columns = [b"PID", b"COMM", b"FD", b"ERR", b"PATH"]
         self.rest = re.compile(b"")
         self.clock = Clock()

@@ -90,7 +90,7 @@ class _Log:
         self.counts = counts
         self.processes = Processes()
         self.pending: dict[tuple[int, bytes], _Call] = {}
-        # Calls whose results nobody recorded.
+        # Calls whose results were not recorded.
         self.entered: list[_Call] = []
         # Of each call that has not returned, its position in `entered`.
         self.places: dict[tuple[int, bytes], int] = {}
@@ -127,7 +127,7 @@ class _Log:
         if milliseconds != b"?":
             whole, _, fraction = milliseconds.partition(b".")
             time_ns = nanoseconds(whole) // 1000 + number(fraction[:6].ljust(6, b"0"))
-        # Of calls that began before the recording did, the beginning is what is known.
+        # Of calls that began before the recording, only the beginning is known.
         time_ns = max(time_ns, 0)
         arguments = text[call.end() :]
         # The first end behind the name of the file, which may look like one.
@@ -267,7 +267,7 @@ def read(sources: Sequence[Source]) -> Bootlog:
 
     Raises:
         InputError: It has addresses where names should be.
-        FormatError: It is not such a text, or has no calls that open files.
+        FormatError: It is not such text, or has no calls that open files.
     """
     counts = Counts()
     log = _Log(counts)
@@ -280,16 +280,15 @@ def read(sources: Sequence[Source]) -> Bootlog:
     )
     if log.nameless and not log.named:
         raise InputError(
-            f"{sources[0].name}: perf recorded where the names of files stood in memory, "
-            "not the names",
+            f"{sources[0].name}: perf recorded the addresses of file names, not the names",
             hint="record the probe vfs_getname too (perf probe), or use strace",
         )
-    note = {} if log.exits else {"results": "not recorded: calls that failed are in it too"}
+    note = {} if log.exits else {"results": "not recorded, so failed calls are included"}
     return dataclasses.replace(bootlog, header={**bootlog.header, **note})
 
 
 def _is_event(line: bytes) -> bool:
-    """Tell whether perf wrote a line."""
+    """Return whether perf wrote a line."""
     trace = _TRACE.match(line)
     if trace is not None:
         call = _ANY_CALL.match(line, trace.end())

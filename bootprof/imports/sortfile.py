@@ -48,7 +48,7 @@ def read(sources: Sequence[Source]) -> Bootlog:
 
 
 def looks_like(source: Source) -> bool:
-    """Tell whether a file is a sort file."""
+    """Return whether a file is a sort file."""
     from optimizer.formats.sortfile import kind_of
 
     return kind_of(source.sample) in ("mksquashfs", "gensquashfs", "draklive")

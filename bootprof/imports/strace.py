@@ -143,7 +143,7 @@ class _Trace:
         if attached is not None:
             child = number(attached[1], PID_LIMIT)
             self.attached.add(child)
-            # What stands before is the call of the parent, cut in two by the message.
+            # The text before is the call of the parent, interrupted by the message.
             self._begin(pid, text[: attached.start()])
             self._born(child)
             return
@@ -220,7 +220,7 @@ class _Trace:
         return self.clock.since_start(now, wraps=prefix["hour"] is not None)
 
     def _called(self, pid: int, time_ns: int, name: bytes, text: bytes) -> Iterator[Event]:
-        """Handle a whole call: its arguments, and what it returned."""
+        """Handle a complete call: its arguments, and its result."""
         named = (_NAMED_AT if name in _AT else _NAMED).match(text)
         result: re.Match[bytes] | None = None
         if named is not None and name not in _EXECUTIONS:
@@ -337,7 +337,7 @@ class _Trace:
         """Return the absolute path of a call's first arguments.
 
         Raises:
-            RecordError: It cannot be told.
+            RecordError: It is unknown.
         """
         if named is None or named["cut"]:
             raise RecordError
@@ -389,7 +389,7 @@ class _Trace:
 
 
 def _is_directory(number_text: bytes) -> bool:
-    """Tell whether a descriptor stands for the working directory."""
+    """Return whether a descriptor stands for the working directory."""
     return number_text in (b"AT_FDCWD", b"-100", b"0xffffff9c", b"0xffffffffffffff9c")
 
 
@@ -400,7 +400,7 @@ def _index(text: bytes) -> int:
 
 
 def _looks_only(flags: bytes) -> bool:
-    """Tell from the flags of an open whether it is of a directory, or for its name only."""
+    """Return from the flags of an open whether it is of a directory, or for its name only."""
     words = flags.lstrip(b", ")
     if words[:1] == b"{":
         words = words[1:].removeprefix(b"flags=")

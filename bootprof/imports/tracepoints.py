@@ -38,7 +38,7 @@ _LOST = re.compile(rb"CPU:\d{1,6}+ \[(?:LOST )?(\d++) EVENTS(?: DROPPED)?\]")
 
 
 class _Log:
-    """Reads the lines of a trace, and what it says about itself."""
+    """Reads the lines of a trace, and its header."""
 
     def __init__(self, counts: Counts) -> None:
         self.counts = counts
@@ -71,13 +71,13 @@ class _Log:
                 yield one._replace(device=self._name(one.device))
 
     def _name(self, device: bytes) -> bytes:
-        """Return the name of a device, as far as it is known."""
+        """Return the name of a device, if known."""
         major, _, minor = device.partition(b":")
         return self.names.get(device, b"loop" + minor if major == LOOP_MAJOR else device)
 
 
 def _head(head: bytes) -> tuple[int, bytes]:
-    """Return the time and the pid of what stands in front of an event."""
+    """Return the time and the pid from the prefix of an event."""
     words = head.split()
     time = words.pop() if words else b""
     time_ns = nanoseconds(time) if _TIME.match(time) else 0

@@ -66,7 +66,7 @@ def _packed_events(content: bytes, name: str) -> Iterator[Event]:
     if magic != _MAGIC or version != _VERSION:
         raise FormatError(
             f"{name}: a pack of version {version}, not of version {_VERSION}",
-            hint="print it with ureadahead --dump, and import that",
+            hint="convert the output of ureadahead --dump instead",
         )
     major = (packed >> 8 & 0xFFF) | (packed >> 32 & 0xFFFFF000)
     device = major, (packed & 0xFF) | (packed >> 12 & 0xFFFFFF00)
@@ -140,7 +140,7 @@ def _events(source: Source, counts: Counts) -> Iterator[Event]:
         if len(content) > _PACK_BYTES:
             raise FormatError(
                 f"{source.name}: a pack of more than {_PACK_BYTES >> 20} MiB",
-                hint="print it with ureadahead --dump, and import that",
+                hint="convert the output of ureadahead --dump instead",
             )
         for event in _packed_events(content, source.name):
             counts.records += 1
@@ -168,7 +168,7 @@ def read(sources: Sequence[Source]) -> Bootlog:
 
 
 def looks_like(source: Source) -> bool:
-    """Tell whether a file is a pack of ureadahead, or the text of one."""
+    """Return whether a file is a pack of ureadahead, or the text of one."""
     if source.head.startswith(_MAGIC):
         return source.head[3:4] < b" "
     return any(line.startswith(b"/") and _sizes(line) for line in source.sample)

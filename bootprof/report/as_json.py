@@ -29,7 +29,7 @@ def as_json(
     """Return the comparison as JSON has it.
 
     Args:
-        comparison: What is compared.
+        comparison: The builds and their metrics.
         details: What else is known of each build, in their order.
         files: Files of plots that were written.
         report: File of the report, if one was written.
@@ -117,7 +117,7 @@ def causes_of(causes: Analysis) -> Json:
 
 
 def timeline_of(timeline: Timeline) -> Json:
-    """Return who read what."""
+    """Return the timeline: accesses by process and folder."""
 
     def rows(found: Sequence[Row]) -> list[Json]:
         return [

@@ -54,7 +54,7 @@ class Build:
         label: The name of the build.
         path: The block trace file, or ``-`` for standard input.
         trace: Its content.
-        conditions: How it was recorded, as far as that is recorded beside it.
+        conditions: How it was recorded, as far as known.
     """
 
     label: str
@@ -81,9 +81,9 @@ class Comparison:
     """The metrics of several builds.
 
     Attributes:
-        builds: The builds; the first one is what the others are compared with.
+        builds: The builds; all others are compared with the first.
         drives: Drives that times are modelled for.
-        metrics: What is compared.
+        metrics: The metrics that are compared.
         values: For each build a value for each metric; None if there is none: the image does not
             fit on the drive, or the guest's clock was not recorded.
     """
@@ -161,7 +161,7 @@ def read_build(stream: BinaryIO, file: Path, label: str | None = None) -> Build:
 
     Args:
         stream: The block trace.
-        file: Its file, or ``-`` for standard input; what else is known of the build lies beside it.
+        file: Its file, or ``-`` for standard input; the other files of the profile are next to it.
         label: The name of the build; by default that of the folder or of the file.
 
     Raises:
@@ -172,9 +172,9 @@ def read_build(stream: BinaryIO, file: Path, label: str | None = None) -> Build:
         label = file.resolve().parent.name if is_profile else file.stem
         label = "standard input" if file == STANDARD_STREAM else label
     conditions = Conditions()
-    # Beside a block trace of another name lies, if any, the description of another boot.
+    # A description next to a block trace of another name may be of another boot.
     if is_profile:
-        # What is wrong with it stands among the details of the build; the metrics do not need it.
+        # Its errors are shown in the details of the build; the metrics do not need it.
         with contextlib.suppress(BootprofError, OSError):
             conditions = conditions_of(read_description(file.parent))
     return Build(printable(label), file, read_block_trace(stream, str(file)), conditions)

@@ -62,7 +62,7 @@ class Conditions:
 
 
 def read_description(folder: Path) -> Mapping[str, object]:
-    """Return what is in the ``profile.json`` of a folder; nothing if there is none.
+    """Return the contents of the ``profile.json`` of a folder; empty if there is none.
 
     Raises:
         FormatError: It is not a JSON object.
@@ -84,7 +84,7 @@ def conditions_of(described: Mapping[str, object]) -> Conditions:
     """Return the conditions of a profile; a value of the wrong type counts as not recorded.
 
     Args:
-        described: What is in its ``profile.json``; earlier versions wrote fewer keys.
+        described: Contents of its ``profile.json``; earlier versions wrote fewer keys.
     """
     boots = described.get("boots")
     drive = described.get("drive", "")

@@ -1,4 +1,4 @@
-"""What a report shows of one build beyond its block trace: image, causes, processes.
+"""Details of one build beyond its block trace: image, causes, processes.
 
 A detail that cannot be found is not an error: a report of block traces alone is a report too. It
 says what is missing, and why.
@@ -33,15 +33,15 @@ PARTS = ("image_map", "causes", "timeline")
 
 @dataclass(frozen=True, eq=False)
 class Details:
-    """What is known of one build beside its block trace.
+    """Details of one build beyond its block trace.
 
     Where a part is None, ``absent`` says why, by its name.
 
     Attributes:
-        image: The image, if it is there and is the one that was booted.
+        image: The image, if it exists and is the one that was booted.
         image_map: Where everything lies on it.
         causes: Why it was read, on a modelled drive, and the least that it could read.
-        timeline: Who read what.
+        timeline: Accesses by process and folder.
         absent: Reasons, by the names in :data:`PARTS`.
     """
 
@@ -53,7 +53,7 @@ class Details:
 
 
 def gather(build: Build, drives: Sequence[Drive]) -> Details:
-    """Return what can be found beside the block trace of a build.
+    """Return the details that can be found next to the block trace of a build.
 
     Args:
         build: The build; its image, its bootlog and ``profile.json`` are looked for beside its
@@ -76,7 +76,7 @@ def gather(build: Build, drives: Sequence[Drive]) -> Details:
         bootlog = load_events(folder)
         timeline = make_timeline(bootlog, sizes_of(bootlog, layout) if layout else None)
         if timeline is None:
-            raise InputError(f"{folder / EVENTS_NAME} holds no access to a file of the image")
+            raise InputError(f"{folder / EVENTS_NAME} contains no access to a file of the image")
     except (BootprofError, OSError) as error:
         absent["timeline"] = sentence(error)
     image_map = causes = None
@@ -121,7 +121,7 @@ def find_image(build: Build) -> Image:
         places = [named, folder.parent / named, folder.parent / named.name, *places]
     present = next((place for place in places if place.is_file()), None)
     if present is None:
-        raise InputError(f"the image {places[0]} is not there")
+        raise InputError(f"the image {places[0]} does not exist")
     image = open_image(present)
     check_trace(image, replace(trace, image_sha256=digest), str(build.path))
     return image
@@ -136,7 +136,7 @@ def load_events(folder: Path) -> Bootlog:
     """
     file = folder / EVENTS_NAME
     if not file.is_file():
-        raise InputError(f"{folder} holds no {EVENTS_NAME}, which has times and processes")
+        raise InputError(f"{folder} contains no {EVENTS_NAME}, which records times and processes")
     with file.open("rb") as stream:
         return read_bootlog(stream, str(file))
 
@@ -154,7 +154,7 @@ def sizes_of(bootlog: Bootlog, layout: Layout) -> dict[bytes, int]:
 
 
 def demand_from(folder: Path, layout: Layout) -> Demand:
-    """Return what a boot needs of its image by its bootlog.
+    """Return what a boot needs of its image, according to its bootlog.
 
     Raises:
         InputError: There is no bootlog, or it is of other files.
@@ -163,7 +163,7 @@ def demand_from(folder: Path, layout: Layout) -> Demand:
     present = (folder / name for name in BOOTLOG_NAMES if (folder / name).is_file())
     bootlog = next(present, None)
     if bootlog is None:
-        raise InputError(f"{folder} holds no bootlog, so it is not known what the boot needed")
+        raise InputError(f"{folder} contains no bootlog, so it is unknown what the boot needed")
     demand = demand_of(layout, touched_by(bootlog))
     if not demand.files:
         raise InputError(f"{bootlog}: none of its files is in the image")
@@ -180,5 +180,5 @@ def drive_for(trace: BlockTrace, drives: Sequence[Drive]) -> Drive:
     if drive is None:
         raise InputError("the image fits on none of the drives")
     if not len(trace.reads):
-        raise InputError("the block trace holds no reads")
+        raise InputError("the block trace contains no reads")
     return drive

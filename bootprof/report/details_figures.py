@@ -108,7 +108,7 @@ def lane_boxes(lane: Lane, column_bytes: float) -> str:
     for colour, low_bytes, high_bytes in layers:
         low = np.rint(100 * np.clip(low_bytes / column_bytes, 0, 1)).astype(int)
         high = np.rint(100 * np.clip(high_bytes / column_bytes, 0, 1)).astype(int)
-        # What is there at all is at least a sliver.
+        # Everything that exists is drawn at least as a sliver.
         high = np.where((high_bytes - low_bytes >= 512) & (high <= low), low + 1, high)
         # Columns that look alike are one box.
         turns = np.flatnonzero(np.diff(low, prepend=-1) | np.diff(high, prepend=-1)).tolist()
@@ -197,7 +197,7 @@ def row_marks(row: Row, end_ns: int, seconds: Axis, busiest: int) -> str:
     """Return the marks of one row: a line from its first to its last access, and the bins."""
     first, last = (AREA * seconds.share(moment / 1e9) for moment in (row.first_ns, row.last_ns))
     drawn = [f'<path d="{boxes([(first, 4, max(last - first, 1), 2)])}" style="fill:var(--life)"/>']
-    # By the logarithm: beside a burst of thousands all other marks would have the least height.
+    # Logarithmic: next to a burst of thousands, all other marks would have the minimal height.
     level = np.ceil(len(LEVELS) * np.log1p(row.events) / np.log1p(max(busiest, 1))).astype(int)
     places = [
         (

@@ -1,4 +1,4 @@
-"""The headline of a comparison: what the best build gained, in one sentence and its figures."""
+"""The headline of a comparison: the gain of the best build, in one sentence with figures."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from optimizer.images.layout import Layout
 from optimizer.spans import Spans, common, make_spans, merge, spans_of
 
 COLUMNS = 400
-FILES, FRAGMENTS, TABLES, OUTSIDE = "file data", "fragments", "tables", "outside of the squashfs"
+FILES, FRAGMENTS, TABLES, OUTSIDE = "file data", "fragments", "tables", "outside the squashfs"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +53,8 @@ def map_image(layout: Layout, image_bytes: int, reads: Spans, needed: Spans | No
     Args:
         layout: Its squashfs.
         image_bytes: Its size.
-        reads: What the boot read, of :data:`optimizer.formats.blocktrace.READ_DTYPE`.
-        needed: What it had to read, likewise; None if that is not known.
+        reads: Reads of the boot, of :data:`optimizer.formats.blocktrace.READ_DTYPE`.
+        needed: What it needed, of the same type; None if unknown.
     """
     edges = np.linspace(0, image_bytes, COLUMNS + 1)
     was_read = merge(reads)

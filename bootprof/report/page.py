@@ -36,7 +36,7 @@ from bootprof.report.trace_figures import (
 from bootprof.units import quantity
 from optimizer.analysis import Analysis, CauseRow, cause_rows
 
-# The browser fetches nothing, whatever a label contains.
+# The browser loads nothing, for any content of a label.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SIGNS = {"less": "▼", "more": "▲"}
 TITLES = {
@@ -46,8 +46,8 @@ TITLES = {
     "lengths": "Seeks by length",
     "drives": "Modelled I/O time",
     "map": "Map of the image",
-    "causes": "What the reads were for",
-    "processes": "Who read what",
+    "causes": "Causes of the reads",
+    "processes": "Accesses by process and folder",
 }
 
 
@@ -95,7 +95,7 @@ def report(comparison: Comparison, details: Sequence[Details]) -> str:
         f"<title>bootprof: {escape(names)}</title><style>\n{style_sheet()}</style></head>\n"
         f'<body><header><h1>{escape(title)}</h1><p class="lead">Block traces of '
         f"{len(comparison.builds)} builds compared by bootprof: {escape(names)}. Changes are "
-        "relative to the first build. Less is better for every metric.</p>"
+        "relative to the first build. Lower is better for every metric.</p>"
         f'<nav aria-label="Contents"><ul>{links}</ul></nav></header>\n'
         f"<main>{sections}</main></body></html>\n"
     )
@@ -112,7 +112,7 @@ def table(
     """Return a table.
 
     Args:
-        caption: What it shows, as text.
+        caption: Title of the table, as text.
         head: Titles of the columns, as text; the first column names the rows.
         rows: Cells as HTML.
         foot: Cells of the last row, likewise.
@@ -198,7 +198,7 @@ def absent(comparison: Comparison, details: Sequence[Details], part: str, what: 
 
 
 def map_section(comparison: Comparison, details: Sequence[Details]) -> str:
-    """Return the maps of the images that are there."""
+    """Return the maps of the available images."""
     notes = absent(comparison, details, "image_map", "no map")
     maps = [
         (build.label, known.image_map)
@@ -217,7 +217,7 @@ def map_section(comparison: Comparison, details: Sequence[Details]) -> str:
         "The whole image from left to right, a lane for each kind of content. The height of a "
         "colour is its share of that place. A compressed block of which a part was needed counts "
         "as needed."
-        + ("" if all(found.knows_need for _, found in maps) else " Only a bootlog tells what a "
+        + ("" if all(found.knows_need for _, found in maps) else " Only a bootlog shows what a "
            "boot needed; without one, everything that was read has one colour."),
     )  # fmt: skip
     return notes + drawn + "".join(map_table(label, found) for label, found in maps)
@@ -239,7 +239,7 @@ def map_table(label: str, found: ImageMap) -> str:
                 quantity(needed, "bytes") if found.knows_need else "not known",
             ]
         )
-    head = ["", "on the image", "read", "share", "of that needed"]
+    head = ["", "on the image", "read", "share", "needed of these"]
     return table(f"Contents of the image: {label}", head, rows)
 
 
@@ -288,11 +288,11 @@ def causes_table(label: str, causes: Analysis) -> str:
     ]  # fmt: skip
     if read_limit:
         sentences.append(
-            f"One pass over the part of that which it did read takes "
+            f"One pass over the part of these bytes that it read takes "
             f"{quantity(read_limit, 'seconds')} (the read limit)."
         )
     if causes.missing:
-        sentences.append(f"{len(causes.missing):,} of the touched paths are not in the image.")
+        sentences.append(f"{len(causes.missing):,} touched paths are not in the image.")
     return table(f"Causes: {label}", head, rows, foot) + f"<p>{escape(' '.join(sentences))}</p>"
 
 
@@ -319,7 +319,7 @@ def processes_section(comparison: Comparison, details: Sequence[Details]) -> str
     ]
     if not found:
         return notes
-    # Panels that stand side by side share the axis of time.
+    # Panels side by side share the axis of time.
     end_ns = max(timeline.end_ns for _, timeline in found)
     axis_title = time_title("time since the kernel started", [build for build, _ in found])
     processes: list[str] = []
@@ -329,7 +329,7 @@ def processes_section(comparison: Comparison, details: Sequence[Details]) -> str
         if timeline.lost:
             notes += (
                 f'<p class="note">{escape(build.label)}: the recorder lost {timeline.lost:,} '
-                "accesses, which are missing here.</p>"
+                "accesses, which are missing below.</p>"
             )
         for title, rows, panels in (
             (f"{build.label}: processes", timeline.processes, processes),
@@ -360,11 +360,11 @@ def rows_table(title: str, rows: Sequence[Row]) -> str:
             f"{int(row.events.sum()):,}",
             f"{row.files:,}",
             f"{row.new_files:,}",
-            "not known" if row.new_bytes is None else quantity(row.new_bytes, "bytes"),
+            "unknown" if row.new_bytes is None else quantity(row.new_bytes, "bytes"),
             "<br>".join(escape(path) for path in row.examples),
         ]
         for row in rows
     ]
     head = ["", "first", "last", "accesses", "files", "first to touch", "size of these",
-            "some of them"]  # fmt: skip
+            "examples"]  # fmt: skip
     return table(title, head, cells, prose=1)

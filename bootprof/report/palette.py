@@ -24,9 +24,9 @@ class Theme:
         grid: Grid lines.
         builds: Colours of the builds, in their order; they repeat when there are more builds.
             All themes have the same number.
-        hot: What a boot read and needed, on the map of an image.
-        read: What it read without need.
-        cold: What it did not read.
+        hot: Read and needed, on the map of an image.
+        read: Read, but unneeded.
+        cold: Not read.
         empty: The background of a lane of that map.
         life: The line from the first to the last access of a process.
         less: Text of a change for the better.
@@ -72,7 +72,7 @@ THEMES = {
         ink="#f0f6fc",
         faint="#9198a1",
         grid="#2a313c",
-        # Blue is dim on this paper; sky blue stands in its place.
+        # Blue is too dark on this background; sky blue replaces it.
         builds=(VERMILLION, SKY, GREEN, PURPLE, ORANGE, BLUE),
         hot=VERMILLION,
         read=SKY,

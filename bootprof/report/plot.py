@@ -53,7 +53,7 @@ def write_plots(comparison: Comparison, prefix: Path, themes: Sequence[str]) -> 
     Equal input gives equal bytes. A file appears under its name when it is whole.
 
     Args:
-        comparison: What is drawn.
+        comparison: The comparison to draw.
         prefix: Path and beginning of the file names; a suffix ``.png`` or ``.svg`` is cut.
         themes: Names in :data:`bootprof.report.palette.THEMES`.
 
@@ -276,7 +276,7 @@ def draw_times(axes: Axes, data: PlotData, theme: Theme) -> None:
     thickness = BAR_INCHES / (DRIVE_INCHES + BAR_INCHES * count)
     widest = 100.0
     for row, group in enumerate(data.drives):
-        # Names stand above their bars: beside them they would push the panels apart.
+        # Names are above their bars: next to them they would need more width.
         name_place = row + (1 - thickness * count) * 0.55
         axes.annotate(
             group.title,

@@ -31,7 +31,7 @@ too; empty for a solid line."""
 
 TARGET_DASHES = (4, 3)
 STROKE_INK = 0.7
-"""How opaque strokes are where many of them meet: dots stand out from any number of them."""
+"""Opacity of many overlapping strokes: dots remain visible on any number of them."""
 
 Series = NDArray[np.float64]
 
@@ -41,7 +41,7 @@ class Scale:
     """An axis of the plots.
 
     Attributes:
-        title: What it shows, with the unit.
+        title: Quantity, with the unit.
         high: Largest value that it has to show, in its unit; more than 0.
     """
 
@@ -55,7 +55,7 @@ class SeekPanel:
 
     Attributes:
         title: Label of the build and its seek distance.
-        description: The same in sentences, for people who do not see it.
+        description: The same in sentences, for screen readers.
         target_seconds: Time of the boot target.
         target_label: The same with its name.
         read_seconds: Time of each read.
@@ -108,10 +108,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class BarGroup:
-    """Bars that stand together, one for each build.
+    """A group of bars, one for each build.
 
     Attributes:
-        title: What they are of.
+        title: The quantity that they show.
         bars: In the order of the builds.
     """
 
@@ -184,7 +184,7 @@ def seconds_bar(seconds: float | None, otherwise: str) -> Bar:
 def stroke_ink(strokes: int) -> float:
     """Return how opaque each stroke of a seek is, from 0 to 1.
 
-    A few hundred strokes can be told apart; of a hundred thousand only their density shows.
+    A few hundred strokes can be distinguished; a hundred thousand show only their density.
     """
     return float(np.clip(300 / max(strokes, 1), 0.03, 0.85))
 
@@ -210,7 +210,7 @@ def last_second_of(build: Build) -> float:
 
 
 def seek_panel(build: Build, distance_bytes: float, unit_bytes: float) -> SeekPanel:
-    """Return the reads and seeks of a build; offsets in units of so many bytes."""
+    """Return the reads and seeks of a build; offsets in the given unit of bytes."""
     reads = build.trace.reads
     seconds = reads["time_ns"] / 1e9
     seeks = seek_distances(reads) > 0
@@ -234,7 +234,7 @@ def seek_panel(build: Build, distance_bytes: float, unit_bytes: float) -> SeekPa
 
 
 def sum_line(build: Build, distance_bytes: float, unit_bytes: float, last_second: float) -> SumLine:
-    """Return the seek distance of a build up to each moment, in units of so many bytes."""
+    """Return the seek distance of a build up to each moment, in the given unit of bytes."""
     reads = build.trace.reads
     sums = np.concatenate(([0], np.cumsum(seek_distances(reads)))) / unit_bytes
     moments = np.linspace(0, last_second, LINE_POINTS)

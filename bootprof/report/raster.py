@@ -26,7 +26,7 @@ Grey = NDArray[np.uint8]
 def seek_picture(
     across: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]
 ) -> Grey:
-    """Draw upright strokes; where many of them meet, the ink is thicker.
+    """Draw vertical strokes; overlapping strokes are more opaque.
 
     Args:
         across: Place of each stroke as a share of the width, from 0 to 1; shape (strokes,).

@@ -28,7 +28,7 @@ class Axis:
     Attributes:
         low: Value at its start; over 0 on a logarithmic axis.
         high: Value at its end.
-        title: What it shows, with the unit.
+        title: Quantity, with the unit.
         ticks: Value and label of each tick.
         logarithmic: Whether it is.
     """
@@ -52,7 +52,7 @@ def linear_axis(high: float, title: str, *, ticks: int = 6, margin: float = 0.0)
 
     Args:
         high: Largest value that it has to show; not negative.
-        title: What it shows, with the unit.
+        title: Quantity, with the unit.
         ticks: How many there may be after that at 0.
         margin: Room before 0 and after ``high``, as a share of ``high``.
     """
@@ -160,7 +160,7 @@ def plot(
         across: The horizontal axis.
         up: The vertical axis; its title stands above it.
         marks: What is drawn, in units of the area.
-        description: What it shows, for people who do not see it.
+        description: What it shows, for screen readers.
         height_pixels: Height of the plotting area.
         above: What is drawn over the marks, in percentages.
     """
@@ -186,7 +186,7 @@ def plot(
 
 
 def figure_svg(body: str, *, description: str, height_pixels: int, kind: str) -> str:
-    """Return an SVG with a description for people who do not see it."""
+    """Return an SVG with a description for screen readers."""
     return (
         f'<svg class="{kind}" role="img" aria-label="{escape(description)}"'
         f' height="{height_pixels}">{body}</svg>'

@@ -1,4 +1,4 @@
-"""Who read what, and when: the events of a bootlog by process and by folder."""
+"""Timeline of accesses: the events of a bootlog by process and by folder."""
 
 from __future__ import annotations
 

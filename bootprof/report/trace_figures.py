@@ -228,7 +228,7 @@ def bars(groups: Sequence[BarGroup], *, description: str, share_of_group: bool) 
 
     Args:
         groups: The bars.
-        description: What they show, for people who do not see them.
+        description: What they show, for screen readers.
         share_of_group: Whether the longest bar of each group is as long as any can be; otherwise
             the longest of all.
     """

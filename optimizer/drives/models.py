@@ -1,4 +1,4 @@
-"""Drives: what a read costs on them.
+"""Drives, and the cost of a read on them.
 
 A drive is described by the numbers that its data sheet gives. Times are in milliseconds there, so
 they are here; everything that is computed from them is in seconds.
@@ -65,8 +65,8 @@ class Drive:
     """A drive, or a class of drives.
 
     Attributes:
-        name: What it is called in options and in JSON.
-        title: What it is called in tables and plots.
+        name: Name for options and JSON.
+        title: Name for tables and plots.
         capacity_bytes: Size of the medium.
         overhead_ms: Time from a request to the start of any movement, and from the last byte to
             the end of the request, for every request.
@@ -114,7 +114,7 @@ class Drive:
 
     @property
     def latency_seconds(self) -> float:
-        """Mean time until the wanted sector comes by: half a turn."""
+        """Mean time until the requested sector arrives: half a turn."""
         return 30.0 / self.rotation_per_minute if self.rotation_per_minute else 0.0
 
     def rate(self, offset_bytes: ArrayLike) -> NDArray[np.float64]:
@@ -169,7 +169,7 @@ CD_24X = Drive(
     title="CD 24x",
     # 80 minutes of 75 sectors of 2048 bytes.
     capacity_bytes=80 * 60 * 75 * 2048,
-    # Typical of ATAPI; small beside everything else here.
+    # Typical of ATAPI; small compared with all other times.
     overhead_ms=1.0,
     # Typical: a jump of the lens, settling, and reading the address to see where it landed.
     seek_track_ms=25.0,

@@ -1,4 +1,4 @@
-"""What a block trace costs: seek distance, and the time that a drive needs for it.
+"""Cost of a block trace: seek distance, and the time that a drive needs for it.
 
 *Seek distance* is the sum over all reads of |offset - end of the previous read|, in bytes. It does
 not depend on any drive. The head stands at offset 0 at power-on, so the first read counts with its
@@ -43,7 +43,7 @@ class Totals:
 
 
 def previous_ends(reads: Spans) -> NDArray[np.int64]:
-    """Return where the head stands before each read, in bytes, shape (reads,)."""
+    """Return the position of the head before each read, in bytes, shape (reads,)."""
     ends = np.zeros(len(reads), dtype=np.int64)
     ends[1:] = (reads["offset_bytes"] + reads["length_bytes"])[:-1]
     return ends

@@ -7,5 +7,5 @@ from typing import Final
 EVENTS_NAME: Final = "bootlog.events"
 LIST_NAME: Final = "bootlog.list"
 BOOTLOG_NAMES: Final = (EVENTS_NAME, LIST_NAME)
-"""Bootlogs in the folder of a profile, the one that holds more first."""
+"""Bootlogs in the folder of a profile, the more detailed one first."""
 TRACE_NAME: Final = "blocktrace.tsv"

@@ -43,7 +43,7 @@ NBDKIT_READ = re.compile(
 
 @dataclass(frozen=True, eq=False)
 class BlockTrace:
-    """The reads of one boot, and what they were made of.
+    """The reads of one boot, and the image that they were made of.
 
     Attributes:
         reads: Shape (reads,), of :data:`READ_DTYPE`, in the order of the requests.
@@ -65,7 +65,7 @@ def write_block_trace(stream: BinaryIO, trace: BlockTrace) -> None:
 
     Args:
         stream: Where it goes.
-        trace: What is written.
+        trace: The trace to write.
     """
     header = [
         MAGIC,
@@ -97,7 +97,7 @@ def read_block_trace(stream: Iterable[bytes], name: str) -> BlockTrace:
     first = next(lines, (1, b""))[1].rstrip(b"\n")
     if first != MAGIC:
         raise FormatError(
-            f"{name}: line 1: no block trace of a version that is known: {shown(first)}",
+            f"{name}: line 1: not a block trace of a known version: {shown(first)}",
             hint=f"its first line must be {MAGIC.decode()}; bootprof profile writes such files",
         )
     header: dict[bytes, bytes] = {}
@@ -107,7 +107,7 @@ def read_block_trace(stream: Iterable[bytes], name: str) -> BlockTrace:
         if not raw.endswith(b"\n"):
             raise FormatError(
                 f"{name}: line {number}: cut off: {shown(raw)}",
-                hint="what wrote the file was interrupted: make the profile again",
+                hint="the program that wrote the file was interrupted; record the profile again",
             )
         line = raw.rstrip(b"\n")
         found = READ_LINE.fullmatch(line)
@@ -141,7 +141,7 @@ def read_block_trace(stream: Iterable[bytes], name: str) -> BlockTrace:
         raise FormatError(
             f"{name}: read {worst + 1} ends at byte {ends_bytes[worst]},"
             f" but the image has {trace.image_bytes} bytes",
-            hint="the trace and its header are not of the same image",
+            hint="the trace and its header belong to different images",
         )
     return trace
 
@@ -168,7 +168,7 @@ def parse_nbdkit_log(
 
     The format is in nbdkit-log-filter(1): a time stamp (UTC, microseconds), the connection, the
     action; a request has a line when it comes in, which ends in ``...``, and one when it is
-    answered. The former counts: it says what the machine wanted, and when. Requests that are no
+    answered. The former counts: it is what the machine requested, and when. Requests that are no
     reads are passed over, and failed reads count, because the drive had to go there.
 
     Args:
@@ -181,7 +181,7 @@ def parse_nbdkit_log(
         clock was set back, time stands still until it has caught up; nothing is before power-on.
 
     Raises:
-        FormatError: A line is not of such a log; the message has its number.
+        FormatError: A line is not of this format; the message has its number.
     """
     times_ns: list[int] = []
     offsets_bytes: list[int] = []

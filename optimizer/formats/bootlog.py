@@ -1,7 +1,7 @@
 """The two file formats of a bootlog; docs/bootlog.md describes them, nothing else handles them.
 
 A bootlog is in the **list** format (distinct paths, one a line, in order of first access) or in the
-**events** format (every event with all of its fields). The first line tells which. Everything is
+**events** format (every event with all of its fields). The first line shows which. Everything is
 bytes: a path may hold any byte but NUL, and a carriage return is a byte like any other.
 
 Only the functions that need numpy import it, so that a list is read at once.
@@ -183,14 +183,14 @@ def write_events(stream: BinaryIO, bootlog: Bootlog) -> None:
 
 @dataclass
 class _Notes:
-    """What is gathered beside the events while an events file is read."""
+    """Data gathered in addition to the events while an events file is read."""
 
     header: dict[str, str] = field(default_factory=dict)
     truncated: int = 0
 
 
 def _is_events(first: bytes, name: str) -> bool:
-    """Tell from the first line whether a bootlog is rich."""
+    """Return from the first line whether a bootlog has the events format."""
     if not first.startswith(_OTHER_MAGIC):
         return False
     if not first.startswith(_MAGIC):
@@ -287,7 +287,7 @@ def _events_paths(
 
 
 def _rows(stream: BinaryIO, name: str, first: bytes, notes: _Notes) -> Iterator[list[_Row]]:
-    """Cut an events file into the ten fields of each event, as they stand in the file.
+    """Cut an events file into the ten fields of each event, as bytes.
 
     Header lines are gathered in ``notes`` wherever they stand: a recorder knows at its end only
     what it lost.
@@ -330,7 +330,7 @@ def _read_header(block: bytes, name: str, number: int, header: dict[str, str]) -
     return count
 
 
-# What the fields of EVENT_DTYPE hold: the pattern of an event lets a few digits more through.
+# Ranges of the fields of EVENT_DTYPE: the pattern of an event accepts a few more digits.
 _LIMITS = ((0, 2**63), (1, 2**31), (4, 2**63), (5, 2**63), (7, 2**64))
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 
 class Operation(IntEnum):
-    """What an event did to its file."""
+    """The operation of an event on its file."""
 
     OPEN = 0
     """Opened, successfully."""
@@ -28,17 +28,17 @@ class Operation(IntEnum):
     FAULT = 4
     """A mapped page was touched."""
     CACHE = 5
-    """A page entered the page cache: what the medium served, kernel readahead included."""
+    """A page entered the page cache: read from the medium, including kernel readahead."""
     BLOCK = 6
     """A block of the medium was read that holds a part of the file."""
 
 
 ASKED_FOR = (Operation.READ, Operation.FAULT)
-"""Operations that tell which part of a file a process asked for."""
+"""Operations that record which part of a file a process requested."""
 
 SERVED = (Operation.CACHE, Operation.BLOCK)
-"""Operations that tell which part of a file came from the medium, kernel readahead included. They
-stand for what was asked for where nothing tells that."""
+"""Operations that record which part of a file was read from the medium, with kernel readahead. They
+stand for the requested part if that is not recorded."""
 
 
 EVENT_DTYPE = np.dtype(
@@ -69,7 +69,7 @@ class Event:
         time_ns: Nanoseconds since boot.
         pid: Process, 0 where there was none.
         command: Name of the process as the kernel has it (15 bytes at most).
-        operation: What was done.
+        operation: The operation.
         offset_bytes: Where in the file.
         length_bytes: How much of it; 0: not known, or the whole file.
         device_major: Device of the file system, major number.
@@ -97,7 +97,7 @@ class Bootlog:
     """Events in the order of access.
 
     Attributes:
-        header: What the recorder said about itself, in its order (``backend``, ``kernel``, ...),
+        header: Header lines of the recorder, in their order (``backend``, ``kernel``, ...),
             without ``lost``.
         lost: Number of events that the recorder could not keep.
         truncated: Number of events that were cut short at the end of the file and left out.

@@ -18,7 +18,7 @@ from optimizer.errors import FormatError
 
 MAGIC: Final = b"#bootprof-readahead 1"
 SUPERBLOCK_BYTES: Final = 96
-"""What a list has of the superblock: all of that of a squashfs."""
+"""Bytes of the superblock in a list: the whole superblock of a squashfs."""
 
 _HEADER_LINE = re.compile(rb"#([a-z0-9_]+): (.*)")
 _RANGE_LINE = re.compile(rb"(\d{1,18})\t(\d{1,18})\t(tables|data)")
@@ -89,7 +89,9 @@ def parse_list(stream: Iterable[bytes], file_name: str) -> ReadaheadList:
             raise FormatError(f"{file_name}: line {number}: not a range")
         offset, length = int(match[1]), int(match[2])
         if offset < end or not length:
-            raise FormatError(f"{file_name}: line {number}: not behind the range before it")
+            raise FormatError(
+                f"{file_name}: line {number}: overlaps or precedes the range before it"
+            )
         end = offset + length
         rows.append((offset, length, match[3] == b"tables"))
     try:
@@ -101,7 +103,9 @@ def parse_list(stream: Iterable[bytes], file_name: str) -> ReadaheadList:
     if len(superblock) != SUPERBLOCK_BYTES:
         raise FormatError(f"{file_name}: the superblock in the header is cut off")
     if count != len(rows):
-        raise FormatError(f"{file_name}: {count} ranges are announced, {len(rows)} are there")
+        raise FormatError(
+            f"{file_name}: the header announces {count} ranges, but {len(rows)} follow"
+        )
     if end > size_bytes:
         raise FormatError(f"{file_name}: ranges reach past the end of the squashfs")
     return ReadaheadList(superblock, size_bytes, drive, np.array(rows, RANGE_DTYPE))

@@ -17,7 +17,7 @@ for the name behind them, so none are written: the name goes to the end of the l
 space at either end, and must start neither with a quote nor with ``[``. Since the program ignores
 a slash at the start and at the end of a path, one is written where it keeps such a name apart.
 
-Neither has a way to write a newline in a path.
+Neither can write a newline in a path.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from optimizer.formats.bootlog import distinct_paths
 from optimizer.formats.text import printable
 
 Place = Literal["start", "end"]
-"""Where the listed files go: before all others, or behind them, beside the tables, which follow
+"""Place of the listed files: before all others, or behind them, next to the tables, which follow
 the data in a squashfs. In both cases in order of first access."""
 
 MKSQUASHFS_PRIORITIES: Final = range(-32768, 32768)
@@ -48,14 +48,14 @@ _SORT_LINE = re.compile(rb"\s*((?:\\.|[^\s\\])+)\s+-?\d+\s*$")
 """A path, in which a backslash protects what follows it, white space, and a priority."""
 
 Kind = Literal["empty", "list", "events", "inodes", "mksquashfs", "gensquashfs", "draklive"]
-"""What a list of paths is: a bootlog of either format, a list of e4rat-collect (``DEVICE INODE
+"""Kinds of lists of paths: a bootlog in either format, a list of e4rat-collect (``DEVICE INODE
 PATH``), or a sort file. Sort files of genisoimage read like those of mksquashfs. ``draklive`` is
 what the one-line command of the live-system builder of 2007 printed: ``PRIORITY PATH``, the highest
 first."""
 _SAMPLE_BYTES = 1 << 16
 _LINE_BYTES = 1 << 20
 _INODES = re.compile(rb"\d{1,20}+ \d{1,20}+ /")
-# Nobody has a billion files; numbers from there on are times, in logs of other kinds.
+# No image has a billion files; such numbers are times, in logs of other kinds.
 _NUMBER = re.compile(rb"[-+]?\d{1,9}\Z")
 # Logs whose lines begin with the pid: strace, and tables.
 _LOG = re.compile(rb"  |\w\(|<\.\.\. |\+\+\+ |--- ")
@@ -74,8 +74,8 @@ class PathList:
     Attributes:
         paths: Distinct paths in the order of access, or of falling priority; those of a sort file
             are absolute.
-        kind: What the file is.
-        said: What is worth saying about the reading, a sentence each.
+        kind: Kind of the file.
+        said: Remarks about the reading, a sentence each.
     """
 
     paths: dict[bytes, None]
@@ -137,7 +137,7 @@ def mksquashfs_lines(paths: Sequence[bytes], place: Place = "start") -> list[byt
 def paths_of_sort_file(content: bytes) -> list[bytes]:
     """Return the absolute paths of a sort file for mksquashfs, in the order of its lines.
 
-    What cannot be a line of such a file is passed over: mksquashfs complains about it.
+    What cannot be a line of such a file is ignored: mksquashfs complains about it.
     """
     paths = []
     for line in content.split(b"\n"):
@@ -159,8 +159,8 @@ def distinct_paths_of(
     Args:
         stream: The file; it can be read again from its start.
         name: What to call it in errors.
-        skip: Types of file systems whose events are passed over; only the events format has them.
-        skipped: If given, the paths that were passed over are added to it.
+        skip: Types of file systems whose events are left out; only the events format has them.
+        skipped: If given, the paths that were left out are added to it.
 
     Raises:
         FormatError: It is neither, or a line of it is wrong.
@@ -170,7 +170,7 @@ def distinct_paths_of(
     said: list[str] = []
     ends = sample.count(b"\n")
     if ends and sample.count(b"\r\n") == ends:
-        said.append("lines end with CR LF: the CR is not taken for a part of the path")
+        said.append("lines end with CR LF: the CR is ignored")
         stream.seek(0)
         stream = io.BytesIO(stream.read().replace(b"\r\n", b"\n").removesuffix(b"\r"))
         sample = stream.read(_SAMPLE_BYTES)
@@ -182,7 +182,7 @@ def distinct_paths_of(
     if kind == "inodes":
         raise FormatError(
             f"{name}: a list of e4rat-collect, not a bootlog",
-            hint="bootprof convert makes a bootlog of it",
+            hint="turn it into a bootlog with bootprof convert",
         )
     if kind in ("list", "events", "empty"):
         paths = distinct_paths(stream, name, skip=skip, skipped=skipped)
@@ -198,13 +198,13 @@ def distinct_paths_of(
         f"({'PATH PRIORITY' if kind == 'mksquashfs' else 'PRIORITY PATH'}), {order} priority first"
     )
     if globs:
-        said.append(f"{globs:,} lines with patterns are left out")
+        said.append(f"{globs:,} lines with patterns are ignored")
     entries.sort(key=lambda entry: entry[0] if kind == "gensquashfs" else -entry[0])
     return PathList({path: None for _, path in entries}, kind, tuple(said))
 
 
 def kind_of(lines: Sequence[bytes]) -> Kind:
-    """Tell what a list of paths is from its first lines, without their ends."""
+    """Return the kind of a list of paths from its first lines, without their ends."""
     if lines and lines[0].startswith(b"#bootprof-"):
         return "events"
     texts = [line.strip() for line in lines]
@@ -233,7 +233,7 @@ def kind_of(lines: Sequence[bytes]) -> Kind:
 def _all(
     parse: Callable[[bytes], tuple[int, bytes] | None], lines: Sequence[bytes]
 ) -> list[tuple[int, bytes]]:
-    """Return what a parser makes of all lines; nothing if one does not fit."""
+    """Return the results of a parser for all lines; nothing if one does not match."""
     found = []
     for line in lines:
         entry = parse(line)
@@ -337,7 +337,7 @@ def fragment_action(paths: Sequence[bytes]) -> bytes:
     terms = []
     for folder, members in folders.items():
         files = b" || ".join(b"\\\n pathname(%b)" % _pattern(path) for path in members)
-        # The root has no name that could be asked for.
+        # The root has no name to match.
         terms.append(
             b"(subpathname(%b) && (%b))" % (_pattern(folder), files) if folder else b"(%b)" % files
         )

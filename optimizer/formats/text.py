@@ -84,7 +84,7 @@ def printable(text: bytes | str, limit: int | None = SHOWN_CHARACTERS) -> str:
 
 
 def _holds_bytes(text: str) -> bool:
-    """Tell whether the surrogates of a text, if any, all stand for bytes (PEP 383)."""
+    """Return whether the surrogates of a text, if any, all stand for bytes (PEP 383)."""
     return all(
         not "\ud800" <= letter <= "\udfff" or "\udc80" <= letter <= "\udcff" for letter in text
     )

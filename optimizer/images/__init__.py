@@ -1,1 +1,1 @@
-"""Images: what lies where in them."""
+"""Images: their layouts."""

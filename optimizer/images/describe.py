@@ -1,4 +1,4 @@
-"""What lies where on an image, as answers to print: the image, one file, one span of bytes.
+"""Descriptions of an image for printing: the whole image, one file, one span of bytes.
 
 ``bootprof layout`` prints these for people, and as JSON with the names of their fields. Strings
 hold bytes that are not UTF-8 as surrogates (PEP 383).
@@ -78,7 +78,7 @@ class Summary:
         inodes: Number of inodes by the label of their type.
         blocks: Data blocks.
         fragments: Fragment blocks.
-        tables: Tables, in the order in which they lie on the image.
+        tables: Tables, in their order on the image.
     """
 
     image: str
@@ -123,7 +123,7 @@ class FileDescription:
     """One path.
 
     Attributes:
-        path: As it was asked for.
+        path: As requested.
         inode: Number of the inode, as a running kernel shows it.
         type: Label of its type.
         size_bytes: Size of the file.
@@ -179,13 +179,13 @@ class OverlappedRegion:
 
 @dataclass(frozen=True)
 class SpanDescription:
-    """What a span of the image holds.
+    """Contents of a span of the image.
 
     Attributes:
         offset_bytes: Where the span begins.
         length_bytes: Its length.
-        squashfs: What of the file system lies there.
-        iso: What of the ISO lies there.
+        squashfs: Parts of the file system in it.
+        iso: Parts of the ISO in it.
     """
 
     offset_bytes: int
@@ -194,7 +194,7 @@ class SpanDescription:
     iso: list[OverlappedRegion]
 
 
-# What an answer can be made of.
+# Types of descriptions.
 Answer = Summary | FileDescription | SpanDescription
 
 
@@ -213,7 +213,7 @@ def _without_none(row: dict[str, object]) -> dict[str, object]:
 
 
 def summarize(image: Image) -> Summary:
-    """Return what there is to say about an image as a whole."""
+    """Return the description of an image as a whole."""
     layout, place = image.layout(), image.chosen
     pieces, extents = layout.file_extents, layout.extent_map.extents
     types = np.bincount(layout.inodes["type"], minlength=len(FileType) + 1)
@@ -295,7 +295,7 @@ PIECE_FIELDS = (
 
 
 def piece_kind(layout: Layout, kind: int, length_bytes: int) -> str:
-    """Return what a piece of a file is called: by the kind of its extent, or ``hole``."""
+    """Return the name of a piece of a file: the kind of its extent, or ``hole``."""
     return layout.kinds[kind].label if length_bytes else "hole"
 
 

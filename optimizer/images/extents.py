@@ -1,4 +1,4 @@
-"""From an offset on the image to what lies there: extents sorted by offset, and their owners."""
+"""Lookup by offset on the image: extents sorted by offset, and their owners."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Extents = NDArray[np.void]
 
 
 class Role(IntEnum):
-    """What a part of an image is for, whatever the format of its file system."""
+    """Roles of the parts of an image, for any format of its file system."""
 
     DATA = 0
     """Content of a file, or of several files that are equal in it."""
@@ -24,16 +24,16 @@ class Role(IntEnum):
     INODES = 2
     DIRECTORIES = 3
     PACKED_INDEX = 4
-    """Where the packed parts lie: the fragment table."""
+    """The places of the packed parts: the fragment table."""
     XATTRS = 5
     MOUNT = 6
-    """What lies before everything else and is read at mount: the superblock and its options."""
+    """The start of a file system, read at mount: the superblock and its options."""
     OTHER = 7
     """Other tables: owners, inodes by number."""
 
 
 CONTENT = (Role.DATA, Role.PACKED)
-"""Roles of what holds contents of files; everything else is metadata."""
+"""Roles of the parts with contents of files; everything else is metadata."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ExtentKind:
 
     Attributes:
         label: The format's name for it, "inode table" for instance.
-        role: What it is for.
+        role: Its role.
     """
 
     label: str
@@ -125,7 +125,7 @@ class ExtentMap:
         return overlaps(self.extents, self.reach, offsets_bytes, lengths_bytes)
 
     def owners_of(self, extents: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return who owns extents, as (position in the argument, index in ``Layout.inodes``).
+        """Return the owners of extents, as (position in the argument, index in ``Layout.inodes``).
 
         A fragment block is owned by every file whose tail stands in it, a shared data block by
         every file with that content; a table by none, so that it has no row.

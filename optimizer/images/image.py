@@ -1,4 +1,4 @@
-"""The one way to open an image: an ISO, a disk image, or a file system by itself.
+"""Images: opens an ISO, a disk image, or a file system by itself.
 
 :func:`open_image` finds the file systems in an image, chooses the one that holds the root of the
 live system, and reads its layout when it is asked for. :func:`check_trace` is the one check that a
@@ -45,7 +45,7 @@ class FileSystem:
         format: Its format.
         offset_bytes: Where it begins.
         size_bytes: Its size by its superblock.
-        path: Of the file in the ISO; empty where it stands by itself or in a disk image.
+        path: Path of the file in the ISO; empty for a bare file system and in a disk image.
     """
 
     format: Format
@@ -68,8 +68,8 @@ class Image:
         size_bytes: Its size.
         iso: The ISO 9660 file system of the image; None if it has none that can be read.
         places: The file systems in the image, ascending by offset; empty in an ISO of plain files.
-        chosen: The one that was asked for, or the largest; None if there is none.
-        remarks: Sentences about what a user may not expect: several file systems to choose from,
+        chosen: The requested one, or the largest; None if there is none.
+        remarks: Sentences about unexpected findings: several file systems to choose from,
             files that begin like one and were passed over, an ISO that cannot be read.
     """
 
@@ -156,7 +156,8 @@ def open_image(
     """
     if offset_bytes is not None and squashfs is not None:
         raise InputError(
-            "a squashfs is chosen by offset and by path", hint="give one of the two options"
+            "both the offset and the path of a squashfs are given",
+            hint="give one of the two options",
         )
     name = os.fspath(path)
     remarks: list[str] = []
@@ -197,9 +198,9 @@ def check_trace(image: Image, trace: BlockTrace, name: str = "block trace") -> N
         same = image.sha256() == trace.image_sha256
     if not same:
         raise InputError(
-            f"{name}: is of another image than {image.path}: {printable(trace.image)},"
+            f"{name}: belongs to another image than {image.path}: {printable(trace.image)},"
             f" {trace.image_bytes} bytes",
-            hint="an image that was built again has to be profiled again",
+            hint="after rebuilding an image, profile it again",
         )
 
 
@@ -230,7 +231,7 @@ def _choose(name: str, places: list[FileSystem], path: bytes) -> FileSystem:
         known = ", ".join(map(str, places)) or "none"
         raise InputError(
             f"{name}: no squashfs {printable(wanted)} in the image",
-            hint=f"it holds {known}; one without a path is chosen by --squashfs-offset",
+            hint=f"it contains {known}; select one without a path with --squashfs-offset",
         )
     return found
 
@@ -300,7 +301,7 @@ def _remark(remarks: list[str], more: list[str]) -> None:
 
 
 def _scan(file: BinaryIO, name: str, remarks: list[str]) -> Iterator[FileSystem]:
-    """Yield what looks like a whole file system; what lies inside of one is skipped."""
+    """Yield what looks like a whole file system; what lies inside one is skipped."""
     size_bytes = file.seek(0, os.SEEK_END)
     passed_over: list[str] = []
     # Looking for holes moves the file position, which a buffered file must not see.

@@ -1,4 +1,4 @@
-"""Where things lie in an ISO 9660 image.
+"""Layout of an ISO 9660 image.
 
 The records are parsed by pycdlib; this module turns them into regions of the image: (kind, path,
 offset, length), the same terms as in a squashfs layout. ECMA-119 describes the format, SUSP and
@@ -46,7 +46,7 @@ class Region:
 
 @dataclass(frozen=True)
 class IsoLayout:
-    """What an ISO 9660 image holds.
+    """Contents of an ISO 9660 image.
 
     Attributes:
         name: Path of the image.
@@ -77,7 +77,7 @@ class IsoLayout:
 
 
 def is_iso(path: str | Path) -> bool:
-    """Tell whether a file begins like an ISO 9660 image."""
+    """Return whether a file begins like an ISO 9660 image."""
     with Path(path).open("rb") as file:
         file.seek(SYSTEM_AREA_BYTES + 1)
         return file.read(len(ISO_MAGIC)) == ISO_MAGIC
@@ -133,7 +133,7 @@ def _refuse_truncated(name: str, regions: list[Region]) -> None:
         if end > size_bytes or promised_bytes > size_bytes:
             raise FormatError(
                 f"{name}: truncated: {region.kind} {os.fsdecode(region.path)!r} at "
-                f"{region.offset_bytes:#x} reaches over the end of the image at {size_bytes:#x}",
+                f"{region.offset_bytes:#x} extends past the end of the image at {size_bytes:#x}",
                 "copy or build the image again",
             )
 
@@ -168,7 +168,7 @@ def _regions(iso: Any) -> tuple[str, list[Region]]:
         entries = [catalog.initial_entry]
         entries += [entry for section in catalog.sections for entry in section.section_entries]
         for entry in entries:
-            # What the firmware loads; a boot loader's file may be longer.
+            # The part that the firmware loads; the file of a boot loader may be longer.
             place = entry.get_rba() * SECTOR_BYTES
             regions.append(Region("boot image", b"", place, entry.length()))
     return names, regions
@@ -191,7 +191,7 @@ def _walk(root: DirectoryRecord, style: str, block_bytes: int) -> Iterator[Regio
                 continue
             ridge = record.rock_ridge if style == "Rock Ridge" else None
             if ridge is not None and ridge.relocated_record():
-                continue  # it is found again where its child link stands
+                continue  # it is found again at its child link
             child = path + b"/" + _name(record, style)
             moved = ridge.cl_to_moved_dr if ridge is not None else None
             if moved is not None:

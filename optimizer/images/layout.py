@@ -49,7 +49,7 @@ class FileType(IntEnum):
         return self.name.lower().replace("_", " ")
 
 
-# What every format says of an inode; it may have more fields. What a type does not have is 0.
+# Fields of an inode in every format; a format may have more. Unused fields of a type are 0.
 INODE_FIELDS = (
     ("number", "<u8"),  # as the kernel shows it (i_ino, st_ino)
     ("type", "u1"),  # FileType
@@ -62,7 +62,7 @@ INODE_FIELDS = (
     ("rdev", "<u4"),
 )
 
-# What every format says of a path; it may have more fields. Hard links are several paths with one
+# Fields of a path in every format; a format may have more. Hard links are several paths with one
 # inode.
 ENTRY_FIELDS = (
     ("inode", "<i8"),  # in Layout.inodes
@@ -79,8 +79,8 @@ FILE_EXTENT = np.dtype(
         ("offset_bytes", "<i8"),  # on the image; of a hole: 0
         ("length_bytes", "<i8"),  # on the image, of all that has to be read; of a hole: 0
         ("stored", "?"),  # not compressed
-        ("file_offset_bytes", "<i8"),  # where its first byte stands in the file
-        ("file_bytes", "<i8"),  # bytes of the file that it holds
+        ("file_offset_bytes", "<i8"),  # offset of its first byte in the file
+        ("file_bytes", "<i8"),  # bytes of the file in it
         ("inner_offset_bytes", "<i8"),  # where they begin in the decompressed extent
     ]
 )
@@ -109,7 +109,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout(ABC):
-    """Where everything lies of one file system on an image.
+    """Layout of one file system on an image.
 
     Attributes:
         name: Path of the image, for messages.
@@ -118,7 +118,7 @@ class Layout(ABC):
         block_size_bytes: Largest number of a file's bytes in one extent.
         compressor: Name of the compressor.
         made_seconds: When it was made, in seconds since 1970.
-        superblock_bytes: The superblock as it stands on the image, by which a program that runs
+        superblock_bytes: The superblock in its raw form, by which a program that runs
             in a boot recognises the very file system.
         paths: Absolute paths as bytes, the root ``b"/"`` first, a directory before its entries.
         entries: One row for each of ``paths``, with :data:`ENTRY_FIELDS`.
@@ -154,7 +154,7 @@ class Layout(ABC):
     @property
     @abstractmethod
     def parts(self) -> Sequence[Part]:
-        """The tables in the order in which they lie on the image."""
+        """The tables in their order on the image."""
 
     @abstractmethod
     def symlink_target(self, inode: int) -> bytes:
@@ -193,7 +193,7 @@ class Layout(ABC):
 
     @property
     def tables_offset_bytes(self) -> int:
-        """Where on the image the metadata begins that lies behind all content; else its end."""
+        """Offset of the metadata behind all content, else the end of the file system."""
         extents = self.extent_map.extents
         ends = extents["offset_bytes"] + extents["length_bytes"]
         behind = int(ends[self.is_content].max(initial=self.offset_bytes))
@@ -209,7 +209,7 @@ class Layout(ABC):
 
     @cached_property
     def is_content(self) -> NDArray[np.bool_]:
-        """Tell of each row of ``extent_map.extents`` whether it holds contents of files."""
+        """Return for each row of ``extent_map.extents`` whether it holds contents of files."""
         return np.isin(self.extent_map.extents["role"], CONTENT)
 
     @cached_property
@@ -306,7 +306,7 @@ class Layout(ABC):
         return self.file_extents[first[inode] : first[inode + 1]]
 
     def overlaps(self, offsets_bytes: ArrayLike, lengths_bytes: ArrayLike) -> Spans:
-        """Map reads of the image to what they overlap, see :meth:`ExtentMap.overlaps`."""
+        """Map reads of the image to overlapping extents, see :meth:`ExtentMap.overlaps`."""
         return self.extent_map.overlaps(offsets_bytes, lengths_bytes)
 
 
@@ -316,7 +316,7 @@ class Format:
 
     Attributes:
         name: As the kernel names it in /proc/filesystems: ``squashfs``.
-        magics: What stands at ``magic_offset_bytes``; the first one is what a scan looks for, the
+        magics: Magic numbers at ``magic_offset_bytes``; a scan searches for the first one, the
             others belong to relatives that ``measure`` refuses with a reason.
         magic_offset_bytes: From the start of the file system; a multiple of 512.
         measure: Returns the size of the file system in bytes by its superblock. Its arguments are

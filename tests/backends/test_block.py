@@ -115,7 +115,7 @@ def test_a_trace_of_another_image_is_refused(foreign_iso: Path, foreign_squashfs
     other = Recording(
         image=foreign_squashfs, block_trace=recording(foreign_iso, (0, 512)).block_trace
     )
-    with pytest.raises(InputError, match="block trace: is of another image"):
+    with pytest.raises(InputError, match="block trace: belongs to another image"):
         load("block").read(other)
 
 

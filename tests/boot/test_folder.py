@@ -49,7 +49,7 @@ def test_a_profile_with_a_file_of_the_users_in_it_is_not_replaced(
 ) -> None:
     make(tmp_path / "p")
     (tmp_path / "p" / name).write_text("mine")
-    with pytest.raises(InputError, match=f"it holds {name}"):
+    with pytest.raises(InputError, match=f"it contains {name}"):
         make(tmp_path / "p")
     assert (tmp_path / "p" / name).read_text() == "mine"
 
@@ -57,7 +57,7 @@ def test_a_profile_with_a_file_of_the_users_in_it_is_not_replaced(
 def test_a_file_that_the_user_adds_during_the_boot_is_kept(tmp_path: Path) -> None:
     make(tmp_path / "p", "1")
     with (
-        pytest.raises(InputError, match=r"it holds notes.txt"),
+        pytest.raises(InputError, match=r"it contains notes.txt"),
         profile_folder(tmp_path / "p") as temporary,
     ):
         (temporary / PROFILE).write_text("2")
@@ -73,7 +73,7 @@ def test_what_is_no_profile_is_not_replaced(tmp_path: Path, what: str) -> None:
         path.mkdir()
     else:
         path.touch()
-    with pytest.raises(InputError, match="is no profile"):
+    with pytest.raises(InputError, match="is not a profile"):
         make(path)
 
 

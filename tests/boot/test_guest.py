@@ -131,7 +131,7 @@ def test_a_guest_without_agent_is_an_error(follow: Follow, tmp_path: Path) -> No
     watch = follow("exit")
     listen(watch, tmp_path / "guest")
     watch.guest.wait()
-    with pytest.raises(UnsupportedError, match="no profiler answers"):
+    with pytest.raises(UnsupportedError, match="no profiler responds"):
         watch.harvest()
 
 

@@ -93,7 +93,7 @@ ATTACKS = {
     "large_file": PROTOCOL,
     "bad_events": "fanotify.events",
     "escapes": "fanotify did not start: .*52;c;ZXZpbA==",
-    "silence": "no profiler answers in the guest",
+    "silence": "no profiler responds in the guest",
     "console": "no boot target within 40 s",
     "reboot": "the machine ended before the boot target",
 }

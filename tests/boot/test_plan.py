@@ -29,7 +29,7 @@ def image(tmp_path: Path) -> Path:
 def test_an_image_without_profiler_is_profiled_by_its_reads(image: Path) -> None:
     plan = plan_recording(image, "auto")
     assert (plan.names, plan.agent) == (("block",), "none")
-    assert "holds no profiler" in plan.reason
+    assert "contains no profiler" in plan.reason
 
 
 def test_several_backends_run_on_one_boot_and_the_first_one_counts(image: Path) -> None:

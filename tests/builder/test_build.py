@@ -43,7 +43,7 @@ def request(folder: Path, system: System) -> BuildRequest:
 
 
 def test_files_that_hold_the_output_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds the output folder"):
+    with pytest.raises(InputError, match="contains the output folder"):
         find_files(request(tmp_path, System(files=".")))
     assert find_files(request(tmp_path, System())) is None
 

@@ -179,7 +179,7 @@ def test_a_file_that_no_person_would_write_gives_one_line(live_cfg: Path, conten
 
 
 def test_an_endless_configuration_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="larger than"):
+    with pytest.raises(InputError, match="too large"):
         load_config(Path("/dev/zero"))
 
 

@@ -164,7 +164,7 @@ def test_a_socket_is_refused_before_anything_is_built(files: Path) -> None:
 def test_a_missing_folder_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         overlay.scan(tmp_path / "none")
-    assert caught.value.hint == "system.files names it"
+    assert caught.value.hint == "check system.files"
 
 
 def test_names_that_are_not_utf_8_and_deep_folders_are_copied(tmp_path: Path) -> None:

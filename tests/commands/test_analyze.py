@@ -118,7 +118,7 @@ def test_wrong_input_is_one_line_and_a_hint(profile: tuple[Path, Path], tmp_path
     for arguments, words in (
         ((other, folder), "another image"),
         ((image, folder, "--bootlog", nothing), "none of its files"),
-        ((image, empty), "holds no bootlog"),
+        ((image, empty), "contains no bootlog"),
         ((image, tmp_path / "no"), "no such file"),
         ((image, nothing), "no block trace"),
         ((image, folder, "--drive", "floppy"), "no such drive"),

@@ -77,11 +77,11 @@ def test_wrong_input_is_one_line_and_a_hint(given: tuple[Path, Path], tmp_path: 
     empty = tmp_path / "empty.list"
     empty.write_bytes(b"/proc/1\n")
     cases: tuple[tuple[tuple[str | Path, ...], bytes], ...] = (
-        ((bootlog,), b"--root are needed"),
+        ((bootlog,), b"give a bootlog and --root"),
         (("--root", root), b"a bootlog"),
         ((bootlog, "--root", tmp_path / "no"), b"not a directory"),
         ((tmp_path / "no", "--root", root), b"no such file"),
-        ((empty, "--root", root), b"holds no files"),
+        ((empty, "--root", root), b"contains no files"),
         ((bootlog, "--root", root, "--fail-above", "101"), b"not a percentage"),
     )
     for arguments, words in cases:

@@ -118,7 +118,7 @@ def test_the_report_goes_where_it_is_wanted_or_nowhere(
     assert found["report"] is None
     assert "report" not in said.err
     assert not (profiles / "nowhere").exists()
-    assert "is not there" in found["builds"][0]["absent"]["image_map"]
+    assert "does not exist" in found["builds"][0]["absent"]["image_map"]
 
 
 @pytest.mark.parametrize("options", [[], ["--json"], ["--no-plot"], ["--theme", "both"]])
@@ -213,7 +213,7 @@ def test_fail_above_judges_the_clock_of_the_guest_by_name(
     assert "unsorted: guest-time is 1.2 times that of sorted" in capsys.readouterr().err
     assert main(["compare", "sorted", "lone.tsv", *limit[2:]]) == 0
     assert main(["compare", "sorted", "lone.tsv", *limit]) == 2
-    assert "guest-time: not every profile records it" in capsys.readouterr().err
+    assert "guest-time: missing from some of the profiles" in capsys.readouterr().err
 
 
 def test_fail_above_judges_every_build_after_the_first(
@@ -260,7 +260,7 @@ def test_an_image_that_fits_no_more_is_worse(
     (profiles / "larger.tsv").write_text(trace.replace("233000000", "900000000"))
     options = ["--no-plot", "--no-report", "--fail-above", "10%"]
     assert main(["compare", "sorted", "larger.tsv", *options]) == 1
-    assert "larger: does not fit on cd-24x, and sorted does" in capsys.readouterr().err
+    assert "larger: does not fit on cd-24x, but sorted does" in capsys.readouterr().err
     assert main(["compare", "larger.tsv", "sorted", *options]) == 0
 
 
@@ -284,10 +284,10 @@ def test_a_drive_of_the_user_is_modelled_too(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["unsorted"], "only unsorted is given"),
+        (["unsorted"], "only one profile is given: unsorted"),
         (["unsorted", "nowhere"], "nowhere: no such file or folder"),
-        (["unsorted", "empty"], "empty: holds no block trace (blocktrace.tsv)"),
-        (["unsorted", "noise"], "noise: line 1: no block trace"),
+        (["unsorted", "empty"], "empty: contains no block trace (blocktrace.tsv)"),
+        (["unsorted", "noise"], "noise: line 1: not a block trace"),
         (["-", "-"], "- is given twice"),
         (["unsorted", "sorted", "--json", "--report", "-"], "--json and --report -"),
         (["unsorted", "sorted", "--plot", "-"], "--plot -: "),

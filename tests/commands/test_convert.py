@@ -75,7 +75,7 @@ def test_the_rich_bootlog_can_be_read_back(text: Path, tmp_path: Path) -> None:
     assert [bootlog.event(index).path for index in range(3)] == [b"/b", b"/a\nc", b"/b"]
 
 
-def test_blocks_are_told_into_files_at_or_above_the_threshold(
+def test_blocks_are_mapped_to_files_at_or_above_the_threshold(
     trace: Path, image: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     table = tmp_path / "confidence.tsv"
@@ -83,7 +83,7 @@ def test_blocks_are_told_into_files_at_or_above_the_threshold(
     assert main([*command, "--confidence", str(table), "--threshold", "0.5"]) == 0
     out, err = capfdbinary.readouterr()
     assert out == b"/first\n"
-    assert b"1 more files" in err
+    assert b"left out 1 files" in err
     assert [line.split(b"\t")[0] for line in table.read_bytes().splitlines()[1:]] == [
         b"/first",
         b"/second",
@@ -98,7 +98,7 @@ def test_blocks_are_told_into_files_at_or_above_the_threshold(
         (["--from", "strace", "NOWHERE"], "No such file"),
         (["--from", "e4rat", "TEXT"], "expected"),
         (["--from", "blkparse", "TEXT"], "--image"),
-        (["--from", "block", "TEXT", "--image", "IMAGE"], "no block trace"),
+        (["--from", "block", "TEXT", "--image", "IMAGE"], "not a block trace"),
         (["--from", "block", "TRACE", "--image", "TEXT"], "neither a squashfs"),
         (["--from", "block", "TRACE", "--image", "NOWHERE"], "no such image"),
         (["--from", "tracepoints", "TEXT", "--image", "TEXT"], "neither a squashfs"),
@@ -201,4 +201,4 @@ def test_files_are_named_from_the_root_of_what_was_recorded(
 def test_without_a_file_the_error_says_what_is_needed() -> None:
     done = convert()
     assert done.returncode == 2
-    assert b"a file to convert is needed" in done.stderr
+    assert b"no file to convert is given" in done.stderr

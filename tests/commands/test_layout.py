@@ -178,7 +178,7 @@ def test_squashfs_offset_is_believed(
     [
         (["{image}", "--file", "/no/such"], "no file /no/such in the image"),
         (["{image}", "--tsv", "--file", "/no/such"], "no file /no/such in the image"),
-        (["{image}", "--tsv", "--at", "0"], "--tsv has no form for --at"),
+        (["{image}", "--tsv", "--at", "0"], "--tsv cannot be combined with --at"),
         (["{image}", "--squashfs-offset", "512"], "no squashfs here"),
         (["{image}", "--squashfs-offset", "0xffffffffffff"], "too short for a squashfs"),
         (["{cut}"], "truncated"),

@@ -60,7 +60,7 @@ def test_wrong_input_is_one_line_and_a_hint(tmp_path: Path) -> None:
         ((first, second, "-w", "1"), b"1 weights for 2 bootlogs"),
         ((first, "-w", "0"), b"weight 0"),
         ((first, tmp_path / "no"), b"no such file"),
-        ((tmp_path / "empty",), b"holds no bootlog"),
+        ((tmp_path / "empty",), b"contains no bootlog"),
         ((trace,), b"not a bootlog"),
         ((pseudo,), b"no file is left"),
         ((first, "--min-support", "101"), b"percentage"),

@@ -86,7 +86,7 @@ def test_a_block_trace_of_another_image_is_refused(
         "#bootprof-blocktrace 1\n#image: x\n#image_bytes: 4096\n#target_ns: 9\n1\t0\t4096\n"
     )
     assert main(["readahead", str(image), str(trace)]) == 2
-    assert "is of another image" in capsys.readouterr().err
+    assert "belongs to another image" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_folder_without_a_bootlog_is_refused(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["readahead", str(image), str(tmp_path)]) == 2
-    assert "holds no bootlog" in capsys.readouterr().err
+    assert "contains no bootlog" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

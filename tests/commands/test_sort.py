@@ -58,14 +58,17 @@ def test_a_file_other_formats_and_places(tmp_path: Path) -> None:
     assert sort(log, "--format", "list", "--exclude", "/b").stdout == b"/a\n/c\n"
 
 
-def test_a_rich_log_leaves_out_what_no_image_holds() -> None:
+def test_an_events_log_leaves_out_what_no_image_holds() -> None:
     log = events_file(
         *((b"/init", b"rootfs"), (b"/b", b"overlay"), (b"/x", b"tmpfs"), (b"/a", b"ext4")),
         (b"/medium/live/root.squashfs", b"iso9660"),
     )
     done = sort("--format", "list", stdin=log)
     assert done.stdout == b"/b\n/a\n"
-    assert said(done) == "bootprof: 2 files; left out: 3 on file systems that no image holds\n"
+    assert (
+        said(done)
+        == "bootprof: 2 files; left out: 3 on file systems that are not part of an image\n"
+    )
     everything = sort("-f", "list", "--all-file-systems", stdin=log).stdout
     assert everything == b"/init\n/b\n/x\n/a\n/medium/live/root.squashfs\n"
 
@@ -113,7 +116,7 @@ def test_lists_of_other_systems_are_read_without_their_carriage_returns() -> Non
 def test_directories_are_never_written_and_mksquashfs_takes_the_result(tmp_path: Path) -> None:
     done = sort(stdin=b"/\n/a\n/a/hot\n/b/\n")
     assert done.stdout == b"a/hot 32767\n"
-    assert "3 directories by their names (--root tells all)" in said(done)
+    assert "3 directories by name (--root finds all)" in said(done)
     (tmp_path / "root/a").mkdir(parents=True)
     (tmp_path / "root/b").mkdir()
     (tmp_path / "root/a/hot").write_text("x")

@@ -107,7 +107,7 @@ def test_a_label_never_holds_what_a_terminal_would_obey(tmp_path: Path) -> None:
 def test_what_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere: no such file or folder"):
         load(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"holds no block trace \(blocktrace\.tsv\)"):
+    with pytest.raises(InputError, match=r"contains no block trace \(blocktrace\.tsv\)"):
         load(tmp_path)
     (tmp_path / "blocktrace.tsv").write_text("hello")
     with pytest.raises(FormatError, match=r"blocktrace\.tsv: line 1: "):

@@ -49,7 +49,7 @@ def test_a_missing_image_is_said_and_the_timeline_stays(profile: Path, image: Pa
     image.unlink()
     found = details_of(profile)
     assert found.image_map is None and found.causes is None
-    assert found.absent["image_map"] == f"the image {image} is not there"
+    assert found.absent["image_map"] == f"the image {image} does not exist"
     assert found.timeline is not None
     assert found.timeline.processes[0].new_bytes is None
 
@@ -61,7 +61,7 @@ def test_an_image_that_was_built_again_is_not_used(change: str, profile: Path, i
     image.write_bytes(content if change == "one bit" else content + bytes(4096))
     found = details_of(profile)
     assert found.image_map is None and found.causes is None
-    assert "is of another image" in found.absent["image_map"]
+    assert "belongs to another image" in found.absent["image_map"]
 
 
 def test_without_a_bootlog_there_is_a_map_of_what_was_read(profile: Path) -> None:

@@ -132,7 +132,7 @@ def test_pictures_have_words_tables_captions_and_identifiers_are_unique(profile:
 
 def test_what_is_missing_is_said(profile: Path) -> None:
     words = Page(report(*told(UNSORTED, load(profile)))).words()
-    assert "unsorted: no map, because the image nowhere/unsorted/gone.iso is not there." in words
+    assert "unsorted: no map, because the image nowhere/unsorted/gone.iso does not exist." in words
     assert "unsorted: no causes, because" in words
     assert "unsorted: no timeline, because" in words
     assert "profile: no" not in words

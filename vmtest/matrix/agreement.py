@@ -11,11 +11,11 @@ import numpy.typing as npt
 from optimizer.formats.events import Bootlog, Operation
 from optimizer.order import PSEUDO_FILE_SYSTEMS
 
-BEFORE = "before the other one was ready"
-AFTER = "after the other one had been told to end"
+BEFORE = "before the other recorder was ready"
+AFTER = "after the other recorder was stopped"
 PSEUDO = "in memory, or made up by the kernel (tmpfs, sysfs, namespaces)"
-CACHE = "entered the page cache; named by the squashfs, or never opened by a process"
-SCRIPT = "a script, by the name that was given instead of the one it resolves to"
+CACHE = "entered the page cache under its path in the squashfs, or without an open"
+SCRIPT = "a script, by the given path instead of the resolved one"
 OTHER = "not explained"
 NO_EVENT = np.iinfo(np.int64).max
 
@@ -39,7 +39,7 @@ class Agreement:
 
 
 def compare(first: Bootlog, second: Bootlog) -> Agreement:
-    """Tell the differences of two bootlogs of the same boot."""
+    """Return the differences of two bootlogs of the same boot."""
     common = set(first.paths) & set(second.paths)
     used = [paths_by_operation(log) for log in (first, second)]
     operations = {}

@@ -1,4 +1,4 @@
-"""Why a recorder misses what it misses; checked by hand against what the boots left behind."""
+"""Explanations of each figure below 1; checked by hand against the recordings of the boots."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ LISTED: Final = "listed but not accessed"
 ORDER: Final = "out of order"
 
 _NAMES_OF_IMAGE = (
-    "what comes from the image has the name that it has there, which knows of no mount point; for "
-    "a sort file that is the useful one"
+    "files from the image have their path on the image, without the mount point, which is the path "
+    "that a sort file needs"
 )
-_NEVER_READ = "in memory, emptied, or opened without being read: nothing of it came from the medium"
+_NEVER_READ = "in memory, emptied, or opened without being read: nothing was read from the medium"
 _NEIGHBOURS = (
-    "neighbours on the image that the kernel read ahead. On 7.2 it reads ahead so far that nearly "
-    "all of this small image came"
+    "neighbours on the image that the kernel read ahead; on 7.2 it read ahead nearly all of this "
+    "small image"
 )
 _TOO_SOON = (
-    "a file system is watched once the recorder has noticed the mount; these files are touched "
-    "within a millisecond of it, so chance decides"
+    "the recorder watches a file system only after it has noticed the mount; these files are "
+    "touched within a millisecond of it, so the result is random"
 )
 _BY_FIRST_NAME = (
-    "a watch belongs to a directory, whatever mount it is reached through: the name is that of the "
-    "place where the recorder found it"
+    "a watch belongs to a directory and not to a mount: the path is the one where the recorder "
+    "found the directory"
 )
 
 # Backends that see blocks; part of the workload ("" for any), and what is wrong.
 _BLOCKS: Final = {
     ("calls", MISSED): _NEVER_READ,
-    ("links", MISSED): "two names of one file, which blocks do not tell apart",
+    ("links", MISSED): "two names of one file, which blocks do not distinguish",
     ("bind", MISSED): _NAMES_OF_IMAGE,
-    ("bind", LISTED): _NAMES_OF_IMAGE + "; and neighbours that were read ahead",
+    ("bind", LISTED): _NAMES_OF_IMAGE + "; also neighbours that were read ahead",
     (
         "overlay",
         MISSED,
-    ): "one is in memory alone, the other was read by the name that it has on the image",
+    ): "one is only in memory, the other was read under its path on the image",
     ("unread", MISSED): _NEVER_READ,
     ("32bit", MISSED): _NEVER_READ,
     ("tmpfs", MISSED): _NEVER_READ,
     ("handle", MISSED): _NEVER_READ,
-    ("storm", MISSED): "opened without being read. Those that are listed share a page of a "
-    "fragment block with a file that was read",
+    ("storm", MISSED): "opened without being read; the listed ones share a page of a fragment "
+    "block with a file that was read",
     ("", LISTED): _NEIGHBOURS,
-    ("", ORDER): "a piece has the time of the first read that brought any of it. The tail of a "
-    "file shares a fragment block, and the edge of a block shares a page, with files that may have "
-    "been read before; and what is read ahead comes in the order of the image",
+    ("", ORDER): "a block has the time of the first read of any part of it. Tails share fragment "
+    "blocks, and edges of blocks share pages, with files that may have been read earlier; and "
+    "readahead follows the order of the image",
 }
 
 # Recorder, part of the workload ("" for any), and what is wrong.
@@ -69,7 +69,7 @@ EXPLANATIONS: Final = {
 
 
 def explanation(recorder: str, part: str, kind: str) -> str:
-    """Return why a figure is below 1, or that nobody knows yet."""
+    """Return why a figure is below 1, or that it is not explained."""
     for key in ((recorder, part, kind), (recorder, "", kind)):
         if key in EXPLANATIONS:
             return EXPLANATIONS[key]

@@ -83,12 +83,12 @@ class Recorder:
     suites: tuple[str, ...] = ()
 
     def runs_on(self, suite: str) -> bool:
-        """Tell whether the kernel of a suite has what the recorder needs."""
+        """Return whether the kernel of a suite has what the recorder needs."""
         return not self.suites or suite in self.suites
 
 
 def background(name: str, file: str, command: str, suites: tuple[str, ...] = ()) -> Recorder:
-    """Return a recorder that is a program, which ends when it is told to.
+    """Return a recorder that is a program, which ends on request.
 
     Args:
         name: Name of the backend.

@@ -10,7 +10,7 @@ import numpy as np
 from optimizer.formats.events import Bootlog, Operation
 from optimizer.formats.text import unescape
 
-# Opens there are many at once, so that their order among processes is nobody's to say.
+# Opens there are many at once, so that their order among processes is unknown.
 STORM = "storm"
 PREFIX = b"/w/"
 
@@ -144,7 +144,7 @@ def sequences(log: Bootlog, aside: Container[bytes]) -> dict[int, list[tuple[str
 
 
 def evaluate(truth: Sequence[Access], log: Bootlog) -> Result:
-    """Compare a bootlog with the truth; what happened outside of the workload does not count."""
+    """Compare a bootlog with the truth; what happened outside the workload does not count."""
     accessed: dict[str, list[bytes]] = {access.part: [] for access in truth}
     listed: dict[str, list[bytes]] = {part: [] for part in accessed}
     expected: dict[int, list[tuple[str, bytes]]] = {}

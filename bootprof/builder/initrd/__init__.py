@@ -1,1 +1,1 @@
-"""The initrd of an image: repacked, and the archives that go beside it."""
+"""The initrd of an image, repacked, and the additional initrd archives."""

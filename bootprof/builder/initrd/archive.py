@@ -1,4 +1,4 @@
-"""Initrd archives that go beside an image's own initrd, and the static programs in them."""
+"""Initrd archives in addition to an image's own initrd, and the static programs in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from bootprof.process import run
 from bootprof.sources import GUEST
 
-# What the C programs of the guest share: headers, sources, rules of make.
+# Shared by the guest's C programs: headers, sources, make rules.
 COMMON = (*sorted((GUEST / "common").iterdir()), GUEST / "program.mk")
 
 STATIC = ("-static", "-Os", "-s", "-Wall", "-Werror")

@@ -77,7 +77,7 @@ def module_version_magic(module: Path) -> str:
     for field in fields:
         if field.startswith(b"vermagic="):
             return bytes(field).removeprefix(b"vermagic=").decode(errors="replace").strip()
-    raise InputError(f"{module}: not a kernel module", hint="name a .ko file, not compressed")
+    raise InputError(f"{module}: not a kernel module", hint="give an uncompressed .ko file")
 
 
 def check_module(module: Path, kernel_release: str) -> None:
@@ -89,7 +89,7 @@ def check_module(module: Path, kernel_release: str) -> None:
     built_for = module_version_magic(module).partition(" ")[0]
     if built_for != kernel_release:
         raise InputError(
-            f"{module}: built for kernel {built_for}, and the image has {kernel_release}",
+            f"{module}: built for kernel {built_for}, but the image has {kernel_release}",
             hint="build it against the headers of the image's kernel",
         )
 

@@ -22,7 +22,7 @@ from optimizer.readahead import plan, wanted_by_demand
 SOURCES = GUEST / "readahead"
 PROGRAM = SOURCES / "bootprof-readahead.c"
 FOLDER = "usr/lib/bootprof"
-# What goes into the archive, and where.
+# Contents of the archive, and their paths.
 FILES = {
     SOURCES / "start-readahead": FOLDER,
     SOURCES / "bootprof-readahead.service": FOLDER,

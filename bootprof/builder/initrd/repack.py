@@ -147,7 +147,7 @@ def archives(initrd: bytes, name: str) -> Iterator[tuple[bytes, bool]]:
                     raise FormatError(f"{name}: at byte {position}: {error}") from None
                 return
         raise FormatError(
-            f"{name}: at byte {position}: neither a cpio archive nor compressed in a known way",
+            f"{name}: at byte {position}: neither a cpio archive nor in a known compression format",
             hint='set initrd.compressor to "keep"',
         )
 

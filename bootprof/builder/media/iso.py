@@ -48,7 +48,7 @@ EFI_SYSTEM_PARTITION = 0xEF
 
 @dataclass(frozen=True)
 class BootFiles:
-    """What the boot loader loads.
+    """Files for the boot loader.
 
     Attributes:
         kernel: Kernel image.
@@ -145,7 +145,7 @@ def make_efi_image(media: Media, staging: Path, tree: Path, epoch: int) -> None:
 
 
 def reading_order(media: Media, boot: BootFiles) -> list[str]:
-    """Return the files in the order in which they are to lie on the medium.
+    """Return the files in their order on the medium.
 
     That is the order in which a boot reads them, so that one pass over the medium is enough. A
     disc turns at constant speed, though, and is read faster near its outer edge
@@ -179,7 +179,7 @@ def run_xorriso(media: Media, boot: BootFiles, tree: Path, target: Path, epoch: 
 def add_efi_partition(image: Path) -> None:
     """Enter the EFI image into the partition table, for UEFI booting from a USB stick.
 
-    The partition lies inside of the ISO file system. xorriso would append a copy behind it, and
+    The partition lies inside the ISO file system. xorriso would append a copy behind it, and
     each probe of the medium's partitions would then seek from one end to the other.
     Format: the classic partition table of a master boot record, entry 2 of 4, with the cylinder,
     head and sector fields at their limit, which means that only the sector numbers count.

@@ -100,7 +100,7 @@ def choose(manifests: list[dict[str, Any]], arch: str, source: Path) -> dict[str
         if named == wanted or (named is None and len(manifests) == 1):
             found.append(manifest)
     if not found:
-        raise InputError(f"{source}: holds no image for {arch}", hint="set system.arch")
+        raise InputError(f"{source}: contains no image for {arch}", hint="set system.arch")
     return found[0]
 
 
@@ -126,7 +126,7 @@ def read_json(files: RootTree, name: str, source: Path, wanted: type) -> Any:
     """Return the content of a JSON file of the image.
 
     Raises:
-        FormatError: It is not JSON, or not of the wanted type.
+        FormatError: It is not JSON, or not of the expected type.
     """
     path = located(files, name, source)
     try:

@@ -70,7 +70,7 @@ def unpack(archive: Path, tree: RootTree, *, whiteouts: bool = False) -> int:
 
     Raises:
         FormatError: It is no tar archive, or damaged.
-        InputError: It holds an entry that cannot be made.
+        InputError: It contains an entry that cannot be created.
     """
     if whiteouts:
         remove_whiteouts(archive, tree)
@@ -93,7 +93,7 @@ def unpack(archive: Path, tree: RootTree, *, whiteouts: bool = False) -> int:
                 make(member, path, members, tree)
                 if not member.islnk():
                     tree.set_attributes(path, attributes)
-    # Folders last: what is put into one changes its time.
+    # Folders last: adding an entry changes the time of its folder.
     for path in sorted(folders, reverse=True):
         tree.set_attributes(path, folders[path])
     return newest

@@ -71,10 +71,10 @@ def locate(
     Args:
         source: The log.
         image: The image that was booted.
-        reads: What was read; looked at after the image was opened.
-        counts: What the reading counts.
+        reads: The reads; examined after the image was opened.
+        counts: Counters of the reader.
         header: For the bootlog.
-        expected: What the error says if there are no reads.
+        expected: Text of the error if there are no reads.
         hint: How to go on then.
         from_partition: As :func:`~bootprof.backends.devices.locate_device_reads` has it.
 
@@ -99,7 +99,7 @@ def locate_recorded(recording: Recording, name: str, item: Import, hint: str) ->
         recording: What was recorded.
         name: Name of the log in it.
         item: What reads the log.
-        hint: What the guest lacks if there is no log.
+        hint: What is missing in the guest if there is no log.
 
     Raises:
         InputError: There is no log or no image, or they have nothing to do with each other.

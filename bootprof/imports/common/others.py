@@ -1,4 +1,4 @@
-"""What a file is that no import reads, and what to do with it."""
+"""Types of files that no import reads, and hints for them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BLKTRACE = (b"\x07\x74\x61\x65", b"\x65\x61\x74\x07")
 
 
 def describe(source: Source) -> tuple[str, str]:
-    """Return what a file seems to be, and a hint how to go on."""
+    """Return the apparent type of a file, and a hint what to do with it."""
     head = source.head
     if not head:
         return "an empty file", "give what the tool wrote"

@@ -46,7 +46,7 @@ def kernel_text(line: bytes) -> tuple[int, bytes]:
         line: As dmesg, syslog, the journal or a console has it.
 
     Returns:
-        Nanoseconds since the kernel started, 0 if the line does not tell, and what follows all
+        Nanoseconds since the kernel started, 0 if the line has no time, and what follows all
         prefixes.
 
     Raises:

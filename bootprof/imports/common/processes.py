@@ -28,7 +28,7 @@ class Descriptors:
         self._top = top
 
     def copy(self) -> Descriptors:
-        """Return what a child gets: changes in one do not show in the other."""
+        """Return a copy for a child: changes of one do not affect the other."""
         return Descriptors(self._top)
 
     def get(self, number: int) -> bytes | None:
@@ -56,10 +56,10 @@ class Descriptors:
 
 @dataclass
 class Process:
-    """What a path of a process counts from.
+    """Base of the relative paths of a process.
 
     Attributes:
-        directory: Its working directory; None as long as it is not known. One item, because
+        directory: Its working directory; None while it is unknown. One item, because
             threads share it.
         root: Its root directory, ``b""`` for that of the tracer; None if it is not known. Likewise.
         descriptors: Path of each open file; shared by threads.
@@ -70,7 +70,7 @@ class Process:
     descriptors: Descriptors = field(default_factory=Descriptors)
 
     def child(self, *, shares_directory: bool, shares_descriptors: bool) -> Process:
-        """Return what a new process or thread starts with."""
+        """Return the initial state of a new process or thread."""
         return Process(
             self.directory if shares_directory else list(self.directory),
             self.root if shares_directory else list(self.root),
@@ -81,11 +81,11 @@ class Process:
         """Return a path as it counts from the tracer's root directory; None if that is not known.
 
         ``..`` takes away the name before it: where that name is a symbolic link this is not what
-        the kernel does, but only the root file system could tell.
+        the kernel does, but only the root file system could show it.
 
         Args:
             path: As the process gave it.
-            base: What it counts from; None for the working directory.
+            base: What it is relative to; None for the working directory.
 
         Raises:
             RecordError: It is longer than the kernel allows.
@@ -136,7 +136,7 @@ class Processes:
         return found
 
     def fork(self, parent: int, child: int, flags: bytes) -> None:
-        """Note a child; a child that has been seen already keeps what it has."""
+        """Register a child; a child that is already known keeps its state."""
         if child not in self._known:
             self._known[child] = self[parent].child(
                 shares_directory=b"CLONE_FS" in flags, shares_descriptors=b"CLONE_FILES" in flags

@@ -1,4 +1,4 @@
-"""A file to import: its name, its lines, and the sample that tells which tool wrote it.
+"""A file to import: its name, its lines, and the sample from which its format is detected.
 
 All imports read their lines, their numbers and their paths through this module, so the limits that
 keep an import linear in time and memory stand here once.
@@ -122,7 +122,7 @@ def access(
 
 @dataclass
 class Counts:
-    """What an import counts while it reads.
+    """Counters of an import.
 
     Attributes:
         records: Records of the tool, whether they name a file or not.
@@ -149,7 +149,7 @@ class Source:
         """Take a stream that can be read again from its start.
 
         Args:
-            name: What to call it in errors; the name of a file may tell a pid (strace -ff).
+            name: What to call it in errors; the name of a file may contain a pid (strace -ff).
             stream: Its content.
         """
         self.name = name
@@ -185,7 +185,7 @@ class Source:
         return hits / len(self.sample) if hits else 0.0
 
     def has_line(self, fits: Callable[[bytes], object]) -> bool:
-        """Tell whether a line of the sample fits; unreadable ones do not."""
+        """Return whether a line of the sample fits; unreadable ones do not."""
         for line in self.sample:
             with contextlib.suppress(RecordError):
                 if fits(line):
@@ -207,7 +207,7 @@ class Source:
     def records(
         self, counts: Counts, parse: Callable[[bytes], Iterable[_Record]]
     ) -> Iterator[_Record]:
-        """Yield what a parser makes of each line; those that raise RecordError are counted."""
+        """Yield the results of a parser for each line; count lines that raise RecordError."""
         for line in self.lines(counts):
             yield from guarded(counts, parse(line))
 
@@ -225,8 +225,8 @@ def gathered(
     Args:
         header: As :func:`header_of` gives it.
         events: In the order of access; they are read before ``counts`` is looked at.
-        counts: What the reading counts.
-        expected: What the error says if the file has no records of the tool.
+        counts: Counters of the reader.
+        expected: Text of the error if the file has no records of the tool.
         hint: How to go on then.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Lines and files of strace: what stands in front of a call, and the order of several files."""
+"""Lines and files of strace: the prefix of a call, and the order of several files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SUFFIX = re.compile(r"\.(\d{1,7})\Z")
 
 
 def split_line(line: bytes) -> tuple[re.Match[bytes], bytes]:
-    """Return what stands in front of a call, and the rest."""
+    """Return the prefix of a call, and the rest."""
     text = logged_text(line)
     prefix = _PREFIX.match(text)
     assert prefix is not None  # all of it is optional
@@ -58,7 +58,7 @@ def _timed(source: Source, counts: Counts, days: int) -> Iterator[tuple[int, byt
 
     Args:
         source: The file of the process.
-        counts: What the reading counts.
+        counts: Counters of the reader.
         days: Added to times of day, in nanoseconds.
     """
     latest = 0
@@ -81,7 +81,7 @@ def woven(
 
     Args:
         sources: The files.
-        counts: What the reading counts.
+        counts: Counters of the reader.
         made: Children that the line before has made; its reader fills it.
     """
     order = sorted(sources, key=lambda source: pid_of_file(source, True))
@@ -123,7 +123,7 @@ def _by_time(
         pid: _timed(source, counts, DAY_NS if starts[pid] < min(of_next_day, DAY_NS) else 0)
         for pid, source in sources.items()
     }
-    # Those made last come first; those that nobody has made yet, last.
+    # The last created come first; those not yet created come last.
     ranks = dict.fromkeys(sources, 0)
     latest = 0
     pending: dict[int, tuple[int, bytes]] = {}

@@ -1,4 +1,4 @@
-"""The compressors of squashfs, each as a function with a bound on what it may produce.
+"""The compressors of squashfs, each as a function with limited output.
 
 A block of a squashfs inflates to 8 KiB (metadata) or to at most the block size (data). Every
 function here is handed that limit and never allocates much more, whatever the bytes say.
@@ -29,7 +29,7 @@ Decompress = Callable[[bytes, int], bytes]
 
 
 class CorruptBlockError(ValueError):
-    """A compressed block cannot be decompressed; the caller knows where it lies."""
+    """A compressed block cannot be decompressed; the caller knows its place."""
 
 
 def decompressor(compressor: int) -> Decompress:
@@ -80,7 +80,7 @@ def _xz(block: bytes, limit_bytes: int) -> bytes:
 
 def _lzma(block: bytes, limit_bytes: int) -> bytes:
     if len(block) < LZMA_ALONE_HEADER.size:
-        raise CorruptBlockError("shorter than the header of LZMA")
+        raise CorruptBlockError("shorter than an LZMA header")
     size_bytes = LZMA_ALONE_HEADER.unpack_from(block)[2]
     if size_bytes > limit_bytes:
         raise CorruptBlockError(f"inflates to {size_bytes} bytes, more than {limit_bytes}")
@@ -124,7 +124,7 @@ def _load_zstd() -> Decompress:
 
     def decompress(block: bytes, limit_bytes: int) -> bytes:
         try:
-            # The library allocates what the frame's header promises, so look there first.
+            # The library allocates the size in the frame's header, so check it first.
             promised_bytes = zstandard.frame_content_size(block)
             if promised_bytes > limit_bytes:
                 raise CorruptBlockError(f"inflates to {promised_bytes} bytes")

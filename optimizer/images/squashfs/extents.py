@@ -1,4 +1,4 @@
-"""Extents of a squashfs: its blocks, fragment blocks and metadata blocks, and who owns them."""
+"""Extents of a squashfs: its blocks, fragment blocks and metadata blocks, and their owners."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KINDS = tuple(ExtentKind(kind.label, ROLES[kind]) for kind in Kind)
 
 @dataclass(frozen=True)
 class Extended:
-    """The extents of a squashfs, and which of them holds what.
+    """The extents of a squashfs, and their contents.
 
     Attributes:
         map: All of them.

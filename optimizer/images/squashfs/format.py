@@ -59,7 +59,7 @@ LARGEST_MEAN_PATH_BYTES = 256
 
 
 class Kind(IntEnum):
-    """What an extent of the image holds."""
+    """Contents of an extent of the image."""
 
     SUPERBLOCK = 0
     COMPRESSION_OPTIONS = 1
@@ -149,7 +149,7 @@ INODE_LAYOUTS: dict[int, np.dtype[np.void]] = {
             ("xattr", "<u4"),
         ]
     ),
-    # The xattr index of an extended symlink stands behind its target.
+    # The xattr index of an extended symlink follows its target.
     10: np.dtype(_SYMLINK),
     11: np.dtype([*_DEVICE, *_XATTR]),
     12: np.dtype([*_DEVICE, *_XATTR]),
@@ -162,7 +162,7 @@ class Source:
     """Bytes of an image from the start of the squashfs on, with a name for messages.
 
     Attributes:
-        name: Path of the file, or what a stream calls itself.
+        name: Path of the file, or the name of a stream.
         offset_bytes: Where the squashfs begins in the file.
         size_bytes: From there to the end of the file or device, or of the file of an ISO.
     """
@@ -180,7 +180,7 @@ class Source:
             self.size_bytes = min(self.size_bytes, limit_bytes)
 
     def read(self, offset_bytes: int, length_bytes: int, what: str) -> bytes:
-        """Return exactly the bytes asked for.
+        """Return exactly the requested bytes.
 
         Raises:
             FormatError: The file ends before; the message says at what.
@@ -304,7 +304,7 @@ def read_superblock(source: Source) -> Superblock:
         source.fail(
             f"truncated: the superblock says {size} bytes, the file has {source.size_bytes}"
         )
-    # Ascending order is what the kernel insists on too.
+    # The kernel requires ascending order, too.
     if not SUPERBLOCK.size <= inode_table < directory_table <= size:
         source.fail(
             f"superblock: inode table at {inode_table:#x} and directory table at "

@@ -26,7 +26,7 @@ from optimizer.images.squashfs.format import (
 from optimizer.images.squashfs.tables import Tables
 from optimizer.images.squashfs.tree import SIZE_OF_DOTS
 
-# One inode. What a type does not have is 0, or -1 where 0 means something.
+# One inode. Fields without meaning for a type are 0, or -1 if 0 has a meaning.
 INODE = np.dtype(
     [
         ("number", "<u4"),  # as the kernel shows it (i_ino, st_ino)
@@ -44,7 +44,7 @@ INODE = np.dtype(
         ("block_count", "<i8"),
         ("fragment", "<i8"),  # in Layout.fragments, -1: none
         ("fragment_offset_bytes", "<i8"),  # in the decompressed fragment block
-        ("fragment_bytes", "<i8"),  # decompressed bytes of the file that stand there
+        ("fragment_bytes", "<i8"),  # decompressed bytes of the file in it
         ("inflated_offset_bytes", "<i8"),  # in the decompressed inode table
         ("inflated_bytes", "<i8"),  # size of the inode there, without a directory's index
         ("first_metadata_block", "<i8"),  # metadata blocks of the inode table that hold it
@@ -66,7 +66,7 @@ BLOCK = np.dtype(
 )
 
 RECORDS_AT_A_TIME = 1 << 16
-EXTENDED = 7  # what an extended type adds to its basic type
+EXTENDED = 7  # offset of an extended type from its basic type
 
 
 def read_inodes(
@@ -183,7 +183,7 @@ class _Reader:
         rows, raw, sizes = rows[listed], raw[listed], sizes[listed]
         table = _required(self.tables, Kind.DIRECTORY_TABLE)
         starts = table.blocks["offset_bytes"] - table.offset_bytes
-        # The walk has been through every directory: its block is there, and the listing fits.
+        # The walk has visited every directory: its block exists, and the listing fits.
         first = np.searchsorted(starts, raw["start"].astype(np.int64))
         begin = table.blocks["inflated_offset_bytes"][first] + raw["offset"]
         inodes["first_listing_block"][rows] = self.block_of(table, begin)
@@ -233,7 +233,7 @@ class _Reader:
         blocks = np.zeros(total, BLOCK)
         if not blocks.size:
             return blocks
-        # Block lists stand at the end of the inode, at any byte: gather them byte by byte.
+        # Block lists are at the end of the inode, unaligned: gather them byte by byte.
         lists = self.positions + inodes["inflated_bytes"] - 4 * counts
         places = np.repeat(lists - 4 * first, counts)
         places += 4 * np.arange(blocks.size)

@@ -49,17 +49,17 @@ PATH = np.dtype(
 
 # Tables whose index is read at mount (fs/squashfs/super.c).
 INDEXED = (Kind.FRAGMENT_TABLE, Kind.EXPORT_TABLE, Kind.XATTR_TABLE)
-# What is read whole at mount.
+# Read whole at mount.
 MOUNTED = (Kind.SUPERBLOCK, Kind.COMPRESSION_OPTIONS, Kind.ID_TABLE)
 
 
 @dataclass(frozen=True)
 class SquashfsLayout(Layout):
-    """Where everything lies on one squashfs image; what every format has is in :class:`Layout`.
+    """Layout of one squashfs image; the parts common to all formats are in :class:`Layout`.
 
     Attributes:
         superblock: As read; its positions count from the start of the squashfs.
-        tables: All tables in the order in which they lie on the image.
+        tables: All tables in their order on the image.
         blocks: Rows of :data:`optimizer.images.squashfs.inodes.BLOCK`, those of one inode together
             in the order of the file.
         fragments: Rows of :data:`optimizer.images.squashfs.tables.FRAGMENT`.

@@ -1,4 +1,4 @@
-"""Where the tables of a squashfs lie, and what stands in those that are read whole.
+"""Places of the tables of a squashfs, and the contents of those that are read whole.
 
 mksquashfs writes the data, then inode, directory, fragment, export, id and xattr table. All but
 the first two begin with metadata blocks and end with an index of their positions, to which the
@@ -39,7 +39,7 @@ FRAGMENT = np.dtype([("offset_bytes", "<i8"), ("length_bytes", "<i4"), ("stored"
 
 @dataclass(frozen=True)
 class Tables:
-    """All tables of an image, in the order in which they lie on it."""
+    """All tables of an image, in their order on it."""
 
     tables: tuple[Table, ...]
     fragments: Rows
@@ -184,7 +184,7 @@ def _fragments(source: Source, superblock: Superblock, table: Table) -> Rows:
     if bad.any():
         entry = int(np.flatnonzero(bad)[0])
         source.fail(f"{where}: entry {entry} has length {int(entries['length'][entry]):#x}")
-    # Lengths are small by now; subtraction cannot wrap where addition of a hostile offset could.
+    # Lengths were checked to be small: subtraction cannot wrap, but adding a hostile offset could.
     outside = (entries["offset"] > superblock.size_bytes - lengths.astype("<u8")) | (
         entries["offset"] < SUPERBLOCK.size
     )

@@ -1,4 +1,4 @@
-"""The directory tree of a squashfs: names, and where each one's inode stands.
+"""The directory tree of a squashfs: names, and the place of each inode.
 
 The walk follows references from the root, as the kernel does, and does as little as it can for
 each entry; the inodes themselves are decoded in bulk by :mod:`optimizer.images.squashfs.inodes`.
@@ -82,7 +82,7 @@ def walk(source: Source, superblock: Superblock, inodes: Table, directories: Tab
     """Walk all directories from the root.
 
     Raises:
-        FormatError: An entry points nowhere, a directory stands in two places or in itself, or
+        FormatError: An entry is dangling, a directory has two parents or contains itself, or
             the names make no sense.
     """
     return _Walk(source, inodes, directories).run(superblock.root_inode)

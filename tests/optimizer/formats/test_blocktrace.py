@@ -102,9 +102,9 @@ HEADER = b"#bootprof-blocktrace 1\n#image: a.iso\n#image_bytes: 100000\n#target_
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "t.tsv: line 1: no block trace"),
-        (b"#bootprof-bootlog 1\n", "t.tsv: line 1: no block trace"),
-        (b"#bootprof-blocktrace 2\n", "t.tsv: line 1: no block trace"),
+        (b"", "t.tsv: line 1: not a block trace"),
+        (b"#bootprof-bootlog 1\n", "t.tsv: line 1: not a block trace"),
+        (b"#bootprof-blocktrace 2\n", "t.tsv: line 1: not a block trace"),
         (HEADER + b"1\t2\n", "t.tsv: line 5: not a read"),
         (HEADER + b"1\t2\t3\t4\n", "t.tsv: line 5: not a read"),
         (HEADER + b"1\t-2\t3\n", "t.tsv: line 5: not a read"),

@@ -85,7 +85,7 @@ def test_a_choice_that_is_not_there_is_refused_with_those_that_are(two_squashfs:
     assert "/a-small.squashfs" in refused.value.hint
     with pytest.raises(FormatError, match="no squashfs here"):
         open_image(two_squashfs, offset_bytes=4096)
-    with pytest.raises(InputError, match="by offset and by path"):
+    with pytest.raises(InputError, match="both the offset and the path"):
         open_image(two_squashfs, offset_bytes=0, squashfs="/a-small.squashfs")
 
 
@@ -173,7 +173,7 @@ def test_a_trace_belongs_to_the_image_with_its_size_and_digest(
         replace(trace, image_sha256="0" * 64),
         replace(trace, image="a\x1b]0;b\x07", image_sha256="0" * 64),
     ):
-        with pytest.raises(InputError, match="is of another image") as refused:
+        with pytest.raises(InputError, match="belongs to another image") as refused:
             check_trace(image, other, "some.tsv")
         assert refused.value.message.isprintable()
 
