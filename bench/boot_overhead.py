@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """What recording costs a whole boot, by each recorder.
 
     .venv/bin/python -m bench.boot_overhead [--repeats N] [--write]

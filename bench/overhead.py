@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """What it costs a program to be recorded, by each recorder, as ratios in one run.
 
     .venv/bin/python -m bench.overhead [--rounds N] [--write]       (as root)

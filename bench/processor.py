@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """How many times slower the emulated processor is than the real one, at what a boot does.
 
     .venv/bin/python -m bench.processor [--rounds N]

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The report of ``bootprof compare`` for a long boot: how long it takes, and how large it is.
 
     .venv/bin/python -m bench.report [--reads N] [--repeats N]

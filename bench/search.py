@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """How many orders a second the simulator gets through, and how near it is to a real boot.
 
     bench/search.py IMAGE PROFILE [CANDIDATES]

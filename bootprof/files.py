@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Files that bootprof writes and removes.
 
 Everything that is written under a name that a person gave goes through :func:`open_output` (content

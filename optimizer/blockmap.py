@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """From the blocks that a boot read to the files that it read, each with a confidence.
 
 A read of the medium shows which bytes came, but not what they were for. What follows from it:

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Exceptions of bootprof: all errors that are reported to the user.
 
 ``bootprof.cli.main`` is the only place that catches it and prints it, as one line that says what

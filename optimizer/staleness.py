@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """What an update did to the files of a profile: which stay, which moved, which are gone.
 
 A path that the new root does not have is looked for by :data:`RULES`, in their order; the first

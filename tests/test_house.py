@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The rules that hold for every file. Those for imports are in tests/test_architecture.py."""
 
 import ast

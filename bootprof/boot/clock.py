@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Duration of a boot by the guest's own clock.
 
 By the host's clock, the time of an emulated boot depends on what else the host does. By the guest's

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The folder of a profile: its contents, and what may be replaced.
 
 Everything that the host writes has a fixed name. What the guest sent lies in the folder ``guest``,

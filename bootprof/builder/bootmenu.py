@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The boot menu: the one place where titles, labels and boot options are quoted for GRUB.
 
 What GRUB cannot pass on with its meaning is refused by the checks, which the configuration uses.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Reading and writing inside a root tree; no path leads out of it.
 
 A root tree holds absolute links (a Debian system has more than 80, ``etc/localtime`` among them)

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Cache of built files and folders, named by the digest of their inputs.
 
 Each is made under a temporary name and renamed when it is complete, so that nothing under a final

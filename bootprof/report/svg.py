@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Plots as inline SVG that keeps its text at one size however wide the page is.
 
 The coordinates of text and lines are percentages of the plotting area, so the figure takes the

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Imports of perf, ureadahead and e4rat."""
 
 from __future__ import annotations
