@@ -56,8 +56,8 @@ def find_hang(tail: bytes, silent_seconds: float) -> str:
 
     Emulated processors do that in about one of a hundred boots: each of them waits for the other,
     or for a clock. The kernel then reports a soft lockup again and again, or falls silent where it
-    changes its clock. Or a processor runs a breakpoint that the kernel has already patched away, and
-    the kernel panics.
+    changes its clock. Or a processor runs a breakpoint that the kernel has already patched away,
+    and the kernel panics.
 
     Args:
         tail: The end of the guest's output.
