@@ -47,7 +47,7 @@ $(BIN)/.installed: pyproject.toml requirements/dev.txt | packages
 	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@
 
-venv: $(BIN)/.installed ## Make the virtual environment, of the versions in requirements/dev.txt
+venv: $(BIN)/.installed ## Make the virtual environment, with the versions in requirements/dev.txt
 
 lock: packages ## Write the newest versions that pyproject.toml allows to requirements/dev.txt
 	$(PYTHON) -m venv $(BUILD)/lock
@@ -87,7 +87,7 @@ $(KERNEL_SCRIPTS)/.unpacked: | packages
 	  checkpatch.pl const_structs.checkpatch kernel-doc spelling.txt)
 	touch $@
 
-lint-c: $(KERNEL_SCRIPTS)/.unpacked ## Check the C files as the kernel checks its own
+lint-c: $(KERNEL_SCRIPTS)/.unpacked ## Check the C files with the kernel's own tools
 	$(KERNEL_SCRIPTS)/checkpatch.pl --file $(filter kmod/%,$(C_FILES))
 	$(KERNEL_SCRIPTS)/checkpatch.pl --ignore $(NOT_PROGRAMS) --file $(filter-out kmod/%,$(C_FILES))
 	$(KERNEL_SCRIPTS)/kernel-doc -none -Werror $(C_FILES)
@@ -100,7 +100,7 @@ lint-shell: packages ## Check the shell scripts
 test: venv ## Run all tests, JOBS at a time; those that boot use the kernels of two suites
 	$(BIN)/pytest -n $(JOBS)
 
-test-quick: venv ## Run the tests that boot nothing and install nothing (some two minutes)
+test-quick: venv ## Run the tests that need no boot and no installation (about two minutes)
 	$(BIN)/pytest -n $(JOBS) -m "not vm and not install"
 
 test-kernels: venv ## Run the tests that boot on the kernels of every suite, sid's newest too
@@ -109,7 +109,7 @@ test-kernels: venv ## Run the tests that boot on the kernels of every suite, sid
 
 KILLS ?= 20
 
-test-kills: venv ## Kill KILLS builds and KILLS profiles at random points, and look for what they leave
+test-kills: venv ## Kill KILLS builds and KILLS profiles at random points, and check for remains
 	BOOTPROF_KILLS=$(KILLS) $(BIN)/pytest -k killed tests/builder/test_whole_builds.py \
 	  tests/boot/test_hostile_vm.py
 
@@ -121,10 +121,10 @@ soak: venv ## Load the module, record under load and unload it, CYCLES times on 
 
 FUZZ_SECONDS ?= 60
 
-fuzz: venv ## Fuzz everything that reads what others wrote, FUZZ_SECONDS (60) for each target
+fuzz: venv ## Fuzz everything that reads files of other tools, FUZZ_SECONDS (60) for each target
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
-matrix: venv ## Boot every recorder on every kernel and write docs/matrix.md (some ten minutes)
+matrix: venv ## Boot every recorder on every kernel and write docs/matrix.md (about ten minutes)
 	$(BIN)/python -m bench.matrix --write
 
 bench-boot: venv ## Boot the image with one optimization after the other, on emulated drives; write docs/boot-bench.md
@@ -141,12 +141,12 @@ demo: venv ## Build, profile, sort, rebuild with readahead, boot again, compare:
 	$(BIN)/bootprof profile $(OUT)/optimized.iso --backend kmod --accelerator icount --output $(OUT)/optimized
 	$(BIN)/bootprof compare $(OUT)/unsorted $(OUT)/optimized --output $(OUT)
 
-docs-pictures: venv ## Make the pictures of the documents from the demo's output
+docs-pictures: venv ## Make the pictures of the documents from the output of the demo
 	@command -v chromium > /dev/null || { apt-get update -q=2 && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends chromium fonts-dejavu-core; }
 	$(BIN)/python -m bench.pictures $(OUT)
 
-docs: venv ## Write man pages and shell completion from the command line's own options to BUILD
+docs: venv ## Write man pages and shell completion to BUILD
 	$(BIN)/python docs/manual.py $(BUILD)/man
 	mkdir -p $(BUILD)/completion
 	for shell in bash zsh tcsh; do \
@@ -157,7 +157,7 @@ docs: venv ## Write man pages and shell completion from the command line's own o
 docs-tables: venv ## Write the tables of options in docs/commands
 	$(BIN)/python docs/manual.py --tables
 
-clean: ## Remove what was built in OUT and BUILD; OUT/cache (downloads, bootstrapped systems) stays
+clean: ## Remove OUT and BUILD, except OUT/cache (downloads, bootstrapped systems)
 	@if [ -d "$(OUT)" ] && [ ! -e "$(OUT)/cache/.lock" ]; then \
 	  echo "make clean: $(OUT) holds no cache/.lock, so bootprof did not make it; nothing removed" >&2; \
 	  exit 1; \

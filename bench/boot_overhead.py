@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""What recording costs a whole boot, by each recorder.
+"""Cost of each recorder for a whole boot.
 
     .venv/bin/python -m bench.boot_overhead [--repeats N] [--write]
 
-Boots the profiling image in QEMU with one processor whose every instruction takes a nanosecond of
-the guest's time, so that nothing else on this machine counts. The figure is the time that this
-processor was busy from power-on to the boot target: what /proc/uptime and /proc/stat of the guest
-say, idle time and waiting for the medium left out. The recorder's own work is in it, also what it
-does beside the recorded processes. With "nothing", the same agent runs and starts no recorder.
+Boots the profiling image in QEMU with one processor. Each instruction takes a nanosecond of guest
+time, so the result does not depend on the load of this machine. The figure is the time that this
+processor was busy from power-on to the boot target, from /proc/uptime and /proc/stat of the guest,
+without idle time and waiting for the medium. It includes all work of the recorder. With "nothing",
+the same agent runs and starts no recorder.
 
-Counted like this memory costs nothing, so these are instructions, and not what a real processor
-would take; but the recorders and the boot are counted alike. Finished boots are kept in
-OUTPUT/boot-overhead-boots.json, so that a bench that was stopped goes on where it was.
+With instruction counting, memory accesses cost nothing, so these are instructions and not the times
+of a real processor; but the recorders and the boot are counted in the same way. Finished boots are
+kept in OUTPUT/boot-overhead-boots.json, so that an interrupted bench continues where it stopped.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def main() -> int:
                 with replacing(kept) as temporary:
                     temporary.write_text(json.dumps(found) + "\n")
     text = (
-        "# What recording costs a whole boot\n\n"
+        "# Cost of recording a whole boot\n\n"
         "Written by `bench/boot_overhead.py --write`; its `--help` explains the table.\n"
         f"The demonstration image to the login prompt; medians of {options.repeats} boots, lowest "
         "and highest in parentheses.\n\n" + table(found)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""Which recorder sees what, on which kernel: the tables of docs/matrix.md.
+"""Completeness of each recorder on each kernel: the tables of docs/matrix.md.
 
     .venv/bin/python -m bench.matrix [--write]       (as root; some ten minutes)
 
 Boots the kernel of each suite in QEMU once for each recorder, with the workload of vmtest/matrix,
-which keeps its own list of what it accesses, and compares. ``--write`` puts the tables into
-docs/matrix.md, between their marks; without it they are printed. What the boots left behind is kept
-in --folder; ``--reuse`` uses existing recordings instead of booting again.
+which keeps its own list of accesses, and compares the two. ``--write`` puts the tables into
+docs/matrix.md, between their marks; without it they are printed. The recordings are kept in
+--folder; ``--reuse`` uses them instead of booting again.
 """
 
 from __future__ import annotations

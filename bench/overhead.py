@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""What it costs a program to be recorded, by each recorder, as ratios in one run.
+"""Cost of each recorder for a recorded program, as ratios in one run.
 
     .venv/bin/python -m bench.overhead [--rounds N] [--write]       (as root)
 
 Prints nanoseconds per open+close and per open+read of 4 KiB+close of a file in the page cache, and
-the ratio to the same with nothing recorded: on this machine's own kernel, and on a Debian kernel in
+the ratio to the same without a recorder: on this machine's own kernel, and on a Debian kernel in
 QEMU, where the kernel module can be loaded. There, each instruction of the emulated processor takes
-one nanosecond, so that other work on this machine changes nothing. Between the two, only ratios can
-be compared, and these with care: counted like this, memory costs nothing. The guest has one
-processor, so its column "by the clock" has the recorder's own work in it.
+one nanosecond, so the result does not depend on the load of this machine. Between the two tables,
+only ratios can be compared, and with care: with instruction counting, memory accesses cost nothing.
+The guest has one processor, so its column "by the clock" includes the work of the recorder.
 
-The times are of the processor, spent by the recorded process: on a machine with other work, the
-clock mostly tells how long it waited for its turn. A recorder that stops the process (strace) makes
-it wait too, which only the clock shows: last column.
+Times are processor times of the recorded process: on a busy machine, the clock mostly shows how
+long the process waited for a processor. A recorder that stops the process (strace) makes it wait,
+too; only the last column, by the clock, shows that.
 
-A round runs every recorder once, in an order that changes from round to round; right before each
-run stands one with nothing, and the ratio is taken between these neighbours. Figures are medians
-over the rounds, with the lowest and highest ratio: where the ranges of two overlap, this machine
-cannot tell which one is cheaper. What cannot run here is named with the reason.
+A round runs every recorder once, in an order that changes from round to round. Directly before each
+run is a run without a recorder, and the ratio is taken between these two. Figures are medians over
+the rounds, with the lowest and highest ratio: if the ranges of two recorders overlap, this machine
+does not show which one is cheaper. A recorder that cannot run here is named with the reason.
 
-One process opens one file in a loop: the worst that can be, because it does nothing else. It is
-kind to fanotify and inotify, which drop an event that equals one that still waits.
+One process opens one file in a loop. This is the worst case, because the process does nothing else.
+It favours fanotify and inotify, which drop an event that equals one in the queue.
 
 Debian packages: strace, python3-bpfcc and the headers of the kernel for bcc, and those of the BPF
 tracer (ebpf/Makefile); the kernel and its module are fetched and built as for an image.
@@ -337,7 +337,7 @@ def main() -> int:
         title = f"## Linux {release} of Debian, in QEMU, a nanosecond an instruction"
         sections.append(f"{title}\n\n{guest.table()}")
     text = (
-        "# What recording costs\n\n"
+        "# Cost of recording an open\n\n"
         "Written by `bench/overhead.py --write`; its `--help` explains the tables.\n"
         f"Medians of {options.rounds} rounds; lowest and highest ratio in parentheses.\n\n"
         + "\n".join(sections)

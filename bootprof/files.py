@@ -2,12 +2,12 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """Files that bootprof writes and removes.
 
-Everything that is written under a name that a person gave goes through :func:`open_output` (content
-that we have) or :func:`replacing` (another program writes it): a regular file is whole or not
-there, and nothing else is ever put in the place of a device, a pipe or a socket.
+Every output named by the user is written by :func:`open_output` (content from bootprof) or
+:func:`replacing` (content from another program). A regular file is complete or absent. A device, a
+pipe or a socket is never replaced by a file.
 
-What is half-made lies in folders that are locked by the process that works in them. A killed run
-leaves them behind unlocked, and the next one removes them.
+Incomplete outputs are in temporary folders, which the process that works in them keeps locked. A
+killed run leaves them unlocked, and the next one removes them.
 """
 
 from __future__ import annotations

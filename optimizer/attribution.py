@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """Causes of reads: every byte and every seek of a block trace, by cause.
 
-Two things are joined: what a boot needs of an image by its bootlog (:mod:`optimizer.demand`), and
-the block trace, which is what it read.
+It compares the bytes that a boot needs according to its bootlog (:mod:`optimizer.demand`) with the
+bytes that it read according to the block trace.
 
 A compressed block can only be read whole. Its share of bytes that the boot did not touch is counted
 as *cold neighbours*, in proportion to the decompressed bytes.

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""From the blocks that a boot read to the files that it read, each with a confidence.
+"""Maps the blocks that a boot read to files, each with a confidence.
 
-A read of the medium shows which bytes came, but not what they were for. What follows from it:
+A read of the medium shows which bytes were read, but not for which file. The rules are:
 
-* A squashfs block can only be decompressed whole. A file whose blocks were cut off by the edge of a
-  read was not read: that is the readahead of the kernel.
-* A read that does not continue the one before it went to its first block on purpose; what came
-  behind that may have come along.
-* A fragment block holds the tails of several files, a data block may stand for several files with
-  the same content, and a page may hold several small blocks. Which of them was wanted cannot be
-  seen: they share the evidence.
+* A squashfs block can only be decompressed whole. If a read ends inside a block, the block was not
+  requested: that is kernel readahead.
+* A read that does not continue the previous one requested its first block; the blocks behind may be
+  readahead.
+* A fragment block holds the tails of several files, a data block may belong to several duplicates,
+  and a page may hold several small blocks. Reads do not show which of them was requested, so they
+  share the evidence.
 
-docs/commands/convert.md says how well that works, measured against a tracer in the same boot.
+docs/commands/convert.md compares the result with a tracer in the same boot.
 """
 
 from __future__ import annotations

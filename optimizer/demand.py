@@ -4,12 +4,12 @@
 
 Needed are
 
-* the extents that hold touched bytes of a file; all of a file where the bootlog gives no ranges;
-* the metadata that is read to look up these files and what leads to them, to list the directories
-  that are named, and to find where the files lie;
+* the extents with touched bytes of a file; the whole file if the bootlog has no ranges;
+* the metadata needed to look up these files, to list the directories in the bootlog, and to find
+  the places of the files;
 * what the kernel reads at mount.
 
-What that is for a format, its layout says (:class:`optimizer.images.layout.Layout`).
+The layout of a format defines these parts (:class:`optimizer.images.layout.Layout`).
 """
 
 from __future__ import annotations

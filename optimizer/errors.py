@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """Exceptions of bootprof: all errors that are reported to the user.
 
-``bootprof.cli.main`` is the only place that catches it and prints it, as one line that says what
-went wrong and where, then a hint that says how to mend it.
+Only ``bootprof.cli.main`` catches and prints them: one line with what went wrong and where, then a
+hint how to fix it.
 """
 
 from __future__ import annotations

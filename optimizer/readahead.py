@@ -2,12 +2,12 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """Readahead lists: which byte ranges of a squashfs a boot needs, in the order of their position.
 
-A list is made from what a boot touched (:mod:`optimizer.demand`) or from a block trace of the very
-image. All tables count as one range: any file needs some block of them, which one the next file
-needs is not known, and they lie together.
+A list is made from the bytes that a boot touched (:mod:`optimizer.demand`) or from a block trace of
+the same image. All tables count as one range: every file needs some block of them, it is unknown
+which one the next file needs, and they are contiguous.
 
-Ranges are joined where reading what is between costs the drive less than a new request. That takes
-one look at each gap: what a gap costs does not depend on the other gaps.
+Ranges are joined if reading the gap between them costs the drive less than a new request. One pass
+over the gaps is enough, because the cost of a gap does not depend on other gaps.
 
 :mod:`optimizer.formats.readahead_list` has the file that the ranges are written to.
 """

@@ -2,10 +2,9 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """What an update did to the files of a profile: which stay, which moved, which are gone.
 
-A path that the new root does not have is looked for by :data:`RULES`, in their order; the first
-candidate that exists there is taken for the same file. What no rule finds is tried with two rules
-one after the other (a kernel module of another version that is now compressed, say). A rule never
-invents a path: it proposes, and the new root decides.
+If a path does not exist in the new root, :data:`RULES` propose candidates, in their order; the
+first one that exists there counts as the same file. If no rule finds one, two rules are combined
+(for example for a kernel module of another version that is now compressed).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """Run a shell script on a real kernel in QEMU, for tests of code that runs in a kernel.
 
-The guest is an initramfs with a static busybox and the files that a test brings. What its script
-writes to ``$OUT`` comes back through a virtio-serial port, everything else on the console, which a
+The guest is an initramfs with a static busybox and the files of a test. Output of its script to
+``$OUT`` is returned through a virtio-serial port; all other output goes to the console, which a
 failing test shows.
 """
 

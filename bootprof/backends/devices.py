@@ -2,10 +2,10 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """Reads of block devices, as logged by kernels, mapped to files of the image.
 
-Such a log has every device of the machine. A squashfs on a medium is mounted through a loop device,
-and then each of its blocks is read twice: from the loop device, by the file system, and from the
-medium, by the loop driver with readahead. The former is the better evidence, so where there is a
-loop device that fits, it counts alone.
+Such a log contains all devices of the machine. A squashfs on a medium is mounted through a loop
+device, so each of its blocks is read twice: from the loop device, by the file system, and from the
+medium, by the loop driver with readahead. The reads of the loop device are better evidence, so only
+they are used if a loop device matches the image.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""How the programs of a boot are started: without privileges, and never outliving bootprof.
+"""Starting the programs of a boot, without privileges, so that they end with bootprof.
 
 QEMU runs a guest that may be hostile, and nbdkit answers it. Where bootprof runs as root, both run
 as the user ``nobody`` without any capability. The kernel kills them when bootprof ends, even by
-SIGKILL. setpriv(1) of util-linux does both; a shell between checks that bootprof was still there
-when the kernel was told so.
+SIGKILL. setpriv(1) of util-linux does both; a shell in between checks that bootprof still ran
+when this was set up.
 
 They need no folder that they could enter: files and sockets are opened by bootprof and inherited.
 """

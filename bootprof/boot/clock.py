@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """Duration of a boot by the guest's own clock.
 
-By the host's clock, the time of an emulated boot depends on what else the host does. By the guest's
-it does not if instructions are counted (``--accelerator icount``).
+By the host's clock, the time of an emulated boot depends on the load of the host. By the guest's
+clock it does not if instructions are counted (``--accelerator icount``).
 """
 
 from __future__ import annotations

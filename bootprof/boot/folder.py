@@ -2,11 +2,11 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """The folder of a profile: its contents, and what may be replaced.
 
-Everything that the host writes has a fixed name. What the guest sent lies in the folder ``guest``,
-under names that its backends state, so that no guest can reach a file of the host's.
+All files written by the host have fixed names. Files from the guest are in the folder ``guest``,
+under names that its backends declare, so that no guest can overwrite a file of the host.
 
-A folder is replaced or removed only if all that it holds is a profile's: files of the user's in it
-are a reason to stop before the boot.
+A folder is replaced or removed only if it contains nothing but files of a profile. If it contains
+files of the user, bootprof stops before the boot.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """A running guest: its console, and the port that the agent in it answers on.
 
-Nothing that a guest sends is trusted: it is bounded in memory and on disk, and shown only as
-printable text (:func:`bootprof.process.last_line`).
+Data from a guest is not trusted: it is limited in memory and on disk, and shown only as printable
+text (:func:`bootprof.process.last_line`).
 """
 
 from __future__ import annotations

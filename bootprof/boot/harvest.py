@@ -8,9 +8,9 @@ The other side is ``bootprof/guest/agent``:
     host:  ``harvest\n``
     guest: for each file ``file NAME LENGTH\n`` and LENGTH bytes, then ``end\n``
 
-Nothing of this is trusted. A file is accepted only under a name that the backends in use state
-(:attr:`bootprof.backends.Backend.recorded`), once each, and all of them together up to a limit.
-They go into a folder that holds nothing else. What does not follow the protocol ends the harvest.
+None of this is trusted. A file is accepted once, and only under a name that the backends in use
+declare (:attr:`bootprof.backends.Backend.recorded`); the total size is limited. The files are
+written to a folder of their own. Any other data ends the harvest.
 """
 
 from __future__ import annotations

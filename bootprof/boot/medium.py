@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """The image of a boot: its state at power-on, and whether it has changed since.
 
-A profile names its image by size and digest. Both are taken before the boot and compared after it,
-so that an image that is built again or cut short under a running boot makes the boot fail, and not
-a profile that is of neither of the two.
+A profile identifies its image by size and digest. Both are computed before the boot and compared
+after it. If the image is rebuilt or truncated during the boot, the boot fails, and gives no profile
+of a mixture of two images.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 """Profiling a boot in QEMU: from an image to a folder with bootlog and block trace.
 
 The folder holds ``bootlog.list``, ``bootlog.events`` and ``blocktrace.tsv``; ``console.log`` and
-``nbdkit.log`` (every request as nbdkit logged it); in ``guest/``, what the guest sent; and
-``profile.json``, which says what was booted and how.
+``nbdkit.log`` (every request, as logged by nbdkit); in ``guest/``, the files from the guest; and
+``profile.json``, which describes image, machine and backend.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""The boot menu: the one place where titles, labels and boot options are quoted for GRUB.
+"""The boot menu: quotes titles, labels and boot options for GRUB; no other module does.
 
-What GRUB cannot pass on with its meaning is refused by the checks, which the configuration uses.
+The checks, which the configuration uses, refuse what GRUB cannot pass on unchanged.
 
 Sources: GRUB's manual, "Quoting" (between single quotes nothing has a meaning but the closing
 one), grub-core/lib/cmdline.c (puts a backslash in front of quotes and backslashes, and quotes

@@ -2,9 +2,8 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """The configuration of a live image: every key with its type, default, meaning and check.
 
-This is the one table of the keys: the checks, the errors, ``bootprof config`` and the
-documentation's table are made from it. How a configuration is read is in
-:mod:`bootprof.builder.layers`.
+The checks, the errors, ``bootprof config`` and the table in the documentation are made from this
+table. :mod:`bootprof.builder.layers` reads configurations.
 """
 
 from __future__ import annotations

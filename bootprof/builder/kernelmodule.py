@@ -3,7 +3,7 @@
 """Building the kernel module for the kernels of a Debian suite, on any host.
 
 Each suite's headers need the compiler and the libc of that suite, so the module is built in a
-small chroot of it, which is made once and kept.
+small chroot of that suite, which is created once and cached.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """The user's files (``system.files``) that are copied over a root tree.
 
-The folder is looked through before anything is bootstrapped, so that what cannot be copied is
-refused at once, and a change of anything that comes out in the image counts: content, type, mode,
-owner, target of a link, extended attributes, time of the last change.
+The folder is scanned before anything is bootstrapped, so that entries that cannot be copied are
+refused early. The digest covers everything that affects the image: content, type, mode, owner,
+target of a link, extended attributes, time of the last change.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """The root tree of a live image: a bootstrapped one, cleaned and configured.
 
-It is made in two stages that are cached apart. The bootstrap takes minutes and depends on packages
-and archive alone; the rest works on a copy of it and takes seconds.
+It is made in two stages with separate caches. The bootstrap takes minutes and depends only on
+packages and archive; the second stage works on a copy of it and takes seconds.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """Reading and writing inside a root tree; no path leads out of it.
 
-A root tree holds absolute links (a Debian system has more than 80, ``etc/localtime`` among them)
-that mean a place in the tree, and may come from somebody else. Whatever the builder reads, writes
-or removes in one goes through this module, where the kernel resolves each path as if the tree were
-the root of the file system: an absolute link starts at its top, ``..`` ends there, and nothing
-leads to what is mounted in it. That needs no privilege.
+A root tree is not trusted, and contains absolute links that refer to the tree (a Debian system has
+more than 80, for example ``etc/localtime``). The builder reads, writes and removes entries of a
+tree only through this module. The kernel resolves each path as if the tree were the root of the
+file system: an absolute link starts at its top, ``..`` stops there, and mounts in the tree cannot
+be reached. This needs no privileges.
 
-Paths are relative to the tree; a slash in front of them changes nothing. Folders on the way are
-followed through links, the entry itself is not, unless a function says so.
+Paths are relative to the tree; a leading slash is ignored. Links are followed in the folders of a
+path but not in its last component, unless a function states otherwise.
 
 Source: openat2(2), RESOLVE_IN_ROOT, since Linux 5.6.
 """

@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """Cache of built files and folders, named by the digest of their inputs.
 
-Each is made under a temporary name and renamed when it is complete, so that nothing under a final
-name is ever half-written, whatever interrupted the run that made it.
+Each entry is made under a temporary name and renamed when it is complete, so an entry under its
+final name is never half-written, even if a run is interrupted.
 """
 
 from __future__ import annotations

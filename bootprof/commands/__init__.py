@@ -3,6 +3,6 @@
 """The subcommands, one module each.
 
 A module defines ``add_parser(subparsers)``, which declares the options and sets the parser's
-default ``run`` to a function from the parsed arguments to an exit status. Everything heavy is
-imported inside that function, so that ``bootprof --help`` stays fast.
+default ``run`` to a function that takes the parsed arguments and returns an exit status. Large
+modules are imported inside that function, so that ``bootprof --help`` stays fast.
 """

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""Text of blkparse: what blktrace recorded of block devices.
+"""Text of blkparse: block reads recorded by blktrace.
 
 The default format of blkparse(1), ``8,0 3 1 0.000000000 697 G R 223490 + 8 [kjournald]``: device,
 processor, sequence, seconds, pid, action, operation, first sector (of 512 bytes, from the start of

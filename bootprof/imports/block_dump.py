@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""What kernels before 5.14 log about block reads with ``vm.block_dump=1``.
+"""Block reads in the log of kernels before 5.14 with ``vm.block_dump=1``.
 
 Lines of submit_bio() in block/blk-core.c: ``bash(123): READ block 4096 on sda1 (8 sectors)``, with
 sectors of 512 bytes that count from the start of the partition. They are taken as /dev/kmsg,

@@ -3,15 +3,15 @@
 """Cost of a block trace: seek distance, and the time that a drive needs for it.
 
 *Seek distance* is the sum over all reads of |offset - end of the previous read|, in bytes. It does
-not depend on any drive. The head stands at offset 0 at power-on, so the first read counts with its
+not depend on any drive. The head starts at offset 0, so the seek distance of the first read is its
 offset. A read is *non-contiguous* if its distance is not 0.
 
 *Modelled time* is the sum over all reads of overhead + positioning + transfer, with the formulas
 and sources of :mod:`optimizer.drives.models`.
 
 The *bound* of a trace is the modelled time of one ascending pass over the bytes that it read, each
-byte once and each stretch without a gap in one request. No order of the same bytes on the same
-places can be faster in this model; moving them to other places can.
+byte once and each contiguous range in one request. In this model, no order of the same bytes at the
+same places is faster; other places can be.
 """
 
 from __future__ import annotations

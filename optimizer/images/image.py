@@ -3,10 +3,10 @@
 """Images: opens an ISO, a disk image, or a file system by itself.
 
 :func:`open_image` finds the file systems in an image, chooses the one that holds the root of the
-live system, and reads its layout when it is asked for. :func:`check_trace` is the one check that a
-block trace belongs to an image.
+live system, and reads its layout on request. :func:`check_trace` checks that a block trace belongs
+to an image.
 
-To add a format: write a folder beside this module that has a :class:`Format`, and add it to
+To add a format: write a folder next to this module with a :class:`Format`, and add it to
 :data:`FORMATS`.
 """
 

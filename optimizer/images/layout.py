@@ -2,13 +2,13 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """Layout of an image: what every file system format offers to the rest of bootprof.
 
-A format is a folder beside this module. It has a :class:`Format`, by which
-:func:`optimizer.images.image.open_image` recognises it, and a subclass of :class:`Layout`: names,
-inodes, where the content of every file lies, and what of the metadata the kernel reads for what.
-Nothing outside of this package knows more of a format than that.
+A format is a folder next to this module. It has a :class:`Format`, by which
+:func:`optimizer.images.image.open_image` detects it, and a subclass of :class:`Layout`: names,
+inodes, the places of file contents, and the metadata that the kernel reads for each operation. Code
+outside this package uses nothing else of a format.
 
-All offsets count from the start of the image file, also where the file system is a part of it (in
-an ISO, say), so that they can be compared with a block trace.
+All offsets are relative to the start of the image file, even if the file system is a part of it
+(for example in an ISO), so that they can be compared with a block trace.
 """
 
 from __future__ import annotations

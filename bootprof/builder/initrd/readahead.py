@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """Readahead in an image: the list for its squashfs, and the initrd archive that acts on it.
 
-Where a file lies is known only when the squashfs is packed, so the list is made after that, and
-all of it goes into an initrd archive: the squashfs is the same to the byte with and without.
+The place of a file is known only when the squashfs is packed, so the list is made after that, and
+added in an initrd archive: the squashfs is the same to the byte with and without readahead.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """Recompress an initrd: smaller for the boot loader to read, faster for the kernel to unpack.
 
-The initrd is the largest file that a live system reads (42 of the 75 MB that the demonstration
-image reads; it holds every driver), and a boot loader reads all of it before the kernel runs, so
-only its size counts.
+The initrd is the largest file that a live system reads, because it holds every driver (42 of the
+75 MB that the demonstration image reads). A boot loader reads all of it before the kernel runs, so
+only its size matters.
 
 Format: the kernel's Documentation/driver-api/early-userspace/buffer-format.rst: archives in cpio's
 "newc" format one after the other, each plain or compressed, with zeros between them.

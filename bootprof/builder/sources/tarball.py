@@ -4,7 +4,7 @@
 
 Nothing in an archive leads out of the tree: see :mod:`bootprof.builder.roottree`. Python's own
 unpacker refuses the absolute links that every root has (``tarfile.data_filter``), and GNU tar
-follows a link that an earlier archive has left in the place of a folder.
+follows a link that an earlier archive left in place of a folder.
 
 Format: POSIX pax, with extended attributes as GNU tar and star write them (``SCHILY.xattr.``).
 """

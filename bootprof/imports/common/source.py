@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """A file to import: its name, its lines, and the sample from which its format is detected.
 
-All imports read their lines, their numbers and their paths through this module, so the limits that
-keep an import linear in time and memory stand here once.
+All imports read their lines, numbers and paths through this module. Its limits keep every import
+linear in time and memory.
 """
 
 from __future__ import annotations
