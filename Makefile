@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 # bootprof: `make help` lists what there is to make.
 #
 # Every target installs what it needs on a fresh Debian 12 as root (apt and a virtual

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Accuracy of mapping block reads to files, compared with a tracer in the same boot.
 
     .venv/bin/python -m bench.blockmap IMAGE PROFILE [IMAGE PROFILE ...]

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Gain of each optimization: several builds of one image, each booted on emulated drives.
 
     bench/boot.py                       a build for each, CD and USB stick, three boots each

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Cost of each recorder for a whole boot.
 
     .venv/bin/python -m bench.boot_overhead [--repeats N] [--write]

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Files that each backend misses at the beginning of a real boot: a table of docs/matrix.md.
 
     .venv/bin/python -m bench.early_gap [--write] kmod=FOLDER ebpf=FOLDER fanotify=FOLDER ...

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Completeness of each recorder on each kernel: the tables of docs/matrix.md.
 
     .venv/bin/python -m bench.matrix [--write]       (as root; some ten minutes)

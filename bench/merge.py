@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """``bootprof merge`` of 1,000 bootlogs of 5,000 files, as a whole process.
 
     .venv/bin/python -m bench.merge [--profiles N] [--files N] [--repeats N]

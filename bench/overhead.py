@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Cost of each recorder for a recorded program, as ratios in one run.
 
     .venv/bin/python -m bench.overhead [--rounds N] [--write]       (as root)

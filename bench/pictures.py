@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The pictures of the documents, from the output of ``make demo``.
 
     .venv/bin/python -m bench.pictures OUT [DOCS]

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Slowdown of the emulated processor compared with the real one, for the work of a boot.
 
     .venv/bin/python -m bench.processor [--rounds N]

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Time and size of the report of ``bootprof compare`` for a long boot.
 
     .venv/bin/python -m bench.report [--reads N] [--repeats N]

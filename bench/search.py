@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Speed of the simulator in orders a second, and its accuracy compared with a real boot.
 
     bench/search.py IMAGE PROFILE [CANDIDATES]

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """``bootprof sort`` compared with the Perl one-liner of 2007, on the same list, as whole processes.
 
     .venv/bin/python -m bench.sort [--repeats N]

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The layout reader compared with ``unsquashfs -lln`` and dissect.squashfs, on one image.
 
     .venv/bin/python -m bench.squashfs_layout [--files N] [--compressor NAME] [--repeats N]

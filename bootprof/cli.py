@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Command line: arguments to use cases, and the only place that prints errors."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Errors of the use cases, in the family of :mod:`optimizer.errors`."""
 
 from __future__ import annotations

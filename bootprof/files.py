@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Files that bootprof writes and removes.
 
 Every output named by the user is written by :func:`open_output` (content from bootprof) or

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """External programs: the only module that starts them.
 
 A failed command is reported as a line that can be pasted into a shell, together with the last

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Progress of long work, on standard error.
 
 On a terminal a step is a line with a spinner, its detail and the time that it has taken; elsewhere

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Where the files lie that bootprof compiles or copies into an image.
 
 Everything that runs in a guest or in an image, and the plugin that serves an image like a slow

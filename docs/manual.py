@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Write the documentation of the options: the man pages, and the tables in docs/commands.
 
     python docs/manual.py FOLDER      bootprof.1, and bootprof-COMMAND.1 for each command

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-FileCopyrightText: The bootprof authors */
 /* bootlog.h - writes events as a bootlog in events format (docs/bootlog.md) */
 #ifndef BOOTPROF_BOOTLOG_H
 #define BOOTPROF_BOOTLOG_H

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+// SPDX-FileCopyrightText: The bootprof authors
 /*
  * bootprof.bpf.c - the BPF programs: which files are opened, executed, mapped, and read from disk
  *

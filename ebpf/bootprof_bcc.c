@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+// SPDX-FileCopyrightText: The bootprof authors
 /*
  * bootprof_bcc.c - opens and executions, by tracepoint arguments alone
  *

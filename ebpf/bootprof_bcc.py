@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Record opened and executed files with bcc, on a development host that has kernel headers.
 
     bootprof_bcc.py [--output FILE] [--seconds N] [COMMAND [ARGUMENT]...]

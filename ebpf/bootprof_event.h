@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-FileCopyrightText: The bootprof authors */
 /*
  * bootprof_event.h - one access to a file, as the tracers in the kernel send it to user space
  *

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /*
  * bootprof_trace.c - records file accesses with BPF and writes them as a bootlog
  *

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-FileCopyrightText: The bootprof authors */
 /*
  * core_fixes.bpf.h - what differs from kernel to kernel, from Linux 5.10 on
  *

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-FileCopyrightText: The bootprof authors */
 /*
  * event.bpf.h - one event: the per-CPU memory that it is built in, and the buffer that takes it
  *

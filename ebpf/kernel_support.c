@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /* kernel_support.c - what the running kernel offers and allows */
 #include "kernel_support.h"
 

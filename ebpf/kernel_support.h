@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-FileCopyrightText: The bootprof authors */
 /* kernel_support.h - what the running kernel offers and allows */
 #ifndef BOOTPROF_KERNEL_SUPPORT_H
 #define BOOTPROF_KERNEL_SUPPORT_H

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-FileCopyrightText: The bootprof authors */
 /*
  * kernel_types.h - the part of the kernel's types that bootprof.bpf.c reads
  *

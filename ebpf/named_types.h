@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-FileCopyrightText: The bootprof authors */
 /* named_types.h - the subset of the kernel's types that the BPF programs name */
 #ifndef BOOTPROF_NAMED_TYPES_H
 #define BOOTPROF_NAMED_TYPES_H

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-FileCopyrightText: The bootprof authors */
 /* tracer.h - loads the BPF programs, drains their buffer */
 #ifndef BOOTPROF_TRACER_H
 #define BOOTPROF_TRACER_H

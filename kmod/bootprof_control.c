@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /*
  * bootprof_control.c - the mode, and when recording starts and stops
  *

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """How far a boot is from the least that it could read: modelled time, limit and causes."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Causes of reads: every byte and every seek of a block trace, by cause.
 
 It compares the bytes that a boot needs according to its bootlog (:mod:`optimizer.demand`) with the

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Maps the blocks that a boot read to files, each with a confidence.
 
 A read of the medium shows which bytes were read, but not for which file. The rules are:

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Demand: the blocks and tables of an image that hold the files of a bootlog.
 
 Needed are

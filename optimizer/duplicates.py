@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Files of a root that have the same content.
 
 mksquashfs stores equal files once, where the first of them is written. With the hot files at the

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Exceptions of bootprof: all errors that are reported to the user.
 
 Only ``bootprof.cli.main`` catches and prints them: one line with what went wrong and where, then a

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Constants of the Linux kernel that several modules need."""
 
 from __future__ import annotations

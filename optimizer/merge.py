@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Several boots' orders of files to one order.
 
 The rule is Borda's (Mémoire sur les élections au scrutin, 1781), for lists of different lengths

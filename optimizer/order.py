@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """From the paths that a boot accessed to the files to place, in the order of first access."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Place and order of the hot files on an image, chosen by simulating the boot."""
 
 from __future__ import annotations

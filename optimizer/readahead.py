@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Readahead lists: which byte ranges of a squashfs a boot needs, in the order of their position.
 
 A list is made from the bytes that a boot touched (:mod:`optimizer.demand`) or from a block trace of

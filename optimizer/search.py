@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Search for an order of the files in which a boot costs less than in the order of first access.
 
 Hill climbing: a stretch of files is moved elsewhere, and stays there if the simulated boot

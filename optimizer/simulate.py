@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Simulation of a boot from an image with another order of files, without building it.
 
 From an image and a profile of its boot comes a :class:`Workload`: the hot files with the sizes of

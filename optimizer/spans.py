@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Byte ranges of an image: merged, intersected, and matched with each other.
 
 A *span* is an offset and a length. What a boot read, what it had to read and where a file lies are

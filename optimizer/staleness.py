@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """What an update did to the files of a profile: which stay, which moved, which are gone.
 
 If a path does not exist in the new root, :data:`RULES` propose candidates, in their order; the

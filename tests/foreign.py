@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Images that no part of this project built, and what the tests of the backends share."""
 
 from __future__ import annotations

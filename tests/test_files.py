@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Outputs: whole or not there, and nothing is put in the place of a device."""
 
 import os

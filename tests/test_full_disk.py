@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """A disk that is full: one line that says where, a status, and nothing half-written."""
 
 import os

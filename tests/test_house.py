@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The rules that hold for every file. Those for imports are in tests/test_architecture.py."""
 
 import ast
@@ -137,7 +139,9 @@ def test_the_version_stands_in_one_place_and_others_repeat_it() -> None:
 def test_every_target_of_the_makefile_says_what_it_does() -> None:
     text = (TOP / "Makefile").read_text()
     declared = text.partition(".PHONY:")[2].replace("\\\n", " ").split()
-    shown = subprocess.run(["make", "help"], cwd=TOP, capture_output=True, check=True, text=True)
+    # Below another make, which ran these tests, make says which folder it enters.
+    command = ["make", "--no-print-directory", "help"]
+    shown = subprocess.run(command, cwd=TOP, capture_output=True, check=True, text=True)
     assert {line.split()[0] for line in shown.stdout.splitlines()} == set(declared)
 
 

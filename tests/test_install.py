@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """What a user installs: the wheel in an empty environment, run from a folder far from the checkout.
 
 The packages that the wheel needs are installed in the versions of requirements/dev.txt, so that a

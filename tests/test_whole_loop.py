@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The main job on a real system: build, boot, harvest, sort, rebuild; boot again and compare.
 
 What takes long (the bootstrapped root, the build chroot) is kept in the output folder, so that

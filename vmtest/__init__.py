@@ -1,1 +1,3 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Real kernels in QEMU, for the tests and the measurements."""

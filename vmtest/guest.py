@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Run a shell script on a real kernel in QEMU, for tests of code that runs in a kernel.
 
 The guest is an initramfs with a static busybox and the files of a test. Output of its script to
@@ -182,8 +184,9 @@ def run_guest(
 ) -> GuestRun:
     """Boot a kernel, run a script as root, power off.
 
-    A guest that does not get as far as the script is booted once more: on two emulated processors
-    Linux 7.2 has hung while it set up its clocks, long before anything of ours was there.
+    A guest that does not reach the script is booted once more: on two emulated processors, Linux
+    6.12 and 7.2 have hung or panicked while they set up their clocks, long before anything of ours
+    was there (docs/kmod.md, "Loading and unloading").
 
     Args:
         kernel: The kernel and its modules.
@@ -223,13 +226,14 @@ def run_guest(
 
 
 def has_started(guest: subprocess.Popen[bytes], console: Path) -> bool:
-    """Wait until a guest has come to its script, or has ended; return whether it did in time."""
+    """Wait until a guest has come to its script; return whether it did, before it ended."""
     deadline = time.monotonic() + BOOT_SECONDS
     while time.monotonic() < deadline:
-        if guest.poll() is not None:
-            return True
+        ended = guest.poll() is not None
         if console.exists() and START_MARK in console.read_text(errors="replace"):
             return True
+        if ended:
+            return False
         time.sleep(0.1)
     return False
 

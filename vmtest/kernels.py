@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Kernels of Debian's suites for virtual machines: unpacked, never installed on the host."""
 
 from __future__ import annotations

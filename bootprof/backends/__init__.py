@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Backends, which obtain a bootlog: one module each, and the protocol that all of them follow.
 
 A backend is a module of this package, named like the backend, whose ``BACKEND`` states its facts

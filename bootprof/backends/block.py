@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The block trace alone: reads of the medium, mapped to files with the layout of the image.
 
 It needs nothing in the guest, so it works for any image that boots in QEMU.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Block reads in the log of a kernel before 5.14 (``vm.block_dump``), recorded in the guest.
 
 :mod:`bootprof.imports.block_dump` reads the log.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Files found from block reads; all block backends make their bootlogs from them."""
 
 from __future__ import annotations

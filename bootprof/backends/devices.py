@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Reads of block devices, as logged by kernels, mapped to files of the image.
 
 Such a log contains all devices of the machine. A squashfs on a medium is mounted through a loop

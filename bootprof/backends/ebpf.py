@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The BPF tracer (``ebpf/``), started in the initrd."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Marks on file systems (``bootprof/guest/watch/``), set in the initrd as they are mounted."""
 
 from __future__ import annotations

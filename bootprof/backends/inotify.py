@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Watches on directories (``bootprof/guest/watch/``), set in the initrd as they appear."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Backends whose recorder in the guest writes a bootlog in ``events`` format itself."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The block tracepoints of the kernel, recorded in the guest.
 
 :mod:`bootprof.imports.tracepoints` reads the log.

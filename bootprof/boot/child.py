@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Starting the programs of a boot, without privileges, so that they end with bootprof.
 
 QEMU runs a guest that may be hostile, and nbdkit answers it. Where bootprof runs as root, both run

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Duration of a boot by the guest's own clock.
 
 By the host's clock, the time of an emulated boot depends on the load of the host. By the guest's

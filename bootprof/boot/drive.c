@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /*
  * drive.c - nbdkit plugin that serves an image as slowly as a drive would
  *

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The folder of a profile: its contents, and what may be replaced.
 
 All files written by the host have fixed names. Files from the guest are in the folder ``guest``,

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """A running guest: its console, and the port that the agent in it answers on.
 
 Data from a guest is not trusted: it is limited in memory and on disk, and shown only as printable
@@ -28,7 +30,7 @@ AGENT_PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.25
 CONSOLE_LIMIT_BYTES: Final = 16 << 20
 """Limit of ``console.log``. Further output is only searched for the boot target."""
-TAIL_BYTES: Final = 4096
+TAIL_BYTES: Final = 8192
 """Part of the console that is kept in memory."""
 OVERLAP_BYTES: Final = 200
 """How much of the text before is searched again for the target, which may arrive in pieces."""
@@ -40,6 +42,9 @@ HUNG_SECONDS: Final = 40.0
 # kernel/time/clocksource.c. The next line follows at once, without a read of the medium between.
 LAST_LINE_OF_A_HANG = b"clocksource: Switched to clocksource"
 SILENT_SECONDS: Final = 60.0
+# arch/x86/kernel/traps.c: int3 where none is expected; kernel/panic.c.
+PATCHED_BREAKPOINT = b"Oops: int3"
+PANIC = b"Kernel panic - not syncing"
 
 
 class HungError(BootprofError):
@@ -51,7 +56,8 @@ def find_hang(tail: bytes, silent_seconds: float) -> str:
 
     Emulated processors do that in about one of a hundred boots: each of them waits for the other,
     or for a clock. The kernel then reports a soft lockup again and again, or falls silent where it
-    changes its clock.
+    changes its clock. Or a processor runs a breakpoint that the kernel has already patched away,
+    and the kernel panics.
 
     Args:
         tail: The end of the guest's output.
@@ -63,6 +69,8 @@ def find_hang(tail: bytes, silent_seconds: float) -> str:
     stuck = max((int(seconds) for seconds in SOFT_LOCKUP.findall(tail)), default=0)
     if stuck >= HUNG_SECONDS:
         return f"the kernel reports a soft lockup of {stuck} s"
+    if PATCHED_BREAKPOINT in tail and PANIC in tail:
+        return "the kernel panicked at a breakpoint of its own, which it had patched away"
     lines = tail.strip().rsplit(b"\n", 1)
     if silent_seconds >= SILENT_SECONDS and LAST_LINE_OF_A_HANG in lines[-1]:
         return f"the kernel has been silent for {silent_seconds:.0f} s since it changed its clock"
@@ -210,18 +218,20 @@ class Watch:
             if self.target.seconds is not None and now >= self.target.seconds * 1e9:
                 return now
             where = f"the last line on its console is: {self.last_line()}"
-            if self.guest.poll() is not None:
+            ended = self.guest.poll() is not None
+            if ended:
                 self.drain()
                 if self.reached_ns is not None:
                     return self.reached_ns
+            hang = find_hang(self.tail, (now - self.printed_ns) / 1e9)
+            if hang:
+                raise HungError(f"the guest hangs: {hang}", hint=where)
+            if ended:
                 said = last_line(self.errors) if self.errors.strip() else ""
                 raise BootprofError(
                     "the machine ended before the boot target",
                     hint=f"QEMU printed: {said}" if said else where,
                 )
-            hang = find_hang(self.tail, (now - self.printed_ns) / 1e9)
-            if hang:
-                raise HungError(f"the guest hangs: {hang}", hint=where)
             if now > self.timeout_seconds * 1e9:
                 raise BootprofError(
                     f"no boot target within {self.timeout_seconds:.0f} s",

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 r"""Data from the guest's agent: the protocol, and the guard against a hostile guest.
 
 The other side is ``bootprof/guest/agent``:

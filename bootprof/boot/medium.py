@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The image of a boot: its state at power-on, and whether it has changed since.
 
 A profile identifies its image by size and digest. Both are computed before the boot and compared

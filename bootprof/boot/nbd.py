@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The image, served to the machine by nbdkit: as fast as possible, or at the speed of a drive.
 
 nbdkit's log filter writes down every read, which makes the block trace. The drive is

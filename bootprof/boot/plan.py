@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """What records a boot: chosen before it, and settled by what started in the guest."""
 
 from __future__ import annotations

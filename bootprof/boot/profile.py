@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Profiling a boot in QEMU: from an image to a folder with bootlog and block trace.
 
 The folder holds ``bootlog.list``, ``bootlog.events`` and ``blocktrace.tsv``; ``console.log`` and

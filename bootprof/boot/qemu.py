@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Boot an image in QEMU, follow it until the boot target, harvest the bootlog.
 
 nbdkit serves the image, and its log filter sees every read that the machine makes of its medium:

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The boot menu: quotes titles, labels and boot options for GRUB; no other module does.
 
 The checks, which the configuration uses, refuse what GRUB cannot pass on unchanged.

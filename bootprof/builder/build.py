@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Building a live image from its configuration, step by step, reusing what has not changed."""
 
 from __future__ import annotations

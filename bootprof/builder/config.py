@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The configuration of a live image: every key with its type, default, meaning and check.
 
 The checks, the errors, ``bootprof config`` and the table in the documentation are made from this

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Automatic logins and proposed users, in the display managers of a root tree.
 
 Nothing is written unless it is configured. Sources: lightdm.conf (lightdm 1.26), daemon.conf of

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Files of a root tree that belong to the machine that it was made on or that it ran on."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Building the kernel module for the kernels of a Debian suite, on any host.
 
 Each suite's headers need the compiler and the libc of that suite, so the module is built in a

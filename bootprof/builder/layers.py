@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Reading a configuration: three layers, each checked separately; later ones take precedence.
 
 The layers are ``live.cfg``, ``settings.cfg`` beside it if it exists, and ``--define KEY=VALUE``

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The user's files (``system.files``) that are copied over a root tree.
 
 The folder is scanned before anything is bootstrapped, so that entries that cannot be copied are

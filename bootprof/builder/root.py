@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The root tree of a live image: a bootstrapped one, cleaned and configured.
 
 It is made in two stages with separate caches. The bootstrap takes minutes and depends only on

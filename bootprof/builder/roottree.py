@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Reading and writing inside a root tree; no path leads out of it.
 
 A root tree is not trusted, and contains absolute links that refer to the tree (a Debian system has

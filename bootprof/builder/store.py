@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Cache of built files and folders, named by the digest of their inputs.
 
 Each entry is made under a temporary name and renamed when it is complete, so an entry under its

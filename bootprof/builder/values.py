@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Values of the configuration: from TOML to the type of their key, and what types are called."""
 
 from __future__ import annotations

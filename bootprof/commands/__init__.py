@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The subcommands, one module each.
 
 A module defines ``add_parser(subparsers)``, which declares the options and sets the parser's

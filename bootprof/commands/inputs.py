@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Argument types, options and input lookup shared by the commands.
 
 Large modules are imported only when a command runs, so that ``bootprof --help`` stays fast.

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 # Rules for a program that runs in a guest: static, from its own folder and from common/. The
 # including Makefile sets PROGRAM, SOURCES, COMMON_SOURCES and BUILD.
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Bootlogs from recordings of other tools: one module for each tool, and their common protocol.
 
 An import is a module of this package whose ``IMPORT`` states what it reads, how to distinguish it

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Records of the kernel's audit system: opens and executions.
 
 One event has several records with one serial number: SYSCALL with what was called and by whom, CWD

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Text of blkparse: block reads recorded by blktrace.
 
 The default format of blkparse(1), ``8,0 3 1 0.000000000 697 G R 223490 + 8 [kjournald]``: device,

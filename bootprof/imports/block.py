@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Block traces of bootprof itself: ``blocktrace.tsv`` of a profile."""
 
 from __future__ import annotations

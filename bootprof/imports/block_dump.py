@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Block reads in the log of kernels before 5.14 with ``vm.block_dump=1``.
 
 Lines of submit_bio() in block/blk-core.c: ``bash(123): READ block 4096 on sda1 (8 sectors)``, with

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Lists of e4rat-collect, and any other list of one path a line.
 
 ``e4rat-collect`` writes device, inode and path of each file in the order of first access; the

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Output of fatrace: which process opened, read, wrote or closed a file.
 
 ``comm(pid): TYPES /path`` with types of O (opened), R (read), W (written), C (closed), + (created),

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Output of ``inotifywait -m`` and ``fsnotifywait -m``: opens and reads in watched directories.
 
 ``DIRECTORY/ EVENTS FILE`` by default, ``DIRECTORY/,"EVENTS",FILE`` with ``--csv``, and ``%w``,

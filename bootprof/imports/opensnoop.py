@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Output of opensnoop: of bcc, of its libbpf-tools, and of bpftrace.
 
 A header line names the columns (``PID COMM FD ERR PATH``, and TIME, TIME(s), UID, TID or FLAGS in

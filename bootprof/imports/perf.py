@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 r"""Text of ``perf trace`` and of ``perf script``: opens and executions.
 
 ``perf trace -o FILE`` prints calls with their results::

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Sort files of mksquashfs, genisoimage and gensquashfs: paths in the order of their priorities."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 r"""Output of strace: opens, executions and mappings that succeeded.
 
 Format: strace(1), with any of ``-f -ff -t -tt -ttt -r -T -i -n -k -y -yy -Y -x -xx -X -v`` and

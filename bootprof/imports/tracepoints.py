@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The block tracepoints of the kernel, as text.
 
 ``trace_pipe`` of tracefs, ``trace-cmd report`` and ``perf script`` print the formats of

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Pack files of ureadahead, and the output of ``ureadahead --dump``.
 
 A pack (struct PackFile of its pack.h, version 2) describes the page cache at the end of a boot,

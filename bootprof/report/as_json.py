@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The comparison as JSON: every value of the table and of the report.
 
 docs/commands/compare.md describes the keys.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Block traces of several builds, side by side: metrics, ratios, and what may be compared."""
 
 from __future__ import annotations

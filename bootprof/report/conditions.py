@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The conditions that a profile was recorded under, as its ``profile.json`` has them."""
 
 from __future__ import annotations

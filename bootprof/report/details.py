@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Details of one build beyond its block trace: image, causes, processes.
 
 A detail that cannot be found is not an error: a report needs only block traces. It states what is

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The headline of a comparison: the gain of the best build, in one sentence with figures."""
 
 from __future__ import annotations

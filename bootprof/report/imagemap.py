@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Map of an image: of every kind of content where it lies, and how much of it the boot read."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The report: one HTML file that needs neither network nor script."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Every colour of the plots and of the report; nothing else names one.
 
 The colours of the builds begin with those of M. Okabe and K. Ito (Color Universal Design, 2002).

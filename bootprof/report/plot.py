@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The seek plot: head travel during the boot, for several builds side by side.
 
 Above is a panel for each build: a dot for each read (time and offset), and a stroke for each seek,

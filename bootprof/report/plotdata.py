@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The data of the figures that come from block traces, ready to draw.
 
 Both renderers read them from here: :mod:`bootprof.report.plot` (PNG and SVG files by matplotlib)

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Seeks by their length: how many there are of each, and what they add up to."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The style sheet of the report: light and dark, narrow and wide, on a screen and on paper."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Plots as inline SVG, with text of the same size for any width of the page.
 
 The coordinates of text and lines are percentages of the plotting area, so the figure fills the

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """A comparison as a table on a terminal or in a pipe."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Timeline of accesses: the events of a bootlog by process and by folder."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The figures of the report that come from block traces: each is a piece of HTML."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Drives, and the cost of a read on them.
 
 A drive is described by the numbers that its data sheet gives. Times are in milliseconds there, so

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Names of the drives, for help texts that must not wait for the numbers (and numpy) behind them.
 
 :mod:`optimizer.drives.models` describes a drive for each of these names.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Cost of a block trace: seek distance, and the time that a drive needs for it.
 
 *Seek distance* is the sum over all reads of |offset - end of the previous read|, in bytes. It does

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Files that bootprof reads and writes: one module a format. Here are their names in a profile."""
 
 from __future__ import annotations

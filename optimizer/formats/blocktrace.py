@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Block traces: the reads that a boot makes of its medium, in the order of the requests.
 
 Two formats are read: the block trace file of bootprof (docs/architecture.md), which is written

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The two file formats of a bootlog; docs/bootlog.md describes them, nothing else handles them.
 
 A bootlog is in the **list** format (distinct paths, one a line, in order of first access) or in the

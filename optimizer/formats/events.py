@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The event type: one access of a boot to one file, and a whole bootlog of them.
 
 A bootlog of a real boot has some 100,000 events, so they are held in a numpy structured array,

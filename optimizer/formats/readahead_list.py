@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The file format of a readahead list, which docs/commands/readahead.md describes.
 
 A list is for one file system only, whose superblock is in it: another order of the files gives

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Sort files for the programs that make squashfs images.
 
 How each program reads its file, as tried with mksquashfs 4.5.1 and gensquashfs 1.2.0:

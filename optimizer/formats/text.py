@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Text of any bytes: escaped for a file of lines and fields, or made printable for a person.
 
 Paths and names come from images, guests and logs, and may hold any byte but NUL. In the files that

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Descriptions of an image for printing: the whole image, one file, one span of bytes.
 
 ``bootprof layout`` prints these for people, and as JSON with the names of their fields. Strings

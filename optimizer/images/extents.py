@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Lookup by offset on the image: extents sorted by offset, and their owners."""
 
 from __future__ import annotations

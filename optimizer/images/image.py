@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Images: opens an ISO, a disk image, or a file system by itself.
 
 :func:`open_image` finds the file systems in an image, chooses the one that holds the root of the

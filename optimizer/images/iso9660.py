@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Layout of an ISO 9660 image.
 
 The records are parsed by pycdlib; this module turns them into regions of the image: (kind, path,

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Layout of an image: what every file system format offers to the rest of bootprof.
 
 A format is a folder next to this module. It has a :class:`Format`, by which

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Where the partitions of a disk image begin: MBR with logical partitions, and GPT.
 
 Sources: UEFI specification 2.10, chapter 5 (GPT, protective MBR); for logical partitions the chain

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """What a backend states of itself is what the help, the documentation and the guest's agent say."""
 
 import re

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Logs of block reads that the guest recorded: found by their names, read by the imports."""
 
 from __future__ import annotations

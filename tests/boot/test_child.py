@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The programs of a boot: unprivileged, and gone with bootprof."""
 
 import os

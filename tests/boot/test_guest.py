@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Following a guest: what floods, hangs or ends. The guest is any program that prints."""
 
 import resource
@@ -143,6 +145,7 @@ def test_a_harvest_that_stops_in_the_middle_is_an_error(follow: Follow, tmp_path
 
 
 LOCKUP = b"[ 60.1] watchdog: BUG: soft lockup - CPU#1 stuck for %ds! [swapper/0:1]\n"
+PANIC = b"[ 1.1] Kernel panic - not syncing: Fatal exception in interrupt\n"
 CLOCK = b"[    1.5] clocksource: Switched to clocksource tsc-early\n"
 
 
@@ -159,6 +162,9 @@ CLOCK = b"[    1.5] clocksource: Switched to clocksource tsc-early\n"
         (CLOCK + b"[    1.6] VFS: Disk quotas dquot_6.6.0\n", 600, False),
         (b"login: ", 600, False),
         (b"", 600, False),
+        (b"[ 1.0] Oops: int3: 0000 [#1]\n" + b"x" * 2000 + b"\n" + PANIC, 0, True),
+        (b"[ 1.0] Oops: 0002 [#1]\n" + PANIC, 0, False),
+        (b"[ 1.0] Oops: int3: 0000 [#1]\n[ 2.0] login: ", 0, False),
         (b"soft lockup - CPU#1 stuck for " + b"9" * 5000 + b"s!", 0, False),
     ],
 )

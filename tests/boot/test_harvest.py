@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The agent's protocol, as an honest guest speaks it and as hostile ones do."""
 
 import io

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Guests that attack the host that profiles them: real machines, whose first process is hostile.
 
 Each one boots an ISO image with a kernel of Debian and an initramfs whose script speaks the agent's

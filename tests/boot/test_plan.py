@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """What is chosen to record a boot, and what is said of it; the boots are in test_whole_loop.py."""
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Profiles of a machine that finds nothing to boot: real boots of a few seconds, firmware alone."""
 
 import json

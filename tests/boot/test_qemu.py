@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The machine and QEMU's command line; boots are in test_hostile_vm.py and test_whole_loop.py."""
 
 import pytest

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """A tree beside a root tree that must survive whatever is done in the root tree."""
 
 import os

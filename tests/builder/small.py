@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The smallest image that a real build makes, for tests of whole builds."""
 
 from __future__ import annotations

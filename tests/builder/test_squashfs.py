@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Packed images, unpacked again by unsquashfs and compared file by file."""
 
 import os

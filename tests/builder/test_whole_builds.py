@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Whole builds: what is done again, what stays in the image, and what a killed build leaves."""
 
 import contextlib

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """What block traces tell of the files that were read is enough for every command that asks.
 
 A profile of a foreign image is recorded by ``--backend block`` alone: its bootlog has only the

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """``bootprof convert``: what it writes where, and that wrong input gives one clear line."""
 
 from __future__ import annotations

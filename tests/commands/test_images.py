@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Every command finds the same squashfs in an image, whatever stands around it."""
 
 from __future__ import annotations

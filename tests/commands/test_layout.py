@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """``bootprof layout``: what it prints, and that nothing a user does wrong gives a traceback."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """``bootprof readahead``: a list from a bootlog or a block trace, and clear words where not."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """``bootprof sort`` as a person runs it: whole processes, pipes, files, a real image."""
 
 import io

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /* compat.c - opens and maps "old" and "new" by 32-bit system calls; needs no library */
 
 static long call(long number, long a, long b, long c, long d, long e)

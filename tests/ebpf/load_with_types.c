@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /*
  * load_with_types.c - loads the program for the page cache as if the kernel had other types
  *

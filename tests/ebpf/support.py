@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """What the tests of the BPF tracer share: the programs, and a traced command."""
 
 import subprocess

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The bcc tracer: its errors anywhere, what it records where bcc has headers to compile against."""
 
 import os

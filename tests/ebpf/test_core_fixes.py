@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The program for the page cache loads with the types of every kernel, also those of no VM here."""
 
 import subprocess

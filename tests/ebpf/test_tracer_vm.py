@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The BPF tracer in a machine of its own, from an initramfs with nothing mounted."""
 
 import re

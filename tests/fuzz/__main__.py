@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """``python -m tests.fuzz [--seconds N] [TARGET...]``: fuzz for as long as one likes.
 
 With atheris installed the search is guided by coverage; without it, inputs are changed at random by

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The targets, by name: what reads some bytes, and inputs to start from."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """A short run of every fuzz target: any bytes give a result or one line."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /* agent_driver.c - starts backends in a root as the agent does, and harvests them to stdout */
 #include <fcntl.h>
 #include <unistd.h>

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The C programs of a guest, built for this host: as images get them, or checked by sanitizers."""
 
 import subprocess

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /* recorder.c - a program that records nothing, and behaves as the line "NAME BEHAVIOUR" in the file
  * /behaviour says: NAME is its --backend, or "ebpf" without.
  */

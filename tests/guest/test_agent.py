@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The agent: whatever a backend does, the boot continues, and the host is told."""
 
 import os

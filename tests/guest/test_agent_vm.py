@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The agent as first process of a real kernel: the boot continues whatever the backends do."""
 
 import os

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The C programs of a guest, under the sanitizers, with input that is meant to break them."""
 
 import random

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """live_medium_id says what blkid says of a live medium, and nothing of what it does not know."""
 
 import random

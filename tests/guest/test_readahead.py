@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """bootprof-readahead: after it has run the medium is not read, and it knows when to stop."""
 
 from __future__ import annotations

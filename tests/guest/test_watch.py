@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """bootprof-watch on the kernel that runs the tests: what it records, and what it says it missed."""
 
 import os

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """bootprof-watch in a machine of its own, from an initramfs with nothing mounted, as in a boot."""
 
 import os

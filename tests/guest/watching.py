@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """What the tests of bootprof-watch share: the program, and a watcher that runs for a while."""
 
 import contextlib

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Samples of the audit system, of lists and of logs of block reads; see samples.py."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """One file of a tool, as the tests of imports have it."""
 
 from __future__ import annotations

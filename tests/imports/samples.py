@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """What tools print, and the paths that have to be found in it.
 
 Where the machine that this was written on runs a tool, the lines are what it printed there (strace

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The kernel's own logs of block reads, and blkparse: which device counts, where its bytes lie."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """No value of a log ends an import with a traceback, and none makes it slow or large."""
 
 from __future__ import annotations

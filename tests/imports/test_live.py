@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """What the tools print on this machine is read; what it lacks is skipped."""
 
 from __future__ import annotations

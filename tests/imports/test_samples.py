@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Every form that a tool prints is recognised as its own, and its files are found."""
 
 from __future__ import annotations

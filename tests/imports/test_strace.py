@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """strace -f: by what the real strace prints of a known program, and by lines that are hard."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The import that docs/backends.md walks through works as printed."""
 
 from __future__ import annotations

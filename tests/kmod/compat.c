@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /* compat.c - opens its own file through 32-bit system calls; needs no library, so no multilib */
 
 static long call(long number, long a, long b, long c)

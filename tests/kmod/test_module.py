@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The kernel module on real kernels: what it records, and that it comes and goes in peace."""
 
 import os

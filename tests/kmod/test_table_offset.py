@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Where sys_call_table is, out of the symbols of a kernel."""
 
 import subprocess

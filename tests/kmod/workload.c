@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /*
  * workload.c - opens known files in a known order and says which
  *

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Images that the tests of the squashfs reader build for themselves."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Every byte and every seek has one cause, and the demand is what the kernel cannot do without."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """From block reads to files: what counts as read, and with what confidence."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """A readahead list has all that a boot wants, in one ascending pass that no drive wants changed."""
 
 from __future__ import annotations

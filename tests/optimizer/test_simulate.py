@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The simulation against images that mksquashfs really wrote in the simulated order."""
 
 import random

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Spans are merged, intersected and matched as sets of bytes are."""
 
 from __future__ import annotations

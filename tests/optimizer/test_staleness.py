@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """What an update moves is found again, and nothing is made up."""
 
 from __future__ import annotations

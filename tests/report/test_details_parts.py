@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The computations behind the figures: columns of the map, bins of seeks, rows of the timeline."""
 
 from pathlib import Path

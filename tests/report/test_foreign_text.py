@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Foreign text (of images, guests, files, options) in every output: shown, never obeyed."""
 
 import io

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The colours: enough contrast, told apart with any colour vision, and owned by the palette."""
 
 import itertools

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Every recorder against the workload's own list, on the kernels that Debian serves.
 
 Two boots a kernel, with several recorders each, which only watch. Those of file system events have

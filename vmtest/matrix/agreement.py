@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """How two bootlogs of the same boot differ, and why."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Tables of Markdown, and where they go in docs/matrix.md."""
 
 from __future__ import annotations

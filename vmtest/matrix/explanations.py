@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Explanations of each figure below 1; checked by hand against the recordings of the boots."""
 
 from __future__ import annotations

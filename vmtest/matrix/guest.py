@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """A live system for the workload, and recorders that watch it run on a real kernel in QEMU.
 
 The medium is an ISO image with a squashfs on it, served by nbdkit, which sees every read. The guest

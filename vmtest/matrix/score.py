@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """How well a bootlog agrees with what the workload did."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /*
  * small.c - a program without library: program, interpreter of scripts, or ELF interpreter
  *

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /*
  * workload.c - accesses known files in a known order, and keeps its own list of them
  *

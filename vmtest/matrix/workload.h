@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-FileCopyrightText: The bootprof authors */
 /* workload.h - what the parts of the workload share: where its files are, and its list */
 #ifndef WORKLOAD_H
 #define WORKLOAD_H

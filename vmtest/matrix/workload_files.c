@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /* workload_files.c - the files that the workload accesses, made on the host */
 #define _GNU_SOURCE
 #include <stdint.h>

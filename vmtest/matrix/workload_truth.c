@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /* workload_truth.c - the workload's own list of its accesses */
 #include <errno.h>
 #include <stdio.h>

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The initrd archive of every image: rules and a program that keep probes off the medium's end."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Initrd archives in addition to an image's own initrd, and the static programs in them."""
 
 from __future__ import annotations

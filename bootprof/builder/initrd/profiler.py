@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The profiler archive: the agent, the recorders and the kernel modules.
 
 The kernel unpacks several archives one over the other, so the profiler is added to an image

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Readahead in an image: the list for its squashfs, and the initrd archive that acts on it.
 
 The place of a file is known only when the squashfs is packed, so the list is made after that, and

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Recompress an initrd: smaller for the boot loader to read, faster for the kernel to unpack.
 
 The initrd is the largest file that a live system reads, because it holds every driver (42 of the

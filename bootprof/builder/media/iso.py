@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The ISO image: kernel, initrd and squashfs behind GRUB, for BIOS and for UEFI.
 
 One image serves as a CD (El Torito) and as a USB stick (a partition table in the system area).

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """A root tree copied from a folder, as of an installed system or another builder."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """A root tree from a container image: an OCI layout, or an archive of one or of ``docker save``.
 
 Format: opencontainers/image-spec (image-layout.md, image-index.md, manifest.md, layer.md), and the

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """A root tree unpacked from a tar archive, compressed or not.
 
 Nothing in an archive leads out of the tree: see :mod:`bootprof.builder.roottree`. Python's own

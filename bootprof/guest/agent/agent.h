@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-FileCopyrightText: The bootprof authors */
 /* agent.h - interfaces between the files of the agent */
 #ifndef BOOTPROF_AGENT_H
 #define BOOTPROF_AGENT_H

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /* harvest.c - answers the host on the virtio-serial port: see agent.c for the protocol */
 #define _GNU_SOURCE
 #include <dirent.h>

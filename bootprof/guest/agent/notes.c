@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /* notes.c - what the agent reports: to the kernel's log, and to the host */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /* start.c - starts the backends; none of them may hold up the boot */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /* bootlog_text.c - the text of a bootlog in events format: docs/bootlog.md */
 #include "bootlog_text.h"
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /* files.c - small files of the kernel, and whole writes */
 #include "files.h"
 

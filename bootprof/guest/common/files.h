@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-FileCopyrightText: The bootprof authors */
 /* files.h - small files of the kernel, and whole writes */
 #ifndef BOOTPROF_FILES_H
 #define BOOTPROF_FILES_H

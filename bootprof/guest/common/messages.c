@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /* messages.c - messages of the guest programs on standard error, and their end */
 #include "messages.h"
 

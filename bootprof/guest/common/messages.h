@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-FileCopyrightText: The bootprof authors */
 /* messages.h - messages of the guest programs on standard error, and their end */
 #ifndef BOOTPROF_MESSAGES_H
 #define BOOTPROF_MESSAGES_H

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-FileCopyrightText: The bootprof authors */
 /* numbers.h - decimal numbers in options and lists */
 #ifndef BOOTPROF_NUMBERS_H
 #define BOOTPROF_NUMBERS_H

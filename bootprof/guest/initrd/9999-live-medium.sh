@@ -1,5 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 # live-boot asks blkid for the type and identifier of each device, and blkid also reads the end of the
 # device. These functions ask udev, which keeps in memory what 60-live-medium.rules has found. If udev
 # has not yet processed a new device, they call live_medium_id as udev would.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /*
  * live_medium_id.c - identifies a live medium for udev from its first 36 KiB
  *

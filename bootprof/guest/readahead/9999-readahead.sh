@@ -1,5 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 # live-boot has no hook between mounting the medium and mounting the squashfs on it. In between, it
 # runs losetup for each squashfs; this function replaces losetup and starts the readahead.
 

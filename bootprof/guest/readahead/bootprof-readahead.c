@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /*
  * bootprof-readahead.c - reads what a boot needs of a squashfs ahead, while the system starts
  *

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /*
  * block_dump.c - records the requests to block devices, as lines of the kernel's log
  *

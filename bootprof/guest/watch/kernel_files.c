@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /* kernel_files.c - the kernel's own file systems, without a mount point */
 #define _GNU_SOURCE
 #include <fcntl.h>

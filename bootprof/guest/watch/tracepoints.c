@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// SPDX-FileCopyrightText: The bootprof authors
 /*
  * tracepoints.c - records the requests to block devices, as text of the kernel's tracer
  *

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-FileCopyrightText: The bootprof authors */
 /* watch.h - interfaces between the files of bootprof-watch */
 #ifndef BOOTPROF_WATCH_H
 #define BOOTPROF_WATCH_H

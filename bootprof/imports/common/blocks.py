@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """From the reads that a log of block devices has to the files of the image that was booted."""
 
 from __future__ import annotations

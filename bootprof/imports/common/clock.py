@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The times of a log, as nanoseconds since its first record."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Types of files that no import reads, and hints for them."""
 
 from __future__ import annotations

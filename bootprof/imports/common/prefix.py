@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """What syslog, the journal and dmesg put in front of a line."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The processes of a trace: what their relative paths and their descriptors count from."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """A file to import: its name, its lines, and the sample from which its format is detected.
 
 All imports read their lines, numbers and paths through this module. Its limits keep every import

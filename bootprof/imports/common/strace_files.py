@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Lines and files of strace: the prefix of a call, and the order of several files."""
 
 from __future__ import annotations

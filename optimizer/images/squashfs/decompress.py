@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The compressors of squashfs, each as a function with limited output.
 
 A block of a squashfs inflates to 8 KiB (metadata) or to at most the block size (data). Every

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Extents of a squashfs: its blocks, fragment blocks and metadata blocks, and their owners."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """On-disk structures of squashfs 4.0: superblock, metadata blocks, dtypes of inodes.
 
 Field names and sizes follow fs/squashfs/squashfs_fs.h of the Linux kernel. Everything is little

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Decoding of all inodes of a squashfs at once, by type, with numpy."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Layout of a squashfs image: which bytes of the image belong to which file and which table.
 
 Start at :func:`read_layout`. Everything is in numpy structured arrays; all offsets count from

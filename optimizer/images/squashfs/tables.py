@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Places of the tables of a squashfs, and the contents of those that are read whole.
 
 mksquashfs writes the data, then inode, directory, fragment, export, id and xattr table. All but

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The directory tree of a squashfs: names, and the place of each inode.
 
 The walk follows references from the root, as the kernel does, and does as little as it can for

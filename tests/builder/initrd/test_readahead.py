@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The initrd archive with the readahead list: for this squashfs, and the same bytes each time."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Small images that are booted: what is configured reaches the kernel with its meaning."""
 
 import base64

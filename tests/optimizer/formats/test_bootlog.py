@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Both formats of a bootlog, with any bytes in a path, whole and damaged."""
 
 import io

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The file of a readahead list: what is written is read, what is damaged is refused."""
 
 from __future__ import annotations

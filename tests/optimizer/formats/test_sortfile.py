@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Priorities and escaping, and where files land in images that the real programs make."""
 
 import contextlib

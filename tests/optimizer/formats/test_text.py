@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Escapes come back as they were; what is shown to a person is one printable line."""
 
 import unicodedata

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """ISO images that the tests of this folder build for themselves."""
 
 from __future__ import annotations

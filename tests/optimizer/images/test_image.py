@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """One way to open an image: which file systems are found in it, which one is chosen, and why."""
 
 from __future__ import annotations

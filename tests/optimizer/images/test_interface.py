@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """A file system format is known to its own folder and to ``open_image``; the rest uses Layout."""
 
 from __future__ import annotations

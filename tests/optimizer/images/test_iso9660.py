@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Regions of ISO images lead to the contents of its files, whatever names it has."""
 
 from __future__ import annotations

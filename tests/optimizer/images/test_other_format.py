@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """A layout that is as unlike a squashfs as can be goes through everything that takes layouts.
 
 Its metadata lies at the start, beside short contents; there is one extent of packed contents, and

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Partitions of a disk image: where sfdisk put them, and nowhere where the tables are nonsense."""
 
 from __future__ import annotations

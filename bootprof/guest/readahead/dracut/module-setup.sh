@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 # Dracut module: install this folder as /usr/lib/dracut/modules.d/91bootprof-readahead. It expects the
 # program, start-readahead, the unit and readahead.list in /usr/lib/bootprof.
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Truncated, corrupt and malicious images: a message that says where, soon and in little memory."""
 
 from __future__ import annotations

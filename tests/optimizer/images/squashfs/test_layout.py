@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """The reader against dissect.squashfs, the kernel, and the files that went in."""
 
 from __future__ import annotations

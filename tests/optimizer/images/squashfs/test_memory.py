@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Small images that ask for much memory are refused, whatever they fill it with."""
 
 from __future__ import annotations

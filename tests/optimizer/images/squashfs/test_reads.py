@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """From reads of the image to the files, fragments and tables that they overlap."""
 
 from __future__ import annotations
