@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bootprof.commands.inputs import add_config, add_path, choose_drives
 
 if TYPE_CHECKING:
     from bootprof.builder.config import Readahead
     from bootprof.builder.initrd.readahead import ReadaheadRequest
+    from bootprof.commands.inputs import Parsers
 
 EPILOG = """\
 The sort file named in the configuration (squashfs.sort, by default distrib.sort next to the
@@ -33,7 +34,7 @@ removes them. Building needs root privileges, to bootstrap the system.
 """
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: Parsers) -> None:
     """Declare the options of ``bootprof build``."""
     parser = subparsers.add_parser(
         "build",

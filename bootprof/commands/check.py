@@ -8,10 +8,12 @@ import argparse
 import json
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bootprof.commands.inputs import add_path
+
 if TYPE_CHECKING:
+    from bootprof.commands.inputs import Parsers
     from optimizer.staleness import Staleness
 
 SCHEMA_VERSION = 1
@@ -38,7 +40,7 @@ examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: Parsers) -> None:
     """Declare the options of ``bootprof check``."""
     parser = subparsers.add_parser(
         "check",
@@ -48,18 +50,26 @@ def add_parser(subparsers: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    add_path(
+        parser,
         "bootlog",
-        type=Path,
         nargs="?",
         metavar="BOOTLOG",
         help="bootlog in either format, sort file, or folder of a profile; - is standard input",
     )
-    parser.add_argument(
-        "-r", "--root", type=Path, metavar="NEW", help="directory with the files after the update"
+    add_path(
+        parser,
+        *("-r", "--root"),
+        folder=True,
+        metavar="NEW",
+        help="directory with the files after the update",
     )
-    parser.add_argument(
-        "--old", type=Path, metavar="OLD", help="directory with the files of the profiled image"
+    add_path(
+        parser,
+        "--old",
+        folder=True,
+        metavar="OLD",
+        help="directory with the files of the profiled image",
     )
     parser.add_argument(
         "--fail-above",
@@ -67,9 +77,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="PERCENT",
         help="exit with status 1 if more than this share of the files is gone",
     )
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="write a bootlog with the new paths"
-    )
+    add_path(parser, "-o", "--output", metavar="FILE", help="write a bootlog with the new paths")
     parser.add_argument("-j", "--json", action="store_true", help="print JSON instead of text")
     parser.add_argument("--rules", action="store_true", help="print the rules and exit")
     parser.set_defaults(run=run)

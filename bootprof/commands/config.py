@@ -12,6 +12,7 @@ from bootprof.commands.inputs import add_config
 
 if TYPE_CHECKING:
     from bootprof.builder.layers import Key, Loaded
+    from bootprof.commands.inputs import Parsers
 
 EPILOG = """\
 The output is a complete configuration in TOML, merged from live.cfg, settings.cfg next to it,
@@ -24,7 +25,7 @@ examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: Parsers) -> None:
     """Declare the options of ``bootprof config``."""
     parser = subparsers.add_parser(
         "config",

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bootprof.commands.inputs import add_output, add_path, open_input, share
 from bootprof.errors import InputError
@@ -20,6 +20,7 @@ from bootprof.imports import Import, Source, load, names, recognise
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bootprof.commands.inputs import Parsers
     from optimizer.formats.events import Bootlog
 
 HINT = "give the file that the tool wrote"
@@ -47,7 +48,7 @@ examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: Parsers) -> None:
     """Declare the options of ``bootprof convert``."""
     parser = subparsers.add_parser(
         "convert",

@@ -8,13 +8,13 @@ import argparse
 import json
 import os
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bootprof.commands.inputs import find_bootlog, open_input, percent
+from bootprof.commands.inputs import add_output, add_path, find_bootlog, open_input, percent
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
+    from bootprof.commands.inputs import Parsers
     from optimizer.merge import Merged
 
 SCHEMA_VERSION = 1
@@ -43,7 +43,7 @@ examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: Parsers) -> None:
     """Declare the options of ``bootprof merge``."""
     parser = subparsers.add_parser(
         "merge",
@@ -54,9 +54,9 @@ def add_parser(subparsers: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    add_path(
+        parser,
         "bootlogs",
-        type=Path,
         nargs="+",
         metavar="BOOTLOG",
         help="bootlog in either format, sort file, or folder of a profile",
@@ -84,10 +84,8 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="keep /dev, /proc, /sys, /run, /tmp and mounted media",
     )
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="file to write (default: standard output)"
-    )
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report to FILE")
+    add_output(parser)
+    add_path(parser, "--report", metavar="FILE", help="write a JSON report to FILE")
     parser.add_argument("-q", "--quiet", action="store_true", help="print no summary")
     parser.set_defaults(run=run)
 

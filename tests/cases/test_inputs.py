@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
 """Small inputs of the kinds that people have, each with the value that is right for it."""
 
 from __future__ import annotations
