@@ -4,10 +4,10 @@
 
     .venv/bin/python -m bench.blockmap IMAGE PROFILE [IMAGE PROFILE ...]
 
-PROFILE is a folder of bootprof profile with the kernel module: its bootlog.events is the truth, its
-blocktrace.tsv is what is judged, and so are the logs of tracepoints and block_dump if they are
-there (bootprof profile --backend kmod+tracepoints). Truth are the regular files with content that
-were opened, executed, mapped or read on the root file system. For each threshold: the files at or
+PROFILE is a folder of bootprof profile with the kernel module. Its bootlog.events is the truth: the
+regular files with content that were opened, executed, mapped or read on the root file system. Its
+blocktrace.tsv is compared with it, and so are logs of tracepoints and block_dump if there are any
+(bootprof profile --backend kmod+tracepoints). For each threshold it prints: the files at or
 above it; precision and recall by files, and by bytes (of the files that were named; of the bytes
 that came); Kendall's tau of the order of those that are right; and an estimate of the seek distance
 of the boot if the image were sorted by them. The time is that of all but reading the layout.

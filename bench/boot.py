@@ -8,8 +8,8 @@
     bench/boot.py --repeats 0 --write   the same with the boots that were made before
 
 The image is that of the configuration. The first rows have one optimization each. From "probes" to
-"outer-edge", each row has what the row above it has and one optimization more. The last rows are
-"sorted" in another order, or packed in another way.
+"outer-edge", each row adds one optimization to the row above it. The last rows are "sorted" with
+another order or other squashfs options.
 
 All builds are release images, without the profiler. The bootlog that they are sorted by is recorded
 once on an unsorted build with the profiler: with all optimizations for the rows that have them, and

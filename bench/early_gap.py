@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""What each backend misses of the beginning of a real boot: a table of docs/matrix.md.
+"""Files that each backend misses at the beginning of a real boot: a table of docs/matrix.md.
 
     .venv/bin/python -m bench.early_gap [--write] kmod=FOLDER ebpf=FOLDER fanotify=FOLDER ...
 
-Each folder is a profile of the same image. The first backend is what the others are compared with:
-the kernel module, started in the initrd before the root is mounted, which sees most. Best are boots
-with several backends (``bootprof profile --backend kmod+ebpf+fanotify``), each folder named once
-for each of them: a backend is compared with the first one in its own boot, or, if that has none, in
-the first boot. There times cannot be compared, and some paths differ from boot to boot.
+Each folder is a profile of the same image. All backends are compared with the first one, usually
+the kernel module, which starts in the initrd before the root is mounted and records most. Use boots
+with several backends (``bootprof profile --backend kmod+ebpf+fanotify``), and name the folder once
+for each of them: a backend is compared with the first one in its own boot, or, if that boot lacks
+it, in the first boot. In that case times cannot be compared, and some paths differ between the
+boots.
 """
 
 from __future__ import annotations

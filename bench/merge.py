@@ -4,8 +4,8 @@
 
     .venv/bin/python -m bench.merge [--profiles N] [--files N] [--repeats N]
 
-Each bootlog has most of its files in common with the others, in an order of its own. The time is
-printed beside that of awk adding up the ranks of each path, without a merged order or a report,
+Each bootlog shares most of its files with the others, in a different order. The time is compared
+with that of awk adding up the ranks of each path, without a merged order or a report. Runs are
 interleaved, so that the ratio does not depend on the machine.
 """
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""How many times slower the emulated processor is than the real one, at what a boot does.
+"""Slowdown of the emulated processor compared with the real one, for the work of a boot.
 
     .venv/bin/python -m bench.processor [--rounds N]
 
-The same static program runs here and in a guest under TCG, with the options that boots have. Each
-kind of work is timed by itself; the last line is their geometric mean, which bench/boot.py takes
-for --drive-scale: where computing takes so much longer, a drive has to be slower by as much, if a
-boot is to spend the share of its time on the drive that it would spend on a real machine.
+The same static program runs here and in a guest under TCG, with the options of a boot. Each kind of
+work is timed separately. The last line is their geometric mean, which bench/boot.py uses for
+--drive-scale: a drive that is slower by the same factor takes the same share of the boot as on a
+real machine.
 """
 
 from __future__ import annotations

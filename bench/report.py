@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""The report of ``bootprof compare`` for a long boot: how long it takes, and how large it is.
+"""Time and size of the report of ``bootprof compare`` for a long boot.
 
     .venv/bin/python -m bench.report [--reads N] [--repeats N]
 
-Two profiles are made up: random reads of a 4 GB image, and a bootlog with as many events of 2,000
-processes and 50,000 files. The report is written for a hundredth of them and for all, turn by turn
-in one process, and the medians of the times, the sizes, and the ratios of both are printed. The
-image is not there: its map costs by the size of the image, not by the number of reads.
+Two profiles are generated: random reads of a 4 GB image, and a bootlog with the same number of
+events of 2,000 processes and 50,000 files. The report is written for a hundredth of them and for
+all, alternately in one process; the medians of the times, the sizes, and the ratios of both are
+printed. There is no image, because the cost of its map depends on its size and not on the reads.
 """
 
 from __future__ import annotations

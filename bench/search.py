@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""How many orders a second the simulator gets through, and how near it is to a real boot.
+"""Speed of the simulator in orders a second, and its accuracy compared with a real boot.
 
     bench/search.py IMAGE PROFILE [CANDIDATES]
 
 IMAGE was sorted by the order of first access of PROFILE, a folder of bootprof profile; PROFILE is
-a boot of this very image, so that its block trace can be compared with the simulated one.
+a boot of this image, so that its block trace can be compared with the simulated one.
 """
 
 from __future__ import annotations

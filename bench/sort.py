@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""``bootprof sort`` against the Perl one-liner of 2007, on the same list, as whole processes.
+"""``bootprof sort`` compared with the Perl one-liner of 2007, on the same list, as whole processes.
 
     .venv/bin/python -m bench.sort [--repeats N]
 
@@ -9,8 +9,8 @@ every open is a line). Runs of both are interleaved, so that a busy machine slow
 is the median of the ratios of neighbouring runs. The outputs are compared too: the order of paths
 must be the same.
 
-What the one-liner does not do is checked on the way: its priorities leave the range of mksquashfs
-after 32,767 + 32,769 files, and it escapes nothing.
+The flaws of the one-liner are checked too: its priorities leave the range of mksquashfs after
+32,767 + 32,769 files, and it escapes nothing.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""The layout reader against ``unsquashfs -lln`` and dissect.squashfs, on one image.
+"""The layout reader compared with ``unsquashfs -lln`` and dissect.squashfs, on one image.
 
     .venv/bin/python -m bench.squashfs_layout [--files N] [--compressor NAME] [--repeats N]
 
-Makes a tree of N small files (200,000 if not said otherwise) with mksquashfs in a temporary folder.
-Each reader runs as a process of its own, interpreter start and imports included, so that the
-comparison with a program in C is fair; runs are interleaved, and the figure is the ratio of the
-medians. dissect runs once, and is asked for no more than what a layout holds.
+Makes a tree of N small files (default: 200,000) with mksquashfs in a temporary folder. Each reader
+runs as a separate process, including interpreter start and imports, so that the comparison with a
+program in C is fair. Runs are interleaved, and the figure is the ratio of the medians. dissect runs
+once, and reads only the contents of a layout.
 
 ``unsquashfs -lln`` reads inodes and names, but no block lists; bootprof and dissect also find every
 block of every file.

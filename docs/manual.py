@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""Write what documents the options: the man pages, and the tables in docs/commands.
+"""Write the documentation of the options: the man pages, and the tables in docs/commands.
 
     python docs/manual.py FOLDER      bootprof.1, and bootprof-COMMAND.1 for each command
     python docs/manual.py --tables    the section "Options" of each docs/commands/COMMAND.md

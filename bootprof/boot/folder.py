@@ -114,7 +114,7 @@ def profile_folder(folder: Path) -> Iterator[Path]:
             yield temporary
         except BootprofError as error:
             failed = failure_folder(folder)
-            # Files that an error names are there from now on.
+            # From here on, the files that an error names exist.
             error.message = error.message.replace(str(temporary), str(failed))
             error.hint = error.hint.replace(str(temporary), str(failed))
             record = {"bootprof": __version__, "error": error.message, "hint": error.hint}

@@ -34,7 +34,7 @@ LINE_LIMIT_BYTES: Final = 128
 TOTAL_LIMIT_BYTES: Final = 256 << 20
 """Of all files together: some 2.5 million events, where a boot to the desktop has 100,000."""
 
-# Nine digits are more than the limit, and nothing that int() takes long for.
+# Nine digits exceed the limit, and int() parses them quickly.
 _FILE = re.compile(rb"file ([a-z0-9_.]+) (\d{1,9})")
 
 

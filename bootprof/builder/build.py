@@ -145,7 +145,7 @@ def temporary_files() -> Iterator[None]:
     """Let compilers and other programs put temporary files where the next run removes them."""
     before = os.environ.get("TMPDIR")
     with scratch_folder() as folder:
-        # apt gives up its rights before it reads its configuration there.
+        # apt drops its privileges before it reads its configuration there.
         folder.chmod(0o755)
         os.environ["TMPDIR"] = str(folder)
         try:
@@ -192,7 +192,7 @@ def warn_if_stale(sort: Path, tree: Path, threshold_percent: float) -> None:
             f"({len(found.moved)} have moved, {len(found.gone)} are gone)"
         )
         progress.note(
-            "bootprof: hint: profile again, or map the bootlog with bootprof check and sort it anew"
+            "bootprof: hint: profile again, or map the bootlog with bootprof check and sort again"
         )
 
 

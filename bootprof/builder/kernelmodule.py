@@ -168,7 +168,7 @@ def compile_module(
             log_file=log_file,
         )
         target.mkdir()
-        # Debug information is nine tenths of it, and the archive that it goes into is in memory.
+        # Debug information is nine tenths of it, and its archive is held in memory.
         run(["strip", "--strip-debug", "-o", target / "bootprof.ko", folder / "bootprof.ko"])
     finally:
         with open_tree(chroot) as tree:

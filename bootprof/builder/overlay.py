@@ -21,7 +21,7 @@ from bootprof.builder.roottree import Attributes, RootTree
 from bootprof.errors import InputError
 
 PART_BYTES = 1 << 20
-# The labels of the build host's security policy mean nothing in the image.
+# The labels of the build host's security policy are meaningless in the image.
 HOST_XATTRS = ("security.selinux", "security.ima", "security.evm")
 NODES = (stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK)
 

@@ -165,7 +165,7 @@ def packages(root: Path) -> dict[str, str]:
     with open_tree(root) as tree:
         status = tree.read_file(DPKG_STATUS) if tree.is_file(DPKG_STATUS) else b""
     for paragraph in status.decode(errors="replace").split("\n\n"):
-        # A line that goes on begins with a space.
+        # A continuation line begins with a space.
         lines = (line.partition(": ") for line in paragraph.splitlines() if line[:1] != " ")
         fields = {name: value for name, _, value in lines}
         if fields.get("Status", "").endswith(" installed") and "Package" in fields:

@@ -106,7 +106,7 @@ class RootTree:
             with self.open(folder, os.O_PATH | os.O_DIRECTORY) as descriptor:
                 yield descriptor, name
         except OSError as error:
-            # Calls relative to a descriptor know the last name only, or none (a full disk).
+            # Errors of calls relative to a descriptor name the last component or none (full disk).
             raise OSError(error.errno, error.strerror, str(self.path / path.strip("/"))) from error
 
     def status(self, path: str, *, follow: bool = False) -> os.stat_result | None:

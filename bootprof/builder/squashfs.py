@@ -14,7 +14,7 @@ from bootprof.files import scratch_folder
 from bootprof.process import run
 from optimizer.formats.sortfile import fragment_action, paths_of_sort_file
 
-# What mksquashfs says when it leaves out a sort file entry and carries on.
+# Messages of mksquashfs when it leaves out a sort file entry and continues.
 SORT_COMPLAINT = re.compile(
     r"^.*(?:[Cc]annot stat sortlist entry|Bad entry|exceeds range).*$", re.M
 )

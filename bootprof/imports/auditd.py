@@ -3,10 +3,9 @@
 """Records of the kernel's audit system: opens and executions.
 
 One event has several records with one serial number: SYSCALL with what was called and by whom, CWD
-with the working directory, PATH with each name. They are taken as ``/var/log/audit/audit.log`` and
-``ausearch --raw`` have them, as ``ausearch`` prints them (with ``-i`` too), and from the kernel's
-log and the journal, which write types as numbers. Names that are not plain text stand in
-hexadecimal.
+with the working directory, PATH with each name. They are read from ``/var/log/audit/audit.log`` and
+``ausearch --raw``, from the output of ``ausearch`` (also with ``-i``), and from the kernel log and
+the journal, which write types as numbers. Names that are not plain text are in hexadecimal.
 """
 
 from __future__ import annotations

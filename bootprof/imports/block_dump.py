@@ -3,9 +3,9 @@
 """Block reads in the log of kernels before 5.14 with ``vm.block_dump=1``.
 
 Lines of submit_bio() in block/blk-core.c: ``bash(123): READ block 4096 on sda1 (8 sectors)``, with
-sectors of 512 bytes that count from the start of the partition. They are taken as /dev/kmsg,
-dmesg, syslog, the journal and a console give them. Old kernels (2.6) do not print how many sectors
-were read: each read of them counts as one page.
+sectors of 512 bytes that count from the start of the partition. They are read from /dev/kmsg,
+dmesg, syslog, the journal or a console. Old kernels (2.6) do not print the number of sectors: each
+of their reads counts as one page.
 """
 
 from __future__ import annotations

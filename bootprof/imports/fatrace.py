@@ -3,10 +3,10 @@
 """Output of fatrace: which process opened, read, wrote or closed a file.
 
 ``comm(pid): TYPES /path`` with types of O (opened), R (read), W (written), C (closed), + (created),
-D (deleted), < and > (moved), in any mixture. With ``-t`` the time of day stands in front, with
-``-t -t`` seconds since 1970. Later versions put ``[uid:gid]`` behind the process (``--user``), the
-program and the parents behind the path (``--exe``, ``--parents``), or print JSON (``--json``). As
-tried with 0.17.0; the later forms by the tests of its source.
+D (deleted), < and > (moved), in any combination. With ``-t`` a line starts with the time of day,
+with ``-t -t`` with seconds since 1970. Later versions put ``[uid:gid]`` behind the process
+(``--user``), the program and the parents behind the path (``--exe``, ``--parents``), or print JSON
+(``--json``). Tested with 0.17.0; the later forms are from the tests of its source.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """Output of ``inotifywait -m`` and ``fsnotifywait -m``: opens and reads in watched directories.
 
-``DIRECTORY/ EVENTS FILE`` as it comes, ``DIRECTORY/,"EVENTS",FILE`` with ``--csv``, and what
-``--format`` makes of ``%w``, ``%f``, ``%e`` and ``%T`` in any order, as long as the events stand
-between spaces. There are no processes in it. What a watch of a relative path (``inotifywait -m .``)
-counts from is not known: its events are counted as lost. As tried with inotify-tools 3.22.6.
+``DIRECTORY/ EVENTS FILE`` by default, ``DIRECTORY/,"EVENTS",FILE`` with ``--csv``, and ``%w``,
+``%f``, ``%e`` and ``%T`` in any order with ``--format``, if the events are between spaces.
+Processes are not recorded. The base of a relative watch (``inotifywait -m .``) is unknown: its
+events are counted as lost. Tested with inotify-tools 3.22.6.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """Output of opensnoop: of bcc, of its libbpf-tools, and of bpftrace.
 
-A head line names the columns (``PID COMM FD ERR PATH``, and TIME, TIME(s), UID, TID or FLAGS in any
-combination); then a line for each call. The path is what the process gave: bcc prints whole paths
-with ``--full-path`` only, so relative ones are counted as lost. As tried with bcc 0.26 (libbpf) and
-bpftrace 0.17; the columns of bcc by the format strings of its source.
+A header line names the columns (``PID COMM FD ERR PATH``, and TIME, TIME(s), UID, TID or FLAGS in
+any combination); then a line for each call. The path is the argument of the call: bcc prints full
+paths with ``--full-path`` only, so relative ones are counted as lost. Tested with bcc 0.26 (libbpf)
+and bpftrace 0.17; the columns of bcc are from the format strings of its source.
 """
 
 from __future__ import annotations

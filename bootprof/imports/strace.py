@@ -203,7 +203,7 @@ class _Trace:
         self.attached.discard(pid)
         superseded = _SUPERSEDED.match(text)
         if superseded is not None:
-            # The thread that called execve goes on under the pid of the process.
+            # The thread that called execve continues under the pid of the process.
             thread = number(superseded[1], PID_LIMIT)
             self.processes.rename(thread, pid)
             self.names[pid] = self.names.pop(thread, b"")

@@ -67,7 +67,7 @@ class _Log:
 
     def reads(self, source: Source) -> Iterator[DeviceRead]:
         """Yield the reads, their devices named."""
-        # Both events of one read would count twice. The former is what was asked for, by whom.
+        # Both events of one read would count twice. The former has the request and its process.
         for event, one in list(source.records(self.counts, self.parse)):
             if event == b"block_bio_queue" or b"block_bio_queue" not in self.events[one.device]:
                 yield one._replace(device=self._name(one.device))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""Pack files of ureadahead, and what ``ureadahead --dump`` prints of them.
+"""Pack files of ureadahead, and the output of ``ureadahead --dump``.
 
-A pack (struct PackFile of its pack.h, version 2) is what was in the page cache at the end of a
-boot, file by file in the order in which they were opened: header, device, time, inode groups,
-paths of 256 bytes, blocks. All numbers are those of a little-endian 64-bit machine.
+A pack (struct PackFile of its pack.h, version 2) describes the page cache at the end of a boot,
+file by file in the order of their opens: header, device, time, inode groups, paths of 256 bytes,
+blocks. All numbers are those of a little-endian 64-bit machine.
 """
 
 from __future__ import annotations

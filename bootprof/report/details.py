@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """Details of one build beyond its block trace: image, causes, processes.
 
-A detail that cannot be found is not an error: a report of block traces alone is a report too. It
-says what is missing, and why.
+A detail that cannot be found is not an error: a report needs only block traces. It states what is
+missing, and why.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 """Every colour of the plots and of the report; nothing else names one.
 
 The colours of the builds begin with those of M. Okabe and K. Ito (Color Universal Design, 2002).
-Their orange and sky blue have a contrast of 2.3:1 on white, so brown and violet stand in for them
-there. Every mark has at least 3:1 to what it lies on (WCAG 2.1, 1.4.11), text 4.5:1 (1.4.3), and
-any two colours that one figure uses differ for people with any kind of colour vision; a test
-simulates that. Lines also differ in their dashes, changes in a sign.
+Their orange and sky blue have a contrast of 2.3:1 on white, so brown and violet replace them there.
+Every mark has a contrast of at least 3:1 to its background (WCAG 2.1, 1.4.11), text 4.5:1 (1.4.3).
+Any two colours of a figure can be distinguished with any kind of colour vision; a test simulates
+that. Lines also differ in their dashes, changes in a sign.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""The seek plot: how the head moves during the boot, for several builds side by side.
+"""The seek plot: head travel during the boot, for several builds side by side.
 
-Above, a panel for each build: a dot for each read (time and offset), and a stroke for each seek,
-from the end of one read to the start of the next. The ink of the strokes is the seek distance.
-Below, the sum of those strokes over time, and what the reads cost on the modelled drives.
+Above is a panel for each build: a dot for each read (time and offset), and a stroke for each seek,
+from the end of one read to the start of the next. The total length of the strokes is the seek
+distance. Below are the seek distance over time, and the modelled time of the reads on each drive.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def draw_title(figure: Figure, comparison: Comparison, theme: Theme) -> None:
     largest = (width_inches - 3.2) / (0.0097 * len(title))
     write(title, 0.3, fontsize=min(16.0, largest), fontweight="bold")
     write(subtitle, 0.63, fontsize=10.5, color=theme.faint)
-    # Reads can be anywhere in a panel, so one legend for all panels stands up here.
+    # Reads can be anywhere in a panel, so one legend for all panels is above them.
     signs = [
         Line2D([], [], color=theme.faint, marker="o", markersize=4, linestyle="none", label="read"),
         Line2D([], [], color=theme.faint, linewidth=1, label="seek"),

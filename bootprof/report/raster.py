@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""Reads and seeks as pixels: 300,000 marks are too many for SVG, and no problem for a picture.
+"""Reads and seeks as pixels: 300,000 marks are too many for SVG, but not for a bitmap.
 
 The pictures are grey, to be used as masks for a colour of the page.
 """

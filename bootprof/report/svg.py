@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""Plots as inline SVG that keeps its text at one size however wide the page is.
+"""Plots as inline SVG, with text of the same size for any width of the page.
 
-The coordinates of text and lines are percentages of the plotting area, so the figure takes the
-width of its column and nothing in it is scaled but the marks, which stand in a nested SVG of
-:data:`AREA` by :data:`AREA` units. Colours are CSS variables of the page (``--ink``, ``--build-0``
-...), so one rendering serves light and dark.
+The coordinates of text and lines are percentages of the plotting area, so the figure fills the
+width of its column. Only the marks are scaled, in a nested SVG of :data:`AREA` by :data:`AREA`
+units. Colours are CSS variables of the page (``--ink``, ``--build-0`` ...), so one rendering serves
+light and dark.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from rich.text import Text
 from bootprof.report.comparison import Comparison
 from bootprof.report.conditions import NOT_RECORDED
 
-# Wider than any table; a table takes what it needs of it.
+# Wider than any table; a table uses only the width that it needs.
 PIPE_WIDTH_COLUMNS = 10_000
 SHORT = ["accelerator"]
 STYLES = {"less": "green", "more": "red", "": ""}
@@ -64,7 +64,7 @@ def conditions_table(comparison: Comparison) -> Table:
     for build in comparison.builds:
         table.add_column(Text(build.label))
     rows = [build.conditions.rows() for build in comparison.builds]
-    # Lone block traces record nothing: one row says so.
+    # Block traces alone have no such record: one row states that.
     titles = list(rows[0]) if any(set(row.values()) != {NOT_RECORDED} for row in rows) else SHORT
     for title in titles:
         table.add_row(Text(title), *(Text(row[title]) for row in rows))

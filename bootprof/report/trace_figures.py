@@ -44,7 +44,7 @@ from bootprof.report.svg import (
 from bootprof.units import byte_scale, quantity
 
 GROUP_PIXELS, BAR_PIXELS = 26, 17
-# What the longest bar leaves for the text behind it.
+# Space that the longest bar leaves for the text behind it.
 BAR_SHARE = 0.8
 
 
@@ -84,7 +84,7 @@ def seek_panels(data: PlotData) -> str:
     panels = []
     for place, found in enumerate(data.panels):
         share = seconds.share(found.target_seconds)
-        # The label stands on that side of its line where it has room.
+        # The label is on the side of its line with more space.
         side, shift = ("end", 3) if share > 0.5 else ("start", -3)
         drawn = plot(
             seconds,

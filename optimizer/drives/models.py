@@ -55,7 +55,7 @@ from optimizer.drives.names import DRIVE_NAMES
 from optimizer.errors import FormatError, InputError
 
 KIB = 1024
-# What TOML may have where an attribute of Drive has the type of that name.
+# Accepted TOML types for each type of an attribute of Drive.
 TOML_TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
 # The mean distance of two random places is a third of the stroke, and data sheets call its time
 # the average seek time.

@@ -262,7 +262,7 @@ def _path_priority(line: bytes) -> tuple[int, bytes] | None:
     path = line[:place]
     bare = path.rstrip(b" \t")
     backslashes = len(bare) - len(bare.rstrip(b"\\"))
-    # The first white space belongs to the path if a backslash stands in front of it.
+    # The first white space belongs to the path if a backslash precedes it.
     path = path[: len(bare) + backslashes % 2]
     path = path.lstrip(_WHITE_SPACE)
     if path.endswith(_RESULT):

@@ -349,6 +349,6 @@ def _next_data(descriptor: int, position: int, size_bytes: int) -> int:
     try:
         found = os.lseek(descriptor, position, os.SEEK_DATA)
     except OSError as error:
-        # ENXIO: nothing but a hole up to the end. Else a device that knows no holes.
+        # ENXIO: only a hole up to the end. Other errors: a device without holes.
         return size_bytes if error.errno == errno.ENXIO else position
     return found // SCAN_STEP_BYTES * SCAN_STEP_BYTES

@@ -23,7 +23,7 @@ from bootprof.files import file_digest, scratch_folder
 
 INDEX, DOCKER_MANIFEST = "index.json", "manifest.json"
 DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
-# What Go calls Debian's architectures.
+# Names of Debian's architectures in Go.
 ARCHITECTURES = {"amd64": "amd64", "i386": "386"}
 MOST_JSON_BYTES = 4 << 20
 MOST_INDEXES = 4

@@ -31,7 +31,7 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 XATTR = "SCHILY.xattr."
 HeaderError, EOFHeaderError = tarfile.HeaderError, tarfile.EOFHeaderError  # type: ignore[attr-defined]
-# What owners, times and device numbers can be at most.
+# Limits of owners, times and device numbers.
 MOST = {"uid": 1 << 32, "gid": 1 << 32, "mtime": 1 << 40, "devmajor": 1 << 12, "devminor": 1 << 20}
 DAMAGED = (
     *(tarfile.TarError, zlib.error, lzma.LZMAError, zstandard.ZstdError),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bootprof.imports.common.source import Source
 
 _FORMATS = "bootprof convert --formats lists what can be read; --from FORMAT overrides the look"
-# First bytes of files that people give by mistake, and what to give in their place.
+# First bytes of files that are often given by mistake, and what to give instead.
 _MAGICS = (
     (b"\x7fELF", "a program", "give what the program printed or recorded"),
     (b"PERFILE2", "a perf.data file", "give its text: perf script -i FILE > TEXT"),

@@ -78,7 +78,7 @@ def read_tables(source: Source, superblock: Superblock, decompress: Decompress) 
         found.append(_indexed(source, Kind.EXPORT_TABLE, superblock.export_table, size, end))
         end = found[-1].offset_bytes - source.offset_bytes
     fragments = np.empty(0, FRAGMENT)
-    # Without fragments the position means nothing, and the kernel does not look at it either.
+    # Without fragments the position has no meaning, and the kernel ignores it too.
     if superblock.fragment_count and superblock.fragment_table == NO_TABLE:
         source.fail(f"superblock: {superblock.fragment_count} fragments, but no fragment table")
     if superblock.fragment_count:
