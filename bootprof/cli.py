@@ -77,7 +77,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line; man pages and completion come from it too."""
+    """Return the parser of the whole command line; man pages and completion use it too."""
     parser = Parser(prog="bootprof", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"bootprof {__version__}")
     parser.add_argument(

@@ -141,7 +141,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a whole folder; nothing if it is not there.
+    """Remove a file or a whole folder; do nothing if it does not exist.
 
     Raises:
         BootprofError: Something is mounted below it, which must not be emptied.

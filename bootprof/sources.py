@@ -19,7 +19,7 @@ _PACKAGE = Path(__file__).parent
 
 
 def find_folder(name: str, package: Path = _PACKAGE) -> Path:
-    """Return a folder that stands at the top level of a checkout and in the package of a wheel.
+    """Return a folder that is at the top level of a checkout and in the package of a wheel.
 
     Args:
         name: The name of the folder at the top level.

@@ -22,7 +22,7 @@ class CauseRow:
 
     Attributes:
         cause: Name of the cause.
-        title: The same for people.
+        title: The same as a title.
         bytes: Bytes that were read for it.
         needed_bytes: Those of them that had to be read.
         seeks: Non-contiguous reads.

@@ -49,7 +49,7 @@ class Cause(IntEnum):
 
     @property
     def label(self) -> str:
-        """The title for people."""
+        """The readable title."""
         return LABELS[self]
 
 

@@ -61,7 +61,7 @@ class Arrangement:
         unreadable: Number of those in a directory of the root that may not be entered.
         not_regular: Number of those that are directories, devices, sockets or pipes.
         directories: Number of those that are directories by their names alone: ``/``, a slash at
-            the end, or another path lies below. Only without a root, which tells all of them.
+            the end, or another path below. Only without a root, which shows all of them.
         repeated: Number of those that are one more name of a file that is listed already.
     """
 

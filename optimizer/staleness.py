@@ -98,7 +98,7 @@ class Rule:
 
     Attributes:
         name: One word for reports.
-        meaning: One line for people.
+        meaning: Description, on one line.
         propose: Yields where a path may be now, the best guess first.
     """
 
@@ -130,7 +130,7 @@ def python_version(path: bytes, root: Root) -> Iterator[bytes]:
 
 
 def byte_code(path: bytes, root: Root) -> Iterator[bytes]:
-    """Propose the source of a Python module in the place of its byte code."""
+    """Propose the source of a Python module instead of its byte code."""
     found = BYTE_CODE.fullmatch(path)
     if found is not None:
         yield found[1] + found[2] + b".py"

@@ -21,7 +21,7 @@ _SAID = re.compile(rb"(\d{1,10}\.\d\d) \S{1,20}\ncpu +\d+ \d+ \d+ (\d{1,10}) (\d
 
 @dataclass(frozen=True)
 class GuestClock:
-    """The guest's clock when it was asked for its recordings, right after the boot target.
+    """The guest's clock at the harvest, right after the boot target.
 
     Attributes:
         uptime_seconds: Time since the start of its kernel.

@@ -119,7 +119,7 @@ def settle(plan: RecordingPlan, attempts: Sequence[Attempt]) -> tuple[str, str]:
     """Return which backend's recording is used, and why.
 
     Raises:
-        UnsupportedError: A backend that was asked for by name did not start, or did not finish.
+        UnsupportedError: A backend requested by name did not start, or did not finish.
     """
     failed = [attempt for attempt in attempts if not attempt.started]
     # The agent adds a second line for a recorder that has started and does not end its log.

@@ -197,7 +197,7 @@ def make_bootlog(
         The backend that recorded it, why it was this one, and the bootlog.
 
     Raises:
-        UnsupportedError: A backend that was asked for did not start.
+        UnsupportedError: A requested backend did not start.
         FormatError: A file from the guest is not a recording.
     """
     from optimizer.formats.events import Bootlog

@@ -187,7 +187,7 @@ def kvm_works(arch: str) -> bool:
 
 
 def choose_accelerator(machine: Machine) -> str:
-    """Return the accelerator that was asked for, or for ``auto`` the best one that works."""
+    """Return the requested accelerator, or for ``auto`` the best one that works."""
     if machine.accelerator != "auto":
         return machine.accelerator
     return "kvm" if kvm_works(machine.arch) else "tcg"

@@ -55,7 +55,7 @@ def build_module(
         cache: Folder for the chroot and the module.
         architecture: Debian architecture.
         kernel_release: Kernel to build for; None for the newest that the suite has.
-        mirrors: Where packages come from, as mmdebstrap takes it; it chooses by itself if empty.
+        mirrors: Archive addresses for mmdebstrap; if empty, mmdebstrap chooses them.
         progress: Called with a description of the current step.
 
     Raises:
@@ -122,7 +122,7 @@ def build_chroot(
         cache: Folder for it.
         architecture: Debian architecture.
         headers: Kernel release or flavour whose headers to install.
-        mirrors: Where packages come from.
+        mirrors: Archive addresses.
         tell: Called with a description of the current step.
     """
     log_file = cache / f"build-chroot-{suite}.log"

@@ -71,7 +71,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A configuration, and where its values come from.
+    """A configuration, and the origin of its values.
 
     Attributes:
         config: The configuration.
@@ -117,7 +117,7 @@ def load_config(path: Path, defines: Sequence[str] = ()) -> LiveConfig:
 
 
 def load(path: Path, defines: Sequence[str] = ()) -> Loaded:
-    """Read a configuration as :func:`load_config` does, and where each value comes from."""
+    """Read a configuration like :func:`load_config`, with the origin of each value."""
     layers = [read_layer(path)]
     settings = path.parent / "settings.cfg"
     if settings.exists():

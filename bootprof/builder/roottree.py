@@ -149,7 +149,7 @@ class RootTree:
             return sorted(os.listdir(descriptor))
 
     def glob(self, pattern: str) -> list[str]:
-        """Return the sorted paths of the entries that a shell pattern stands for."""
+        """Return the sorted paths of the entries that match a shell pattern."""
         found = [""]
         for part in pattern.strip("/").split("/"):
             found = [

@@ -59,8 +59,8 @@ def add_parser(subparsers: Parsers) -> None:
         "analyze",
         help="show how far a boot is from the limit, and what causes each byte and seek",
         description=(
-            "Compare what a boot read with what it had to read: the modelled time of both, and "
-            "the cause of every byte and every seek."
+            "Compare what a boot read with what it needed: the modelled time of both, and the\n"
+            "cause of every byte and every seek."
         ),
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -45,8 +45,8 @@ def add_parser(subparsers: Parsers) -> None:
     parser = subparsers.add_parser(
         "check",
         help="show which files of a bootlog moved or are gone after an update",
-        description="Show which files of a bootlog moved or are gone in an updated root, and write "
-        "the bootlog with the new paths.",
+        description="Show which files of a bootlog moved or are gone in an updated root, and\n"
+        "write the bootlog with the new paths.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

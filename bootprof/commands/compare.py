@@ -70,7 +70,7 @@ def add_parser(subparsers: Parsers) -> None:
         help="compare seek distance and modelled time of several profiles",
         description=(
             "Compare the block traces of several builds: print a table of seek distance and "
-            "modelled time on several drives; optionally write a seek plot and an HTML report."
+            "modelled\ntime on several drives; optionally write a seek plot and an HTML report."
         ),
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

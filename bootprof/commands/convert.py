@@ -53,7 +53,7 @@ def add_parser(subparsers: Parsers) -> None:
     parser = subparsers.add_parser(
         "convert",
         help="turn recordings of other tools into a bootlog",
-        description="Turn a recording of strace, perf, fatrace, opensnoop, inotifywait, the audit "
+        description="Turn a recording of strace, perf, fatrace, opensnoop, inotifywait, the audit\n"
         "system, ureadahead, e4rat, blktrace or the kernel log into a bootlog.",
         epilog=EPILOG.format(names=", ".join(names())),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -56,7 +56,7 @@ def add_parser(subparsers: Parsers) -> None:
         "readahead",
         help="list the byte ranges that a boot needs, for the readahead program",
         description=(
-            "List the byte ranges of the squashfs in IMAGE that a boot needs, sorted by position, "
+            "List the byte ranges of the squashfs in IMAGE that a boot needs, sorted by position,\n"
             "for the program that reads them ahead while the system starts."
         ),
         epilog=EPILOG,

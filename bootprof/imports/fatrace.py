@@ -108,7 +108,7 @@ class _Log:
 
 
 def _text(record: dict[str, object], key: str) -> bytes:
-    """Return a text of a record; one that is not UTF-8 stands there as a list of its bytes."""
+    """Return a text of a record; one that is not UTF-8 is a list of its bytes."""
     plain, raw = record.get(key), record.get(f"{key}_raw")
     if isinstance(plain, str):
         return plain.encode(errors="surrogateescape")

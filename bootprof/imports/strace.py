@@ -391,7 +391,7 @@ class _Trace:
 
 
 def _is_directory(number_text: bytes) -> bool:
-    """Return whether a descriptor stands for the working directory."""
+    """Return whether a descriptor means the working directory."""
     return number_text in (b"AT_FDCWD", b"-100", b"0xffffff9c", b"0xffffffffffffff9c")
 
 

@@ -70,7 +70,7 @@ class Change:
     """How a metric of a build differs from that of the first one.
 
     Attributes:
-        text: For people.
+        text: Text to show.
         direction: ``less`` is better; empty if the change is small or meaningless.
     """
 
@@ -126,7 +126,7 @@ class Comparison:
         return reason_of(first, other)
 
     def value_text(self, build: int, metric: Metric) -> str:
-        """Return a value for people."""
+        """Return a value as text."""
         value = self.value(build, metric.name)
         if value is None:
             return "not recorded" if metric.name == GUEST_TIME else "does not fit"

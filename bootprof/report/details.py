@@ -105,7 +105,7 @@ def sentence(error: BootprofError | OSError) -> str:
 def find_image(build: Build) -> Image:
     """Open the image that a build's trace was made of.
 
-    It is looked for where ``profile.json`` says, and beside the profile.
+    It is searched at the path in ``profile.json``, and next to the profile.
 
     Raises:
         InputError: It is not there, or it is another one.

@@ -39,7 +39,7 @@ class ImageMap:
     """Where everything lies on an image.
 
     Attributes:
-        image_bytes: Size of the image; each column stands for an equal part of it.
+        image_bytes: Size of the image; each column represents an equal part of it.
         lanes: What it holds, by kind.
         knows_need: Whether it is known what the boot needed; otherwise nothing counts as needed.
     """

@@ -101,7 +101,7 @@ class Bar:
 
     Attributes:
         value: Not negative; None if there is none.
-        text: For people.
+        text: Text to show.
     """
 
     value: float | None

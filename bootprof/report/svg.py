@@ -42,7 +42,7 @@ class Axis:
     logarithmic: bool = False
 
     def share(self, value: float) -> float:
-        """Return where a value stands: 0 at the start of the axis, 1 at its end."""
+        """Return the position of a value: 0 at the start of the axis, 1 at its end."""
         low, high = self.low, self.high
         if self.logarithmic:
             low, high, value = (math.log10(each) for each in (low, high, value))
@@ -68,7 +68,7 @@ def linear_axis(high: float, title: str, *, ticks: int = 6, margin: float = 0.0)
 
 
 def escape(text: str) -> str:
-    """Return text that may stand anywhere in the page: in an element or in an attribute."""
+    """Return text that is valid anywhere in the page: in an element or in an attribute."""
     visible = (printable(line, limit=None) for line in text.split("\n"))
     return html.escape("\n".join(visible), quote=True)
 
@@ -160,7 +160,7 @@ def plot(
 
     Args:
         across: The horizontal axis.
-        up: The vertical axis; its title stands above it.
+        up: The vertical axis; its title is above it.
         marks: What is drawn, in units of the area.
         description: What it shows, for screen readers.
         height_pixels: Height of the plotting area.

@@ -54,7 +54,7 @@ def figure(body: str, caption: str) -> str:
 
 
 def panel(title: str, body: str) -> str:
-    """Return one of several pictures that stand side by side where there is room."""
+    """Return one of several pictures, side by side if there is space."""
     return f'<div class="panel"><h3>{escape(title)}</h3>{body}</div>'
 
 

@@ -89,7 +89,7 @@ def read_block_trace(stream: Iterable[bytes], name: str) -> BlockTrace:
         name: What to call it in an error.
 
     Returns:
-        The block trace. Keys of the header that are not known are passed over.
+        The block trace. Unknown keys of the header are ignored.
 
     Raises:
         FormatError: It is no block trace, of another version, truncated or contradicts itself;

@@ -65,7 +65,7 @@ tables of the :class:`Bootlog`."""
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One access, by itself.
+    """One access.
 
     Attributes:
         time_ns: Nanoseconds since boot.
@@ -155,7 +155,7 @@ class Bootlog:
         )
 
     def event(self, index: int) -> Event:
-        """Return one event by itself."""
+        """Return one event."""
         row = self.events[index]
         return Event(
             time_ns=int(row["time_ns"]),

@@ -129,7 +129,7 @@ class ExtentMap:
     def owners_of(self, extents: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the owners of extents, as (position in the argument, index in ``Layout.inodes``).
 
-        A fragment block is owned by every file whose tail stands in it, a shared data block by
+        A fragment block is owned by every file with a tail in it, a shared data block by
         every file with that content; a table by none, so that it has no row.
         """
         wanted = np.atleast_1d(np.asarray(extents, np.int64))

@@ -72,7 +72,7 @@ class Image:
         places: The file systems in the image, ascending by offset; empty in an ISO of plain files.
         chosen: The requested one, or the largest; None if there is none.
         remarks: Sentences about unexpected findings: several file systems to choose from,
-            files that begin like one and were passed over, an ISO that cannot be read.
+            ignored files that start like one, an ISO that cannot be read.
     """
 
     path: Path
@@ -109,7 +109,7 @@ class Image:
     def layouts(self) -> tuple[Layout, ...]:
         """Return the layouts of all file systems of the image.
 
-        A corrupt one is passed over and added to ``remarks`` as long as another one can be read.
+        A corrupt one is ignored and added to ``remarks`` if another one can be read.
 
         Raises:
             FormatError: None of them can be read.

@@ -47,7 +47,7 @@ class FileType(IntEnum):
 
     @property
     def label(self) -> str:
-        """The name for people, "block device" for instance."""
+        """The readable name, for example "block device"."""
         return self.name.lower().replace("_", " ")
 
 

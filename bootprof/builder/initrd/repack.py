@@ -204,7 +204,7 @@ def filtered(archive: bytes, name: str, leave_out: Sequence[str], keep: Sequence
 
 
 def below_kernel(paths: Sequence[str]) -> tuple[bytes, ...]:
-    """Return how the paths of the modules begin that folders or names of modules stand for."""
+    """Return the path prefixes of modules for folders or names of modules."""
     return tuple(
         b"kernel/" + path.strip("/").removesuffix(".ko").encode() + end
         for path in paths

@@ -51,7 +51,7 @@ def bootstrap(
     Args:
         words: From :func:`command`.
         target: Folder to make; it is whole only when this function has returned.
-        mirrors: Where packages come from, as mmdebstrap takes it; it chooses by itself if empty.
+        mirrors: Archive addresses for mmdebstrap; if empty, mmdebstrap chooses them.
         log_file: Where the output of mmdebstrap goes.
         progress: Called with the last line of that output.
         env: Variables that package scripts see.

@@ -186,7 +186,7 @@ static void watch_path(struct watch *watch, const char *path)
 		fail(2, "", "%s: %s", path, strerror(errno));
 	mount = mounts_find(&watch->mounts, (int)status.stx_mnt_id);
 	if (!mount)
-		fail(1, "Linux 5.8 or newer tells", "%s: its mount is not known", path);
+		fail(1, "use Linux 5.8 or newer", "%s: cannot find its mount", path);
 	snprintf(below, sizeof(below), "%s", path + (mount->point[1] ? strlen(mount->point) : 0));
 	if (!strcmp(below, "/"))
 		below[0] = '\0';

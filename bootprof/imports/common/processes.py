@@ -80,7 +80,7 @@ class Process:
         )
 
     def absolute(self, path: bytes, base: bytes | None) -> bytes | None:
-        """Return a path as it counts from the tracer's root directory; None if that is not known.
+        """Return a path relative to the tracer's root directory; None if that is unknown.
 
         ``..`` takes away the name before it: where that name is a symbolic link this is not what
         the kernel does, but only the root file system could show it.

@@ -76,7 +76,7 @@ class Kind(IntEnum):
 
     @property
     def label(self) -> str:
-        """The name for people, "inode table" for instance."""
+        """The readable name, for example "inode table"."""
         return self.name.lower().replace("_", " ")
 
 
