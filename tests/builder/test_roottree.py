@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bootprof.builder.roottree import Attributes, RootTree, open_tree
 from bootprof.errors import BootprofError, InputError
 from tests.builder import canary
+from tests.builder.cage import caged
 
 NAMES = st.sampled_from(["etc", "usr", "bin", "log", "passwd", "hostname", "a", "boot", "x"])
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
@@ -77,12 +78,13 @@ def make_farm(root: Path, outside: Path, entries: dict[str, str]) -> None:
 def test_nothing_outside_of_a_tree_is_changed_or_read_whatever_its_links(
     entries: dict[str, str], calls: list[tuple[str, ...]]
 ) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        outside = canary.plant(Path(name) / "outside")
-        root = Path(name) / "root"
+    def body(folder: Path) -> None:
+        outside = canary.plant(folder / "outside")
+        root = folder / "root"
         make_farm(root, outside, entries)
         before = canary.state(outside)
-        top = Path(name).stat().st_ctime_ns
+        present = sorted(path.name for path in folder.iterdir())
+        top = folder.stat().st_ctime_ns
         with open_tree(root) as tree:
             for call, *arguments in calls:
                 given_ = [
@@ -97,8 +99,11 @@ def test_nothing_outside_of_a_tree_is_changed_or_read_whatever_its_links(
                 elif call == "locate":
                     assert result == root or root in result.parents
         assert canary.state(outside) == before
-        assert sorted(path.name for path in Path(name).iterdir()) == ["outside", "root"]
-        assert Path(name).stat().st_ctime_ns == top
+        assert sorted(path.name for path in folder.iterdir()) == present
+        assert folder.stat().st_ctime_ns == top
+
+    with tempfile.TemporaryDirectory() as name:
+        caged(Path(name), body)
 
 
 @pytest.fixture

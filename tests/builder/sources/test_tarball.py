@@ -17,6 +17,7 @@ from bootprof.builder.roottree import open_tree
 from bootprof.builder.sources import tarball
 from bootprof.errors import BootprofError, FormatError, InputError
 from tests.builder import canary
+from tests.builder.cage import caged
 from tests.builder.test_overlay import compare
 from tests.builder.test_roottree import AWAY, TARGETS
 
@@ -115,25 +116,28 @@ ENTRIES = st.lists(
 def test_no_archive_changes_or_reads_anything_outside(
     first: list[tuple[str, str, str]], second: list[tuple[str, str, str]]
 ) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    def body(folder: Path) -> None:
         outside = canary.plant(folder / "outside")
         before = canary.state(outside)
-        for entries in (first, second):
+        for given_entries in (first, second):
             entries = [
                 (kind, one.replace("{out}", str(outside)), two.replace("{out}", str(outside)))
-                for kind, one, two in entries
+                for kind, one, two in given_entries
             ]
             try:
                 unpacked(archive(folder / "layer.tar", entries), folder / "root")
             except (BootprofError, OSError):
                 continue
         assert canary.state(outside) == before
-        assert sorted(path.name for path in folder.iterdir()) == ["layer.tar", "outside", "root"]
+        names = {path.name for path in folder.iterdir()}
+        assert names - {"proc"} == {"layer.tar", "outside", "root"}
         for path in (folder / "root").rglob("*"):
             if path.is_file() and not path.is_symlink():
                 assert path.resolve().is_relative_to(folder / "root")
                 assert path.read_bytes() != canary.SECRET
+
+    with tempfile.TemporaryDirectory() as name:
+        caged(Path(name), body)
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".xz", ".bz2"])
