@@ -44,7 +44,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(small: Path, bootlog: Path) -> N
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == f"bootprof: error: {target}: No space left on device"
-    assert "make room" in done.stderr
+    assert "free some space" in done.stderr
     assert target.read_text() == "as before\n"
     assert list(small.iterdir()) == [target]
 
