@@ -14,7 +14,11 @@ from tests.kmod.guests import Guest
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 SOURCES = Path(__file__).parents[2] / "kmod"
 # What the kernel's build adds to every module.
-OF_THE_KERNEL = {"init_module", "cleanup_module", "__this_module"}
+# The marks of alloc_tags come from the linker script (include/asm-generic/codetag.lds.h).
+OF_THE_KERNEL = {
+    *("init_module", "cleanup_module", "__this_module"),
+    *("__start_alloc_tags", "__stop_alloc_tags"),
+}
 
 
 def test_compiler_and_sparse_have_no_complaint(guest: Guest) -> None:
