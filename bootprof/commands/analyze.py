@@ -201,7 +201,7 @@ def print_causes(found: Analysis) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from bootprof.units import quantity
+    from bootprof.report.details import cost_cells
     from optimizer.analysis import cause_rows
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -215,13 +215,7 @@ def print_causes(found: Analysis) -> None:
         seconds = row.positioning_seconds + row.transfer_seconds
         table.add_row(
             row.title,
-            quantity(row.bytes, "bytes"),
-            quantity(row.needed_bytes, "bytes"),
-            quantity(row.seeks, ""),
-            quantity(row.long_seeks, ""),
-            quantity(row.seek_distance_bytes, "bytes"),
-            quantity(row.positioning_seconds, "seconds"),
-            quantity(row.transfer_seconds, "seconds"),
+            *cost_cells(row),
             f"{100 * seconds / found.modelled_seconds:.1f} %",
         )
     width = None if sys.stdout.isatty() else 200

@@ -18,7 +18,8 @@ from bootprof.report.comparison import Build
 from bootprof.report.conditions import DESCRIPTION_NAME, read_description
 from bootprof.report.imagemap import ImageMap, map_image
 from bootprof.report.timeline import Timeline, make_timeline
-from optimizer.analysis import Analysis, analyze
+from bootprof.units import quantity
+from optimizer.analysis import Analysis, CauseRow, analyze
 from optimizer.attribution import needed_reads
 from optimizer.demand import Demand, demand_of, touched_by
 from optimizer.drives.models import Drive
@@ -184,3 +185,16 @@ def drive_for(trace: BlockTrace, drives: Sequence[Drive]) -> Drive:
     if not len(trace.reads):
         raise InputError("the block trace contains no reads")
     return drive
+
+
+def cost_cells(row: CauseRow) -> list[str]:
+    """Return what a cause has cost as cells of a table."""
+    return [
+        quantity(row.bytes, "bytes"),
+        quantity(row.needed_bytes, "bytes"),
+        quantity(row.seeks, ""),
+        quantity(row.long_seeks, ""),
+        quantity(row.seek_distance_bytes, "bytes"),
+        quantity(row.positioning_seconds, "seconds"),
+        quantity(row.transfer_seconds, "seconds"),
+    ]

@@ -11,7 +11,7 @@ from pathlib import Path
 from bootprof.files import write_output
 from bootprof.report.comparison import Change, Comparison
 from bootprof.report.conditions import accelerators_of
-from bootprof.report.details import Details
+from bootprof.report.details import Details, cost_cells
 from bootprof.report.details_figures import (
     cause_bars,
     image_map_svg,
@@ -296,19 +296,6 @@ def causes_table(label: str, causes: Analysis) -> str:
     if causes.missing:
         sentences.append(f"{len(causes.missing):,} touched paths are not in the image.")
     return table(f"Causes: {label}", head, rows, foot) + f"<p>{escape(' '.join(sentences))}</p>"
-
-
-def cost_cells(row: CauseRow) -> list[str]:
-    """Return what a cause has cost as cells of a table."""
-    return [
-        quantity(row.bytes, "bytes"),
-        quantity(row.needed_bytes, "bytes"),
-        quantity(row.seeks, ""),
-        quantity(row.long_seeks, ""),
-        quantity(row.seek_distance_bytes, "bytes"),
-        quantity(row.positioning_seconds, "seconds"),
-        quantity(row.transfer_seconds, "seconds"),
-    ]
 
 
 def processes_section(comparison: Comparison, details: Sequence[Details]) -> str:
