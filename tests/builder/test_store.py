@@ -66,16 +66,6 @@ def test_a_second_build_in_one_folder_waits_for_the_first_and_says_so(
     assert said[0] == f"waiting for another bootprof that is at work in {tmp_path} ..."
 
 
-def test_replacing_keeps_the_old_content_when_the_block_fails(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("old")
-    with pytest.raises(ValueError, match="oops"), files.replacing(path) as temporary:
-        temporary.write_text("new")
-        raise ValueError("oops")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_digest_depends_on_content_of_files_and_not_on_their_place(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.write_text("same")
