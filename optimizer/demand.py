@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from optimizer.formats import EVENTS_MAGIC
 from optimizer.formats.bootlog import distinct_paths, read_bootlog
 from optimizer.formats.events import ASKED_FOR, SERVED
 from optimizer.images.extents import Role
@@ -158,7 +159,7 @@ def touched_by(path: Path, widen: Callable[[Ranges], Ranges] | None = None) -> d
         FormatError: It is no bootlog.
     """
     with path.open("rb") as stream:
-        has_events = stream.read(18) == b"#bootprof-bootlog "
+        has_events = stream.read(len(EVENTS_MAGIC)) == EVENTS_MAGIC
         stream.seek(0)
         if not has_events:
             excluded = compile_excludes(DEFAULT_EXCLUDES)

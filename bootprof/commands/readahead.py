@@ -19,6 +19,7 @@ from bootprof.commands.inputs import (
     open_chosen,
 )
 from bootprof.errors import InputError
+from optimizer.formats import TRACE_MAGIC
 
 if TYPE_CHECKING:
     from bootprof.commands.inputs import Parsers
@@ -47,7 +48,6 @@ examples:
   bootprof readahead live.iso out/profile/blocktrace.tsv -o readahead.list
   bootprof readahead live.iso --tables -o readahead.list
 """
-TRACE_MAGIC = b"#bootprof-blocktrace "
 
 
 def add_parser(subparsers: Parsers) -> None:

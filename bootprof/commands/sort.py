@@ -210,6 +210,7 @@ def simulated(
     paths: Sequence[bytes], stream: BinaryIO, name: str, options: argparse.Namespace
 ) -> tuple[list[bytes], Literal["start", "end"], tuple[str, ...]]:
     """Choose place and order by simulation; return both, and lines that describe the choice."""
+    from optimizer.formats import EVENTS_MAGIC
     from optimizer.formats.bootlog import read_bootlog
     from optimizer.place import choose
 
@@ -219,7 +220,7 @@ def simulated(
             "candidates from 0",
             hint="bootprof sort out/unsorted/bootlog.events --image out/unsorted.iso --place auto",
         )
-    if not stream.read(18).startswith(b"#bootprof-bootlog "):
+    if stream.read(len(EVENTS_MAGIC)) != EVENTS_MAGIC:
         raise InputError(
             f"{name}: a list of paths does not record when each part of a file was read",
             hint="give bootlog.events, or omit --place auto and --search",

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from bootprof.imports import Import
 from bootprof.imports.common.source import Source
+from optimizer.formats import TRACE_MAGIC
 
 if TYPE_CHECKING:
     from bootprof.backends.block_files import Located
-
-_MAGIC = b"#bootprof-blocktrace "
 
 
 def _locate(source: Source, image: Path | None) -> Located:
@@ -37,6 +36,6 @@ IMPORT = Import(
     summary="blocktrace.tsv of a profile",
     gives="block",
     record="bootprof profile IMAGE --backend block",
-    looks_like=lambda source: source.head.startswith(_MAGIC),
+    looks_like=lambda source: source.head.startswith(TRACE_MAGIC),
     locate=_locate,
 )

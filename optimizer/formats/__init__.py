@@ -11,3 +11,7 @@ LIST_NAME: Final = "bootlog.list"
 BOOTLOG_NAMES: Final = (EVENTS_NAME, LIST_NAME)
 """Bootlogs in the folder of a profile, the more detailed one first."""
 TRACE_NAME: Final = "blocktrace.tsv"
+EVENTS_MAGIC: Final = b"#bootprof-bootlog "
+"""How a bootlog in the events format begins; the version of its schema follows."""
+TRACE_MAGIC: Final = b"#bootprof-blocktrace "
+"""How a block trace begins; the version of its schema follows."""

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizer.errors import FormatError
+from optimizer.formats import TRACE_MAGIC
 from optimizer.formats.text import escape, printable, unescape
 
 READ_DTYPE = np.dtype(
@@ -28,7 +29,7 @@ READ_DTYPE = np.dtype(
 Reads = NDArray[np.void]
 """Reads that were made, in their order: rows of :data:`READ_DTYPE`, shape (reads,)."""
 
-MAGIC = b"#bootprof-blocktrace 1"
+MAGIC = TRACE_MAGIC + b"1"
 
 # 18 digits keep below 2**63: 31 years in nanoseconds, an exabyte in bytes.
 READ_LINE = re.compile(rb"(\d{1,18})\t(\d{1,18})\t(\d{1,18})")

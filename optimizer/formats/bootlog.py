@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
 from optimizer.errors import FormatError
+from optimizer.formats import EVENTS_MAGIC
 from optimizer.formats.text import escape, escape_line, unescape, unescape_line
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ SCHEMA_VERSION: Final = 1
 OPERATIONS: Final = (b"open", b"exec", b"map", b"read", b"fault", b"cache", b"block")
 """Names of :class:`optimizer.formats.events.Operation`, in the order of their values."""
 
-_MAGIC = b"#bootprof-bootlog "
 _OTHER_MAGIC = b"#bootprof-"
 _BLOCK_BYTES = 1 << 16
 # A path of PATH_MAX bytes, all of them escaped, has 16 KiB: a longer line is not from a bootlog.
@@ -158,7 +158,7 @@ def write_events(stream: BinaryIO, bootlog: Bootlog) -> None:
     Raises:
         ValueError: A key of the header has other characters, or a text holds a NUL.
     """
-    stream.write(_MAGIC + b"%d\n" % SCHEMA_VERSION)
+    stream.write(EVENTS_MAGIC + b"%d\n" % SCHEMA_VERSION)
     for key, value in [*bootlog.header.items(), ("lost", str(bootlog.lost))]:
         if not _HEADER_KEY.match(key):
             raise ValueError(f"not a header key: {key!r}")
@@ -195,13 +195,13 @@ def _is_events(first: bytes, name: str) -> bool:
     """Return from the first line whether a bootlog has the events format."""
     if not first.startswith(_OTHER_MAGIC):
         return False
-    if not first.startswith(_MAGIC):
+    if not first.startswith(EVENTS_MAGIC):
         kind = first[1:].split()[0].decode(errors="replace")
         raise FormatError(
             f"{name}:1: this is a file of kind {kind}, not a bootlog",
             hint="give the bootlog.list or bootlog.events of the profile",
         )
-    version = first[len(_MAGIC) :].removesuffix(b"\n")
+    version = first[len(EVENTS_MAGIC) :].removesuffix(b"\n")
     if version != b"%d" % SCHEMA_VERSION:
         raise FormatError(
             f"{name}:1: bootlog of schema version {_shown(version)}; "
@@ -226,7 +226,7 @@ def _first_of_events(stream: BinaryIO, name: str) -> bytes:
     first = stream.readline(_LINE_LIMIT_BYTES)
     if not _is_events(first, name):
         raise FormatError(
-            f"{name}:1: not an events file: the first line is not {_shown(_MAGIC + b'1')}",
+            f"{name}:1: not an events file: the first line is not {_shown(EVENTS_MAGIC + b'1')}",
             hint="a list of paths has no times and offsets; give bootlog.events",
         )
     return first

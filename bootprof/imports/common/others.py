@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from optimizer.formats import EVENTS_MAGIC
 from optimizer.formats.text import printable
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def describe(source: Source) -> tuple[str, str]:
     head = source.head
     if not head:
         return "an empty file", "give what the tool wrote"
-    if head.startswith(b"#bootprof-bootlog "):
+    if head.startswith(EVENTS_MAGIC):
         return (
             "a bootlog with events already",
             "bootprof sort, merge and check take it; bootprof sort --format list names its files",
