@@ -8,118 +8,29 @@ table. :mod:`bootprof.builder.layers` reads configurations.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 from bootprof.builder import bootmenu
-
-T = TypeVar("T")
-Check = Callable[[Any], None]
+from bootprof.builder.keys import (
+    COMPONENT,
+    HOST_NAME,
+    SUITE,
+    check_arguments,
+    check_block_size,
+    check_name,
+    check_packages,
+    check_password,
+    check_session,
+    check_user,
+    check_variables,
+    key,
+    matches,
+    within,
+)
 
 LONGEST_TIMEOUT_SECONDS = 86400
-SUITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~/-]*")
-COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
-_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
-HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
-USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
-SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-def key(default: T, meaning: str, check: Check | None = None) -> T:
-    """Describe a key.
-
-    Args:
-        default: Its default.
-        meaning: Description for the documentation.
-        check: Raises a ValueError that describes the allowed values, for any other value.
-    """
-    metadata = {"meaning": meaning, "check": check}
-    # A dictionary cannot be a default itself, because all objects would share it.
-    made: Any = (
-        field(default_factory=default.copy, metadata=metadata)
-        if isinstance(default, dict)
-        else field(default=default, metadata=metadata)
-    )
-    given: T = made
-    return given
-
-
-def matches(pattern: re.Pattern[str], what: str, most: int = 255) -> Check:
-    """Return a check that a text, or each text of a list, matches a pattern."""
-
-    def check(value: str | tuple[str, ...]) -> None:
-        for text in (value,) if isinstance(value, str) else value:
-            if not pattern.fullmatch(text) or len(text) > most:
-                raise ValueError(f"expected {what}, found {text!r:.60}")
-
-    return check
-
-
-def within(least: float, most: float) -> Check:
-    """Return a check that a number lies between two others."""
-
-    def check(value: float) -> None:
-        if not least <= value <= most:
-            raise ValueError(f"expected a number from {least:g} to {most:g}, found {value!r:.40}")
-
-    return check
-
-
-def check_block_size(value: int) -> None:
-    """Check a block size of squashfs."""
-    if not 4096 <= value <= 1 << 20 or value & (value - 1):
-        raise ValueError(f"expected a power of two from 4096 to 1048576, found {value!r:.40}")
-
-
-def check_name(value: str) -> None:
-    """Check the base name of an image, which must leave room for ``.iso`` and a prefix."""
-    if value in ("", ".", "..") or "/" in value or not value.isprintable():
-        raise ValueError(f"expected a file name without folders, found {value!r:.60}")
-    if len(value.encode()) > 200:
-        raise ValueError("expected at most 200 bytes")
-
-
-def check_arguments(value: tuple[str, ...]) -> None:
-    """Check arguments of a program that must not be mistaken for options."""
-    for text in value:
-        if not text.strip() or text.startswith("-") or not text.isprintable():
-            raise ValueError(f"expected text that does not begin with '-', found {text!r:.60}")
-
-
-def check_packages(value: tuple[str, ...]) -> None:
-    """Check names of packages, which are joined by commas."""
-    check_arguments(value)
-    for text in value:
-        if not text.startswith(("?", "~")) and re.search(r"[\s,]", text):
-            raise ValueError(f"expected one package an entry, found {text!r:.60}")
-
-
-def check_password(value: str) -> None:
-    """Check a password: it must be one line of printable text."""
-    if not value.isprintable():
-        raise ValueError("expected printable characters")
-
-
-def check_user(value: str) -> None:
-    """Check the name of a user, or an empty one."""
-    if value and not USER.fullmatch(value):
-        raise ValueError(f"expected the name of a user, found {value!r:.60}")
-
-
-def check_session(value: str) -> None:
-    """Check the name of a session, or an empty one."""
-    if value and not SESSION.fullmatch(value):
-        raise ValueError(f"expected the name of a session, found {value!r:.60}")
-
-
-def check_variables(value: Mapping[str, str]) -> None:
-    """Check names of environment variables."""
-    for name in value:
-        if not VARIABLE.fullmatch(name):
-            raise ValueError(f"expected the name of a variable, found {name!r:.60}")
 
 
 @dataclass(frozen=True)

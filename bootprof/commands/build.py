@@ -89,8 +89,9 @@ def add_parser(subparsers: Parsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Build, and print the path of the image."""
-    from bootprof.builder.build import BuildRequest, build
+    from bootprof.builder.build import build
     from bootprof.builder.layers import load_config
+    from bootprof.builder.request import BuildRequest
 
     config = load_config(options.config, options.define)
     result = build(

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.builder.build import BuildRequest, find_files, warn_if_stale
 from bootprof.builder.config import LiveConfig, System
+from bootprof.builder.request import BuildRequest
+from bootprof.builder.rootimage import warn_if_stale
+from bootprof.builder.roots import find_files
 from bootprof.errors import InputError
 
 

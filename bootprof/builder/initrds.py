@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
+"""The initial ramdisk archives of a build, kept in the cache."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from bootprof import progress
+from bootprof.builder import store
+from bootprof.builder.config import Initrd
+from bootprof.builder.initrd import additions, profiler, repack
+from bootprof.builder.initrd.archive import COMMON
+from bootprof.builder.initrd.readahead import (
+    FILES,
+    PROGRAM,
+    ReadaheadRequest,
+    make_archive,
+    make_list,
+)
+from bootprof.builder.kernelmodule import build_module
+from bootprof.builder.request import BuildRequest
+from bootprof.builder.root import Kernel
+
+
+def obtain_initrd(config: Initrd, cache: Path, kernel: Kernel) -> Path:
+    """Recompress the initrd, or copy it under a name that every boot loader accepts."""
+
+    def make(target: Path) -> None:
+        if keep:
+            shutil.copyfile(kernel.initrd, target)
+        else:
+            content, name = kernel.initrd.read_bytes(), str(kernel.initrd)
+            target.write_bytes(repack.repack(content, name, config.leave_out, config.keep))
+
+    keep = config.compressor == "keep" or "CONFIG_RD_ZSTD=y" not in kernel.options
+    with progress.step("initrd, unchanged" if keep else "initrd, recompressed") as update:
+        digest = store.digest_of(kernel.initrd, config, keep, Path(repack.__file__))
+        path, _ = store.obtain(cache, "initrd", digest, make, ".img")
+        before, after = kernel.initrd.stat().st_size, path.stat().st_size
+        update(f"{before / 1e6:.1f} MB, now {after / 1e6:.1f} MB")
+    return path
+
+
+def obtain_additions(cache: Path, arch: str, epoch: int) -> Path:
+    """Write the initrd archive that every image gets."""
+
+    def make(target: Path) -> None:
+        additions.make_additions(target, arch, epoch=epoch)
+
+    digest = store.digest_of(*additions.ADDITIONS, *additions.PROGRAMS, *COMMON, arch, epoch)
+    return store.obtain(cache, "additions", digest, make, ".cpio")[0]
+
+
+def obtain_readahead(
+    request: ReadaheadRequest, cache: Path, squashfs: Path, arch: str, epoch: int
+) -> Path:
+    """Make the readahead list of a squashfs, and the initrd archive that reads it ahead."""
+
+    def make(target: Path) -> None:
+        make_archive(content, arch, target, epoch=epoch)
+
+    with progress.step(f"readahead list for {request.drive.title}") as update:
+        content = make_list(request, squashfs)
+        update(f"{sum(not line.startswith(b'#') for line in content.splitlines())} ranges")
+        digest = store.digest_of(content, PROGRAM, *FILES, *COMMON, arch, epoch)
+        return store.obtain(cache, "readahead", digest, make, ".cpio")[0]
+
+
+def obtain_profiler(
+    request: BuildRequest, cache: Path, kernel: Kernel, additional: list[Path], epoch: int
+) -> Path:
+    """Build the kernel module for the image's kernel, and the archive that brings it in."""
+    system = request.config.system
+    with progress.step(f"kernel module for {kernel.release}") as update:
+        module = build_module(
+            system.suite,
+            cache,
+            architecture=system.arch,
+            kernel_release=kernel.release,
+            progress=update,
+        ).module
+    modules = [
+        profiler.GuestModule(module, "ranges=1"),
+        *(profiler.GuestModule(path) for path in additional),
+    ]
+
+    recorders = [
+        obtain_recorder(recorder, system.arch, cache)
+        for recorder in profiler.RECORDERS
+        if system.arch in recorder.arches
+    ]
+
+    def make(target: Path) -> None:
+        profiler.make_profiler(modules, recorders, kernel.release, system.arch, target, epoch=epoch)
+
+    with progress.step("profiler archive"):
+        parts = [*recorders, *(module.path for module in modules)]
+        digest = store.digest_of(modules, epoch, *parts)
+        return store.obtain(cache, "profiler", digest, make, ".cpio")[0]
+
+
+def obtain_recorder(recorder: profiler.Recorder, arch: str, cache: Path) -> Path:
+    """Compile a recorder, or find the one compiled before from the same sources."""
+    sources = sorted(
+        path
+        for path in recorder.sources.iterdir()
+        if path.suffix in (".c", ".h") or path.name == "Makefile"
+    )
+
+    def make(target: Path) -> None:
+        profiler.make_recorder(recorder, arch, target, cache / f"{recorder.name}.log")
+
+    with progress.step(recorder.name) as update:
+        digest = store.digest_of(arch, *sources, *COMMON)
+        folder, reused = store.obtain(cache, recorder.name, digest, make)
+        update("unchanged, reused" if reused else "compiled")
+    return folder / recorder.name

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
+"""What is asked of a build, and what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootprof.builder.config import LiveConfig
+from bootprof.builder.initrd.readahead import (
+    ReadaheadRequest,
+)
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What to build.
+
+    Attributes:
+        config: The configuration.
+        base: Folder that paths in the configuration are relative to.
+        output: Folder for everything that is built.
+        image: ISO image to write, or None for ``<output>/<name>.iso``.
+        profiling: Add the profiler archive and start it.
+        sort: Use the configured sort file if it exists.
+        readahead: What the image reads ahead, or None.
+        refresh: Bootstrap again, even if packages and archive addresses are unchanged.
+    """
+
+    config: LiveConfig
+    base: Path
+    output: Path
+    image: Path | None = None
+    profiling: bool = False
+    sort: bool = True
+    readahead: ReadaheadRequest | None = None
+    refresh: bool = False
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """The result of a build.
+
+    Attributes:
+        image: The ISO image.
+        squashfs: The squashfs in it.
+        root: Root tree that it was packed from.
+        sort: Sort file that ordered it, or None.
+    """
+
+    image: Path
+    squashfs: Path
+    root: Path
+    sort: Path | None

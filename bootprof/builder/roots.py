@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
+"""The root tree of a build: bootstrapped or unpacked, finished, and kept in the cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bootprof import progress
+from bootprof.builder import identity, overlay, root, store
+from bootprof.builder.initrd import additions
+from bootprof.builder.overlay import Overlay
+from bootprof.builder.request import BuildRequest
+from bootprof.builder.roottree import open_tree
+from bootprof.builder.sources import debian, directory, oci, tarball
+from bootprof.errors import InputError
+from bootprof.files import file_digest
+
+
+def find_files(request: BuildRequest) -> Overlay | None:
+    """Look through the folder that is copied over the root tree, if there is one."""
+    system = request.config.system
+    if not system.files:
+        return None
+    folder = request.base / system.files
+    if request.output.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{folder}: contains the output folder {request.output}, which would be copied too",
+            hint="choose another folder with system.files or --output",
+        )
+    files = overlay.scan(folder, system.files_owner)
+    owned = [entry for entry in files.entries if entry.attributes.owner[0] != 0]
+    if owned:
+        progress.note(
+            f"bootprof: warning: {len(owned)} of {len(files.entries)} entries of {files.folder} "
+            f"belong to users other than root, for example {owned[0].path} to user "
+            f"{owned[0].attributes.owner[0]}; the copies will, too"
+        )
+        progress.note(
+            'bootprof: hint: set system.files_owner to "root", or chown them to the right user'
+        )
+    return files
+
+
+def obtain_root(request: BuildRequest, cache: Path, files: Overlay | None) -> Path:
+    """Make the root tree, or find the one made before from the same settings and files."""
+    system = request.config.system
+    obtain_first = obtain_unpacked if system.source else obtain_bootstrapped
+    bootstrapped = obtain_first(request, cache)
+    udev_rules = additions.UDEV_RULES if request.config.media.quick_probes else None
+
+    def make(target: Path) -> None:
+        root.finish(request.config, bootstrapped, target, files=files, udev_rules=udev_rules)
+
+    with progress.step("root tree") as update:
+        digest = store.digest_of(
+            bootstrapped.name,
+            # A bootstrap done again has the same name.
+            bootstrapped.stat().st_mtime_ns,
+            (system.hostname, system.root_password, request.config.desktop),
+            (identity.REMOVED, identity.EMPTIED),
+            udev_rules,
+            files.digest() if files is not None else None,
+        )
+        tree, reused = store.obtain(cache, "root", digest, make)
+        update("unchanged, reused" if reused else "cleaned, configured")
+    return tree
+
+
+def obtain_bootstrapped(request: BuildRequest, cache: Path) -> Path:
+    """Bootstrap a system, or find the one bootstrapped before from the same packages."""
+    system = request.config.system
+    words = debian.command_of(system)
+
+    def make(target: Path) -> None:
+        debian.bootstrap(
+            words,
+            target,
+            system.mirrors,
+            env=system.install_env,
+            log_file=cache / "bootstrap.log",
+            progress=update,
+        )
+
+    with progress.step(f"bootstrap of {system.suite}, {system.arch}") as update:
+        digest = store.digest_of(words, system.mirrors, sorted(system.install_env.items()))
+        tree, reused = store.obtain(cache, "bootstrap", digest, make, again=request.refresh)
+        update("unchanged, reused" if reused else "bootstrapped")
+    return tree
+
+
+def obtain_unpacked(request: BuildRequest, cache: Path) -> Path:
+    """Unpack or copy the configured root tree, or find the one made before from the same."""
+    system = request.config.system
+    source = request.base / system.source
+    if not source.is_dir() and not source.is_file():
+        raise InputError(f"{source}: no such folder or archive", hint="check system.source")
+    image = oci.is_image(source)
+    folder = overlay.scan(source, key="system.source") if source.is_dir() else None
+
+    def make(target: Path) -> None:
+        target.mkdir()
+        with open_tree(target) as tree:
+            if image:
+                newest = oci.unpack(source, system.arch, tree)
+            elif folder is not None:
+                newest = directory.copy(folder, tree)
+            else:
+                newest = tarball.unpack(source, tree)
+        os.utime(target, (newest, newest))
+
+    with progress.step(f"root tree of {source}") as update:
+        content = folder.digest() if folder is not None else file_digest(source)
+        digest = store.digest_of(content, system.arch)
+        tree, reused = store.obtain(cache, "source", digest, make, again=request.refresh)
+        update("unchanged, reused" if reused else "unpacked")
+    return tree
