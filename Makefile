@@ -97,11 +97,18 @@ lint-shell: packages ## Check the shell scripts
 	git grep --files-with-matches --untracked -E '^#! ?/.*\b(ba|da)?sh\b' -- ':!*.py' ':!Makefile' \
 	  | xargs shellcheck
 
-test: venv ## Run all tests, JOBS at a time; those that boot use the kernels of two suites
-	$(BIN)/pytest -n $(JOBS)
+SUITES_OF_THEIR_OWN := media live images
+
+test: venv ## Run the tests, JOBS at a time; those that boot use the kernels of two suites
+	$(BIN)/pytest -n $(JOBS) -m "not media and not live and not images"
+
+# One target for each: test-media boots a medium of each shape, test-live systems that copy and
+# install themselves, test-images images of other builders.
+$(addprefix test-,$(SUITES_OF_THEIR_OWN)): test-%: venv
+	$(BIN)/pytest -n $(JOBS) -m $*
 
 test-quick: venv ## Run the tests that need no boot and no installation (about two minutes)
-	$(BIN)/pytest -n $(JOBS) -m "not vm and not install"
+	$(BIN)/pytest -n $(JOBS) -m "not vm and not install and not media and not live and not images"
 
 test-kernels: venv ## Run the tests that boot on the kernels of every suite, sid's newest too
 	BOOTPROF_SUITES="bookworm bullseye trixie sid" $(BIN)/pytest -n $(JOBS) tests/kmod tests/ebpf \
@@ -168,6 +175,6 @@ clean: ## Remove OUT and BUILD, except OUT/cache (downloads, bootstrapped system
 distclean: clean ## Remove OUT/cache and the virtual environment, too
 	rm -rf "$(OUT)" $(VENV)
 
-.PHONY: help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak fuzz test-kills matrix bench-boot \
+.PHONY: $(addprefix test-,$(SUITES_OF_THEIR_OWN)) help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak fuzz test-kills matrix bench-boot \
 	demo docs docs-pictures \
 	docs-tables clean distclean
