@@ -49,11 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests in order: the longest builds, then what needs no guest, then the guests.
 
     A test with a guest that fails is run once more, and the summary lists it: under load, QEMU's
-    emulator sometimes runs code that the guest has replaced (docs/kmod.md).
+    emulator sometimes runs code that the guest has replaced (docs/kmod.md). Not in a soak, which
+    counts failures.
     """
     guests = {group_of(item.nodeid) for item in items if item.get_closest_marker("vm")}
     for item in items:
-        if item.get_closest_marker("vm"):
+        if item.get_closest_marker("vm") and "BOOTPROF_SOAK_CYCLES" not in os.environ:
             item.add_marker(pytest.mark.flaky(reruns=1))
 
     def place(item: pytest.Item) -> tuple[int, str]:
