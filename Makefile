@@ -18,11 +18,11 @@ JOBS ?= $(shell nproc)
 
 # What the host needs, by the name of its Debian package.
 APT_PACKAGES := arch-test blktrace bpftool busybox-static ca-certificates clang cpio dosfstools \
-	fatrace fdisk file fuse3 gcc gcc-multilib git grub-common grub-efi-amd64-bin grub-pc-bin \
-	inotify-tools kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev libnbd-bin linux-headers-amd64 \
+	fatrace fdisk file fuse3 gcc gcc-multilib git grub-common grub-efi-amd64-bin grub-efi-ia32-bin grub-pc-bin \
+	inotify-tools isolinux kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev libnbd-bin linux-headers-amd64 \
 	linux-perf linux-source-6.1 llvm make man-db mmdebstrap mtools musl-tools nbdkit \
-	nbdkit-plugin-dev ovmf perl procps python3 python3-bpfcc python3-dev python3-venv \
-	qemu-system-x86 shellcheck sparse squashfs-tools squashfs-tools-ng strace xorriso xz-utils \
+	nbdkit-plugin-dev ovmf ovmf-ia32 perl procps python3 python3-bpfcc python3-dev python3-venv \
+	qemu-system-x86 shellcheck sparse squashfs-tools squashfs-tools-ng strace syslinux-common xorriso xz-utils \
 	zlib1g-dev zstd
 
 .DEFAULT_GOAL := help
@@ -97,15 +97,17 @@ lint-shell: packages ## Check the shell scripts
 	git grep --files-with-matches --untracked -E '^#! ?/.*\b(ba|da)?sh\b' -- ':!*.py' ':!Makefile' \
 	  | xargs shellcheck
 
-SUITES_OF_THEIR_OWN := media live images
-
 test: venv ## Run the tests, JOBS at a time; those that boot use the kernels of two suites
 	$(BIN)/pytest -n $(JOBS) -m "not media and not live and not images"
 
-# One target for each: test-media boots a medium of each shape, test-live systems that copy and
-# install themselves, test-images images of other builders.
-$(addprefix test-,$(SUITES_OF_THEIR_OWN)): test-%: venv
-	$(BIN)/pytest -n $(JOBS) -m $*
+test-media: venv ## Boot a medium of each shape
+	$(BIN)/pytest -n $(JOBS) -m media
+
+test-live: venv ## Boot live systems that copy and install themselves
+	$(BIN)/pytest -n $(JOBS) -m live
+
+test-images: venv ## Boot images of other builders
+	$(BIN)/pytest -n $(JOBS) -m images
 
 test-quick: venv ## Run the tests that need no boot and no installation (about two minutes)
 	$(BIN)/pytest -n $(JOBS) -m "not vm and not install and not media and not live and not images"
@@ -175,6 +177,6 @@ clean: ## Remove OUT and BUILD, except OUT/cache (downloads, bootstrapped system
 distclean: clean ## Remove OUT/cache and the virtual environment, too
 	rm -rf "$(OUT)" $(VENV)
 
-.PHONY: $(addprefix test-,$(SUITES_OF_THEIR_OWN)) help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak fuzz test-kills matrix bench-boot \
+.PHONY: test-media test-live test-images help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak fuzz test-kills matrix bench-boot \
 	demo docs docs-pictures \
 	docs-tables clean distclean

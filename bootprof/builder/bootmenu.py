@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""The boot menu: quotes titles, labels and boot options for GRUB; no other module does.
+"""The boot menu: quotes titles, labels and boot options for boot loaders; no other module does.
 
 The checks, which the configuration uses, refuse what GRUB cannot pass on unchanged.
 
@@ -13,7 +13,9 @@ an option away, and knows no backslash) and Documentation/admin-guide/kernel-par
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 # COMMAND_LINE_SIZE of x86, with room for BOOT_IMAGE= and the profiler's option.
 MOST_OPTION_BYTES = 1900
@@ -23,6 +25,57 @@ MOST_LABEL_CHARACTERS = 32
 # An option of the kernel: without quotes, or with quotes around all of it or around its value.
 OPTION = re.compile(r"""(?:([^\s"=]+=)?"([^"]*)"|([^\s"]+))(?=\s|\Z)""")
 BLANK = re.compile(r"[ \t\n]+")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the menu.
+
+    Attributes:
+        id: Its name for scripts: letters, digits and hyphens.
+        title: What the menu shows.
+        options: Kernel command line.
+        kind: ``live`` starts the live system, ``memory`` a test of the memory, and ``local`` what
+            the first disk of the machine has, or what its firmware starts next.
+    """
+
+    id: str
+    title: str
+    options: str = ""
+    kind: Literal["live", "memory", "local"] = "live"
+
+
+@dataclass(frozen=True)
+class Menu:
+    """A menu and what its entries start.
+
+    Attributes:
+        entries: Its entries; the first one is started when the time is up.
+        initrds: Paths of the initial ramdisks on the medium, in the order of loading.
+        timeout_seconds: How long the menu waits; -1 for no limit.
+        kernel: Path of the kernel on the medium.
+        memory_test: Path of the memory test on the medium.
+    """
+
+    entries: tuple[Entry, ...]
+    initrds: tuple[str, ...]
+    timeout_seconds: int
+    kernel: str = "/live/vmlinuz"
+    memory_test: str = "/live/memtest"
+
+
+def check_entries(entries: Mapping[str, str]) -> None:
+    """Check further entries: their titles, and the options that they add.
+
+    Raises:
+        ValueError: A boot loader would change their meaning.
+    """
+    for title, options in entries.items():
+        try:
+            check_title(title)
+            check_boot_options(options)
+        except ValueError as error:
+            raise ValueError(f"{title!r:.40}: {error}") from None
 
 
 def check_title(title: str) -> None:
@@ -98,32 +151,132 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def embedded_configuration(label: str) -> str:
-    """Return the configuration in GRUB's core image, which finds the medium by its label."""
-    return (
-        f"search --no-floppy --set=root --label -- {quote(label)}\n"
-        "set prefix=($root)/boot/grub\n"
-        "configfile /boot/grub/grub.cfg\n"
+def find_by_label(label: str) -> str:
+    """Return the configuration in GRUB's core image that finds the medium by its label."""
+    return _embedded(f"search --no-floppy --set=root --label -- {quote(label)}\n")
+
+
+def find_by_uuid(uuid: str) -> str:
+    """Return the configuration in GRUB's core image that finds the medium's file system."""
+    return _embedded(f"search --no-floppy --set=root --fs-uuid -- {quote(uuid)}\n")
+
+
+def _embedded(search: str) -> str:
+    return f"{search}set prefix=($root)/boot/grub\nconfigfile /boot/grub/grub.cfg\n"
+
+
+# On the screen, if a driver can set a mode, and on the first serial port.
+TERMINALS = """\
+serial --unit=0 --speed=115200
+terminal_input console serial
+terminal_output console serial
+"""
+# A BIOS calls the disk that it started from the first one, and then the machine's own is the
+# second. UEFI goes on to its next entry.
+LOCAL_DISK = """\
+    if [ "$grub_platform" = pc ]; then
+        set local=hd0
+        if regexp '^hd0' "$root"; then
+            set local=hd1
+            drivemap -s hd0 hd1
+        fi
+        set root=$local
+        chainloader +1
+    else
+        exit
+    fi
+"""
+
+
+def configuration(menu: Menu) -> str:
+    """Return grub.cfg, on the screen and on the first serial port."""
+    return f"{TERMINALS}set timeout={menu.timeout_seconds}\n" + "".join(
+        _entry(menu, entry, "") for entry in menu.entries
     )
 
 
-def configuration(title: str, options: str, initrds: Sequence[str], timeout_seconds: int) -> str:
-    """Return grub.cfg: the one entry, on the screen and on the first serial port.
+def loopback_configuration(menu: Menu) -> str:
+    """Return loopback.cfg, for boot loaders that start the medium from its image in a file.
+
+    They set ``iso_path`` to the image's path and the root to its content, and read
+    ``/boot/grub/loopback.cfg`` (Super GRUB2 Disk's convention). live-boot looks for ``findiso``.
+    """
+    return "".join(
+        _entry(menu, entry, ' "findiso=${iso_path}"')
+        for entry in menu.entries
+        if entry.kind == "live"
+    )
+
+
+def _entry(menu: Menu, entry: Entry, further: str) -> str:
+    """Return an entry for GRUB, with further arguments that are quoted already."""
+    if entry.kind == "local":
+        body = LOCAL_DISK
+    elif entry.kind == "memory":
+        body = f"    linux {quote(menu.memory_test)}\n"
+    else:
+        arguments = " ".join(map(quote, split_options(entry.options)))
+        body = (
+            f"    linux {quote(menu.kernel)} {arguments}{further}\n"
+            f"    initrd {' '.join(map(quote, menu.initrds))}\n"
+        )
+    return f"menuentry --id={entry.id} -- {quote(entry.title)} {{\n{body}}}\n"
+
+
+def isolinux_configuration(menu: Menu) -> str:
+    """Return isolinux.cfg: the same menu for isolinux, with its text mode menu.
+
+    isolinux hands the rest of a line to the kernel as it is, and cannot show letters outside ASCII;
+    a circumflex in a title marks a key.
+    """
+    lines = ["SERIAL 0 115200", "UI menu.c32", "PROMPT 0", f"TIMEOUT {_tenths(menu)}"]
+    for entry in menu.entries:
+        title = entry.title.encode("ascii", "replace").decode().replace("^", " ")
+        lines += [f"LABEL {entry.id}", f"  MENU LABEL {title}"]
+        if entry.kind == "local":
+            lines.append("  LOCALBOOT 0x80")
+        elif entry.kind == "memory":
+            lines.append(f"  LINUX {menu.memory_test}")
+        else:
+            options = " ".join(
+                f'"{option}"' if " " in option else option
+                for option in split_options(entry.options)
+            )
+            lines.append(f"  LINUX {menu.kernel}")
+            lines.append(f"  APPEND initrd={','.join(menu.initrds)} {options}")
+    return "\n".join(lines) + "\n"
+
+
+def _tenths(menu: Menu) -> int:
+    """Return the time limit in tenths of a second; isolinux waits forever at 0."""
+    if menu.timeout_seconds < 0:
+        return 0
+    return max(1, min(10 * menu.timeout_seconds, 35996))
+
+
+def ipxe_script(menu: Menu, base: str) -> str:
+    """Return a script for iPXE that loads kernel and initial ramdisks and starts the first entry.
 
     Args:
-        title: Title of the entry.
-        options: Kernel command line.
-        initrds: Paths of the initial ramdisks on the medium, in the order of loading.
-        timeout_seconds: How long the menu waits; -1 for no limit.
+        menu: The menu; its paths are relative to the address.
+        base: Address of the folder with kernel and initial ramdisks, or "" for the script's own.
     """
-    arguments = " ".join(map(quote, split_options(options)))
-    return (
-        "serial --unit=0 --speed=115200\n"
-        "terminal_input console serial\n"
-        "terminal_output console serial\n"
-        f"set timeout={timeout_seconds}\n"
-        f"menuentry --id=live -- {quote(title)} {{\n"
-        f"    linux /live/vmlinuz {arguments}\n"
-        f"    initrd {' '.join(map(quote, initrds))}\n"
-        "}\n"
+    where = f"{base.rstrip('/')}/" if base else ""
+    # Each initial ramdisk is a file of this name for a kernel that UEFI starts.
+    names = [path.rpartition("/")[2] for path in menu.initrds]
+    kernel = menu.kernel.rpartition("/")[2]
+    loads = " ".join(f"initrd={name}" for name in names)
+    options = " ".join(
+        f'"{option}"' if " " in option else option
+        for option in split_options(menu.entries[0].options)
     )
+    lines = ["#!ipxe", f"kernel {where}{kernel} {loads} {_escaped_for_ipxe(options)}"]
+    lines += [f"initrd --name {name} {where}{name}" for name in names]
+    return "\n".join([*lines, "boot"]) + "\n"
+
+
+def _escaped_for_ipxe(options: str) -> str:
+    """Return options for a script of iPXE, which expands ${...} and knows no escape for it."""
+    if "${" in options:
+        raise ValueError("${ cannot be passed by iPXE, which takes it for a variable")
+    return options

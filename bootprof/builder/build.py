@@ -8,15 +8,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bootprof import progress
 from bootprof.builder import initrds, manifest, rootimage, roots, store
 from bootprof.builder.initrd import profiler
-from bootprof.builder.media import iso
+from bootprof.builder.media.contents import Contents, RootImage, find_memory_test
+from bootprof.builder.media.write import paths, write
 from bootprof.builder.request import BuildRequest, BuildResult
 from bootprof.builder.root import find_kernel, source_date_epoch
 from bootprof.builder.squashfs import mksquashfs_version
 from bootprof.errors import UnsupportedError
-from bootprof.files import replace_link, replacing, scratch_folder
+from bootprof.files import replace_link, scratch_folder
 
 # Root trees and squashfs images that stay in the cache. Each change of a file makes another one.
 KEPT = 8
@@ -60,14 +60,19 @@ def build(request: BuildRequest) -> BuildResult:
         if request.profiling:
             archives.append(initrds.obtain_profiler(request, cache, kernel, additional, epoch))
             boot_options = f"{boot_options} {profiler.BOOT_OPTIONS}"
-        boot = iso.BootFiles(kernel.image, tuple(archives), boot_options)
-        image = request.image or request.output / f"{config.name}.iso"
-        with progress.step(f"ISO image {image}") as update, replacing(image) as temporary:
-            iso.make_iso(config.media, boot, squashfs, temporary, epoch=epoch)
-            update(f"{temporary.stat().st_size / 1e6:.1f} MB")
+        contents = Contents(
+            kernel.image,
+            tuple(archives),
+            boot_options,
+            (RootImage("filesystem.squashfs", squashfs),),
+            find_memory_test(config, tree),
+        )
+        images = tuple(paths(request))
+        for kind, image in zip(config.media.kinds, images, strict=True):
+            write(kind, config.media, contents, image, epoch=epoch)
         for name in ("root", "filesystem"):
             store.prune(cache, name, KEPT)
-    result = BuildResult(image, squashfs, tree, sort)
+    result = BuildResult(images, squashfs, tree, sort)
     # A fixed name for the thing that has a digest in its own.
     replace_link(request.output / "root", tree.relative_to(request.output))
     manifest.write_manifest(request, result, kernel, version)

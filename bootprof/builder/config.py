@@ -31,6 +31,17 @@ from bootprof.builder.keys import (
 )
 
 LONGEST_TIMEOUT_SECONDS = 86400
+# Shapes of a medium; each has a module in bootprof/builder/media.
+KINDS = ("iso", "disk", "netboot")
+
+
+def check_kinds(value: tuple[str, ...]) -> None:
+    """Check kinds of media: at least one, each known, none twice."""
+    for kind in value:
+        if kind not in KINDS:
+            raise ValueError(f"expected {', '.join(KINDS)}, found {kind!r:.40}")
+    if not value or len(set(value)) != len(value):
+        raise ValueError("expected at least one kind, and each once")
 
 
 @dataclass(frozen=True)
@@ -139,6 +150,26 @@ class Media:
         "kernel command line",
         bootmenu.check_boot_options,
     )
+    kinds: tuple[str, ...] = key(
+        ("iso",),
+        "what to write: `iso` (a hybrid image for discs and sticks), `disk` (a GPT disk image for "
+        "sticks), "
+        "`netboot` (kernel, initrd and scripts for a boot server)",
+        check_kinds,
+    )
+    boot_loader: Literal["grub", "isolinux"] = key(
+        "grub", "what a BIOS starts from an ISO; UEFI always starts GRUB"
+    )
+    entries: Mapping[str, str] = key(
+        {},
+        "further entries of the boot menu: their titles, and the boot options that they add",
+        bootmenu.check_entries,
+    )
+    toram: bool = key(False, "add an entry that copies the live system to memory first")
+    memory_test: bool = key(
+        False, "add a memory test to the menu; the package `memtest86+` must be in the root"
+    )
+    local_disk: bool = key(False, "add an entry that boots from the machine's own disk")
     timeout: int = key(
         0,
         "time that the menu waits, in seconds; -1 for no limit",

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from bootprof.builder import root
 from bootprof.builder.request import BuildRequest, BuildResult
@@ -15,12 +16,10 @@ from bootprof.files import file_digest, write_output
 def write_manifest(
     request: BuildRequest, result: BuildResult, kernel: Kernel, version: tuple[int, int, int]
 ) -> None:
-    """Write the inputs of an image as JSON next to it."""
+    """Write the inputs of a build as JSON next to its first image."""
     sort = result.sort
     manifest = {
-        "image": result.image.name,
-        "image_bytes": result.image.stat().st_size,
-        "image_sha256": file_digest(result.image),
+        "images": [described(image) for image in result.images],
         "squashfs": str(result.squashfs.relative_to(request.output)),
         "squashfs_bytes": result.squashfs.stat().st_size,
         "root": str(result.root.relative_to(request.output)),
@@ -33,4 +32,17 @@ def write_manifest(
         "readahead": request.readahead.source if request.readahead else None,
     }
     content = json.dumps(manifest, indent=2) + "\n"
-    write_output(result.image.with_suffix(".json"), content.encode())
+    write_output(result.images[0].with_suffix(".json"), content.encode())
+
+
+def described(image: Path) -> dict[str, object]:
+    """Return name, size in bytes and digest of a medium; a folder has a digest for each file."""
+    if image.is_file():
+        size = image.stat().st_size
+        return {"name": image.name, "bytes": size, "sha256": file_digest(image)}
+    files = sorted(path for path in image.rglob("*") if path.is_file())
+    return {
+        "name": image.name,
+        "bytes": sum(path.stat().st_size for path in files),
+        "sha256": {str(path.relative_to(image)): file_digest(path) for path in files},
+    }

@@ -21,7 +21,7 @@ class BuildRequest:
         config: The configuration.
         base: Folder that paths in the configuration are relative to.
         output: Folder for everything that is built.
-        image: ISO image to write, or None for ``<output>/<name>.iso``.
+        image: First image to write, or None for ``<output>/<name>.iso`` and the like.
         profiling: Add the profiler archive and start it.
         sort: Use the configured sort file if it exists.
         readahead: What the image reads ahead, or None.
@@ -43,13 +43,13 @@ class BuildResult:
     """The result of a build.
 
     Attributes:
-        image: The ISO image.
-        squashfs: The squashfs in it.
+        images: The media, in the order of ``media.kinds``.
+        squashfs: The squashfs on them.
         root: Root tree that it was packed from.
         sort: Sort file that ordered it, or None.
     """
 
-    image: Path
+    images: tuple[Path, ...]
     squashfs: Path
     root: Path
     sort: Path | None

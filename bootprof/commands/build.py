@@ -39,7 +39,7 @@ def add_parser(subparsers: Parsers) -> None:
     parser = subparsers.add_parser(
         "build",
         help="build a live image",
-        description="Build a Debian live image that boots from CD and USB, with BIOS and UEFI.",
+        description="Build a Debian live image that boots from CD, USB stick or network.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -58,7 +58,7 @@ def add_parser(subparsers: Parsers) -> None:
         "-i",
         "--image",
         metavar="FILE",
-        help="ISO image to write (default: <output>/<name>.iso)",
+        help="image to write (default: <output>/<name>.iso; of several kinds, the first)",
     )
     parser.add_argument(
         "-p", "--profiling", action="store_true", help="add the profiler to the image"
@@ -106,7 +106,8 @@ def run(options: argparse.Namespace) -> int:
             refresh=options.refresh,
         )
     )
-    print(result.image)
+    for image in result.images:
+        print(image)
     return 0
 
 

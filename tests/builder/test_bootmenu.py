@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootprof.builder import bootmenu
+from bootprof.builder.bootmenu import Entry, Menu
 
 
 def test_the_menu_has_its_title_options_and_initrds_in_order() -> None:
-    text = bootmenu.configuration("A 'title'", "boot=live quiet", ["/live/a", "/live/b"], 3)
+    entry = Entry("live", "A 'title'", "boot=live quiet")
+    text = bootmenu.configuration(Menu((entry,), ("/live/a", "/live/b"), 3))
     assert "menuentry --id=live -- 'A '\\''title'\\''' {\n" in text
-    assert "linux /live/vmlinuz 'boot=live' 'quiet'\n" in text
+    assert "linux '/live/vmlinuz' 'boot=live' 'quiet'\n" in text
     assert "initrd '/live/a' '/live/b'\n" in text
     assert "set timeout=3\n" in text
 

@@ -81,7 +81,7 @@ def place(small_build: Path) -> Place:
     small.forget(small_build)
     started = time.monotonic()
     manifest = small.build(small_build)
-    return Place(small_build, time.monotonic() - started, manifest["image_sha256"])
+    return Place(small_build, time.monotonic() - started, manifest["images"][0]["sha256"])
 
 
 def points() -> list[tuple[int, float, bool]]:
@@ -111,7 +111,7 @@ def test_a_killed_build_leaves_nothing_and_the_next_one_is_right(
     assert not mounts(folder)
     if number == signal.SIGTERM:
         assert not unfinished(folder)
-    assert small.build(folder)["image_sha256"] == place.digest
+    assert small.build(folder)["images"][0]["sha256"] == place.digest
     assert not unfinished(folder)
 
 
@@ -134,8 +134,8 @@ def test_only_what_depends_on_a_change_is_done_again(small_build: Path, tmp_path
     assert len({manifest["root"] for manifest in manifests}) == 4
     titled = small.build(small_build, "-D", "media.title=another")
     assert titled["squashfs"] == first["squashfs"]
-    assert titled["image_sha256"] != first["image_sha256"]
-    assert small.build(small_build)["image_sha256"] == first["image_sha256"]
+    assert titled["images"][0]["sha256"] != first["images"][0]["sha256"]
+    assert small.build(small_build)["images"][0]["sha256"] == first["images"][0]["sha256"]
 
 
 def test_files_laid_over_the_links_of_a_debian_root_stay_in_the_image(

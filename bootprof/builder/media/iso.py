@@ -1,46 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""The ISO image: kernel, initrd and squashfs behind GRUB, for BIOS and for UEFI.
+"""The ISO image: kernel, initrd and root image behind a boot loader, for BIOS and for UEFI.
 
-One image serves as a CD (El Torito) and as a USB stick (a partition table in the system area).
-GRUB's images are linked from its modules by name: grub-mkrescue would write the time of day and
-random identifiers into them.
+One image serves as a CD (El Torito), as a USB stick (a partition table in the system area), and as
+a file that another boot loader starts (``/boot/grub/loopback.cfg``).
 """
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 
-from bootprof.builder import bootmenu
+from bootprof.builder import bootmenu, grub
 from bootprof.builder.config import Media
+from bootprof.builder.media import contents as parts
+from bootprof.builder.media.contents import Contents
+from bootprof.errors import ToolError
 from bootprof.process import run
 
-GRUB_FOLDER = Path("/usr/lib/grub")
-GRUB_MODULES = [
-    "configfile",
-    "echo",
-    "fat",
-    "gzio",
-    "iso9660",
-    "linux",
-    "minicmd",
-    "normal",
-    "part_gpt",
-    "part_msdos",
-    "search",
-    "search_label",
-    "serial",
-    "terminal",
-    "test",
-]
 EFI_IMAGE = "boot/grub/efi.img"
-EFI_IMAGE_KIB = 4096
-SQUASHFS = "/live/filesystem.squashfs"
+BIOS_IMAGE = "boot/grub/bios.img"
+
+ISOLINUX = Path("/usr/lib/ISOLINUX")
+SYSLINUX_MODULES = Path("/usr/lib/syslinux/modules/bios")
+# The menu, and what it is linked with.
+ISOLINUX_MODULES = ("ldlinux.c32", "libutil.c32", "menu.c32")
 
 SECTOR_BYTES = 512
 PARTITION_TABLE_OFFSET = 446
@@ -48,105 +33,56 @@ PARTITION_ENTRY = struct.Struct("<B3sB3sII")
 EFI_SYSTEM_PARTITION = 0xEF
 
 
-@dataclass(frozen=True)
-class BootFiles:
-    """Files for the boot loader.
-
-    Attributes:
-        kernel: Kernel image.
-        initrds: Initial ramdisk archives, in the order in which the kernel unpacks them.
-        boot_options: Kernel command line.
-    """
-
-    kernel: Path
-    initrds: tuple[Path, ...]
-    boot_options: str
-
-
-def make_iso(media: Media, boot: BootFiles, squashfs: Path, target: Path, *, epoch: int) -> None:
+def make_iso(media: Media, contents: Contents, target: Path, *, epoch: int) -> None:
     """Write a hybrid ISO image.
 
     Args:
         media: Titles and labels.
-        boot: Kernel, initrds and command line.
-        squashfs: Root image; it is ``/live/filesystem.squashfs`` on the medium, where live-boot
-            looks for it.
+        contents: What is on it.
         target: Image to write.
         epoch: Time stamp of everything in it (seconds since 1970).
     """
     staging = target.parent / f"{target.name}.staging"
     try:
         tree = staging / "tree"
-        (tree / "live").mkdir(parents=True)
-        (tree / "boot/grub").mkdir(parents=True)
+        parts.stage(media, contents, tree, epoch=epoch)
         (tree / "EFI/BOOT").mkdir(parents=True)
-        link_or_copy(squashfs, tree / "live/filesystem.squashfs")
-        shutil.copyfile(boot.kernel, tree / "live/vmlinuz")
-        for initrd in boot.initrds:
-            shutil.copyfile(initrd, tree / "live" / initrd.name)
-        initrds = [f"/live/{path.name}" for path in boot.initrds]
-        menu = bootmenu.configuration(media.title, boot.boot_options, initrds, media.timeout)
-        (tree / "boot/grub/grub.cfg").write_text(menu)
-        make_bios_image(media, staging, tree / "boot/grub/bios.img")
-        make_efi_image(media, staging, tree, epoch)
-        for path in (tree, *tree.rglob("*")):
-            if path.name != "filesystem.squashfs":
-                os.utime(path, (epoch, epoch))
-        run_xorriso(media, boot, tree, target, epoch)
+        embedded = bootmenu.find_by_label(media.label)
+        programs = grub.make_efi_programs(embedded, tree / "EFI/BOOT")
+        grub.make_efi_partition(programs, tree / EFI_IMAGE, epoch=epoch)
+        if media.boot_loader == "isolinux":
+            stage_isolinux(media, contents, tree)
+        else:
+            core = staging / "core.img"
+            grub.make_image(grub.BIOS, embedded, core, grub.BIOS_MODULES)
+            code = (grub.FOLDER / grub.BIOS / "cdboot.img").read_bytes()
+            (tree / BIOS_IMAGE).write_bytes(code + core.read_bytes())
+        parts.set_times(tree, contents, epoch)
+        run_xorriso(media, contents, tree, target, epoch)
         add_efi_partition(target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """Make a hard link, or a copy where the two are on different file systems."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        shutil.copyfile(source, target)
+def stage_isolinux(media: Media, contents: Contents, tree: Path) -> None:
+    """Lay out isolinux, its menu and its modules.
+
+    Raises:
+        ToolError: They are not installed.
+    """
+    (tree / "isolinux").mkdir()
+    for path in (
+        ISOLINUX / "isolinux.bin",
+        *(SYSLINUX_MODULES / name for name in ISOLINUX_MODULES),
+    ):
+        if not path.is_file():
+            raise ToolError(f"{path}: not found", hint="apt-get install isolinux syslinux-common")
+        shutil.copyfile(path, tree / "isolinux" / path.name)
+    menu = parts.menu_of(media, contents)
+    (tree / "isolinux/isolinux.cfg").write_text(bootmenu.isolinux_configuration(menu))
 
 
-def make_grub_image(media: Media, staging: Path, kind: str, target: Path, extra: list[str]) -> None:
-    """Link a GRUB core image that finds the medium by its label."""
-    embedded = staging / f"embedded-{kind}.cfg"
-    embedded.write_text(bootmenu.embedded_configuration(media.label))
-    run(
-        [
-            "grub-mkimage",
-            f"--directory={GRUB_FOLDER / kind}",
-            f"--format={kind}",
-            "--prefix=/boot/grub",
-            f"--config={embedded}",
-            f"--output={target}",
-            *GRUB_MODULES,
-            *extra,
-        ]
-    )
-
-
-def make_bios_image(media: Media, staging: Path, target: Path) -> None:
-    """Write the El Torito image that a BIOS loads from a CD."""
-    core = staging / "core.img"
-    make_grub_image(media, staging, "i386-pc", core, ["biosdisk"])
-    target.write_bytes((GRUB_FOLDER / "i386-pc/cdboot.img").read_bytes() + core.read_bytes())
-
-
-def make_efi_image(media: Media, staging: Path, tree: Path, epoch: int) -> None:
-    """Write GRUB as an EFI program, and the FAT image that UEFI reads it from."""
-    program = tree / "EFI/BOOT/BOOTX64.EFI"
-    make_grub_image(media, staging, "x86_64-efi", program, ["efi_gop"])
-    image = tree / EFI_IMAGE
-    # Without --invariant, the label carries the time of day.
-    run(["mkfs.vfat", "-C", "--invariant", "-n", "EFI", image, str(EFI_IMAGE_KIB)])
-    os.utime(program, (epoch, epoch))
-    environment = {"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"}
-    run(["mmd", "-i", image, "::/EFI", "::/EFI/BOOT"], env=environment)
-    run(["mcopy", "-m", "-i", image, program, "::/EFI/BOOT/BOOTX64.EFI"], env=environment)
-
-
-def reading_order(media: Media, boot: BootFiles) -> list[str]:
+def reading_order(media: Media, contents: Contents) -> list[str]:
     """Return the files in their order on the medium.
 
     That is the order in which a boot reads them, so that one pass over the medium is enough. A
@@ -154,22 +90,30 @@ def reading_order(media: Media, boot: BootFiles) -> list[str]:
     (optimizer/drives/models.py): with ``media.outer_edge``, kernel and initrd lie there, and the
     head returns once to the superblock of the squashfs at the front.
     """
-    loaded = ["/live/vmlinuz", *(f"/live/{path.name}" for path in boot.initrds)]
-    return ["/boot", "/EFI", *([SQUASHFS, *loaded] if media.outer_edge else [*loaded, SQUASHFS])]
+    loaded = ["/live/vmlinuz", *(f"/live/{path.name}" for path in contents.initrds)]
+    roots = [f"/live/{root.name}" for root in contents.roots]
+    menu = ["/isolinux"] if media.boot_loader == "isolinux" else []
+    order = [*roots, *loaded] if media.outer_edge else [*loaded, *roots]
+    return [*menu, "/boot", "/EFI", *order]
 
 
-def run_xorriso(media: Media, boot: BootFiles, tree: Path, target: Path, epoch: int) -> None:
+def run_xorriso(media: Media, contents: Contents, tree: Path, target: Path, epoch: int) -> None:
     """Write the ISO image from the staged tree."""
     weights: list[str] = []
-    for number, path in enumerate(reading_order(media, boot) if media.reading_order else ()):
+    order = reading_order(media, contents) if media.reading_order else ()
+    for number, path in enumerate(order):
         weights += ["--sort-weight", str(1000 - number), path]
+    if media.boot_loader == "isolinux":
+        bios = ["-eltorito-boot", "isolinux/isolinux.bin", "-eltorito-catalog", "isolinux/boot.cat"]
+        system = ["-isohybrid-mbr", str(ISOLINUX / "isohdpfx.bin")]
+    else:
+        bios = ["-eltorito-boot", BIOS_IMAGE, "--grub2-boot-info"]
+        system = ["--grub2-mbr", str(grub.FOLDER / grub.BIOS / "boot_hybrid.img")]
     run(
         [
             *("xorriso", "-as", "mkisofs", "-quiet"),
             *("-volid", media.label, "-iso-level", "3", "-rational-rock", "-joliet"),
-            *("-eltorito-boot", "boot/grub/bios.img", "-no-emul-boot", "-boot-load-size", "4"),
-            *("-boot-info-table", "--grub2-boot-info"),
-            *("--grub2-mbr", GRUB_FOLDER / "i386-pc/boot_hybrid.img"),
+            *(*bios, "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table", *system),
             *("-eltorito-alt-boot", "-e", EFI_IMAGE, "-no-emul-boot"),
             *weights,
             *("-o", target, tree),

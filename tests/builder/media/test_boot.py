@@ -14,6 +14,7 @@ from bootprof.boot.qemu import UEFI_FIRMWARE
 from bootprof.builder import bootmenu, store
 from bootprof.builder.config import Media
 from bootprof.builder.media import iso
+from bootprof.builder.media.contents import Contents, RootImage
 from bootprof.process import program, run
 from vmtest.kernels import fetch_kernel
 
@@ -100,8 +101,12 @@ def test_a_kernel_gets_the_options_that_are_configured(
     options += " console=ttyS0"
     iso.make_iso(
         Media(title=title, label=label),
-        iso.BootFiles(parts.kernel, (parts.initrd,), options),
-        parts.squashfs,
+        Contents(
+            parts.kernel,
+            (parts.initrd,),
+            options,
+            (RootImage("filesystem.squashfs", parts.squashfs),),
+        ),
         image,
         epoch=EPOCH,
     )

@@ -8,6 +8,7 @@ import pytest
 
 from bootprof.builder.config import Media
 from bootprof.builder.media import iso
+from bootprof.builder.media.contents import Contents, RootImage
 from bootprof.files import file_digest
 from optimizer.images.iso9660 import read_iso
 
@@ -15,20 +16,21 @@ EPOCH = 1_700_000_000
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> tuple[iso.BootFiles, Path]:
+def contents(tmp_path: Path) -> Contents:
     """Stand-ins for kernel, initrds and squashfs: this image is read, and not booted."""
     kernel, initrd, profiler = (tmp_path / name for name in ("vmlinuz-1", "one.img", "two.cpio"))
     squashfs = tmp_path / "root.squashfs"
     for number, path in enumerate((kernel, initrd, profiler, squashfs)):
         path.write_bytes(bytes([number]) * 5000)
-    return iso.BootFiles(kernel, (initrd, profiler), "boot=live quiet"), squashfs
+    roots = (RootImage("filesystem.squashfs", squashfs),)
+    return Contents(kernel, (initrd, profiler), "boot=live quiet", roots)
 
 
 def test_the_image_boots_with_bios_and_uefi_from_cd_and_disk(
-    parts: tuple[iso.BootFiles, Path], tmp_path: Path
+    contents: Contents, tmp_path: Path
 ) -> None:
     image = tmp_path / "live.iso"
-    iso.make_iso(Media(label="TEST"), *parts, image, epoch=EPOCH)
+    iso.make_iso(Media(label="TEST"), contents, image, epoch=EPOCH)
     report = subprocess.run(
         ["xorriso", "-indev", image, "-report_el_torito", "plain", "-report_system_area", "plain"],
         capture_output=True,
@@ -46,10 +48,10 @@ def test_the_image_boots_with_bios_and_uefi_from_cd_and_disk(
 
 
 def test_files_lie_in_the_order_in_which_a_boot_reads_them(
-    parts: tuple[iso.BootFiles, Path], tmp_path: Path
+    contents: Contents, tmp_path: Path
 ) -> None:
     image = tmp_path / "live.iso"
-    iso.make_iso(Media(label="TEST"), *parts, image, epoch=EPOCH)
+    iso.make_iso(Media(label="TEST"), contents, image, epoch=EPOCH)
     files = read_iso(image).files()
     order = sorted(files, key=lambda name: files[name][0].offset_bytes)
     live = [name for name in order if name.startswith(b"/live/")]
@@ -59,24 +61,19 @@ def test_files_lie_in_the_order_in_which_a_boot_reads_them(
     assert order.index(b"/boot/grub/grub.cfg") < order.index(b"/live/vmlinuz")
 
 
-def test_the_same_inputs_give_the_same_bytes(
-    parts: tuple[iso.BootFiles, Path], tmp_path: Path
-) -> None:
+def test_the_same_inputs_give_the_same_bytes(contents: Contents, tmp_path: Path) -> None:
     one, two = tmp_path / "a" / "live.iso", tmp_path / "b" / "live.iso"
     for image in (one, two):
         image.parent.mkdir()
-        iso.make_iso(Media(label="TEST"), *parts, image, epoch=EPOCH)
+        iso.make_iso(Media(label="TEST"), contents, image, epoch=EPOCH)
         # So that a time of day in the image cannot be the same in both.
         time.sleep(2.1)
     # Compared by digest: a difference in megabytes is nothing to print.
     assert file_digest(one) == file_digest(two)
 
 
-def test_a_failed_build_leaves_no_staging_folder(
-    parts: tuple[iso.BootFiles, Path], tmp_path: Path
-) -> None:
-    boot, squashfs = parts
-    squashfs.unlink()
+def test_a_failed_build_leaves_no_staging_folder(contents: Contents, tmp_path: Path) -> None:
+    contents.roots[0].file.unlink()
     with pytest.raises(FileNotFoundError):
-        iso.make_iso(Media(label="TEST"), boot, squashfs, tmp_path / "x" / "live.iso", epoch=EPOCH)
+        iso.make_iso(Media(label="TEST"), contents, tmp_path / "x" / "live.iso", epoch=EPOCH)
     assert not list(tmp_path.glob("x/*"))

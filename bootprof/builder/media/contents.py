@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
+"""What is on a medium, whatever its shape: the live system, its kernel, and its boot menu."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bootprof.builder import bootmenu
+from bootprof.builder.bootmenu import Entry, Menu
+from bootprof.builder.config import LiveConfig, Media
+from bootprof.builder.roottree import open_tree
+from bootprof.errors import InputError
+from bootprof.files import file_digest
+
+MEMORY_TEST = "live/memtest"
+# Of the package memtest86+, the one that starts as a kernel does.
+MEMORY_TESTS = {"amd64": "boot/memtest86+x64.bin", "i386": "boot/memtest86+ia32.bin"}
+
+
+@dataclass(frozen=True)
+class RootImage:
+    """A file that holds the root file system, or a layer of it.
+
+    Attributes:
+        name: Its name in the folder ``live`` of the medium, where live-boot looks for it.
+        file: The file.
+    """
+
+    name: str
+    file: Path
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is on a medium.
+
+    Attributes:
+        kernel: Kernel image.
+        initrds: Initial ramdisk archives, in the order in which the kernel unpacks them.
+        boot_options: Kernel command line.
+        roots: Files with the root file system.
+        memory_test: Program that tests the memory, or None.
+    """
+
+    kernel: Path
+    initrds: tuple[Path, ...]
+    boot_options: str
+    roots: tuple[RootImage, ...]
+    memory_test: Path | None = None
+
+
+def find_memory_test(config: LiveConfig, tree: Path) -> Path | None:
+    """Return the memory test of a root tree, if the configuration asks for it.
+
+    Raises:
+        InputError: The root tree has none.
+    """
+    if not config.media.memory_test:
+        return None
+    name = MEMORY_TESTS[config.system.arch]
+    with open_tree(tree) as root:
+        if not root.is_file(name):
+            raise InputError(
+                f"media.memory_test: the root tree has no {name}",
+                hint='add "memtest86+" to system.packages',
+            )
+        return root.locate(name)
+
+
+def menu_of(media: Media, contents: Contents) -> Menu:
+    """Return the boot menu of a medium."""
+    options = contents.boot_options
+    entries = [Entry("live", media.title, options)]
+    if media.toram:
+        entries.append(Entry("toram", f"{media.title} (copy to memory)", f"{options} toram"))
+    for number, (title, more) in enumerate(media.entries.items(), 1):
+        entries.append(Entry(f"entry-{number}", title, f"{options} {more}"))
+    if contents.memory_test is not None:
+        entries.append(Entry("memory", "Memory test", kind="memory"))
+    if media.local_disk:
+        entries.append(Entry("local", "Boot from the local disk", kind="local"))
+    for entry in entries:
+        try:
+            bootmenu.check_boot_options(entry.options)
+        except ValueError as error:
+            raise InputError(
+                f"{entry.title}: {error}", hint="shorten media.boot_options or media.entries"
+            ) from None
+    initrds = tuple(f"/live/{path.name}" for path in contents.initrds)
+    return Menu(tuple(entries), initrds, media.timeout)
+
+
+def digest_of(media: Media, contents: Contents) -> str:
+    """Return a digest of what a medium holds, from which its identifiers are made."""
+    from bootprof.builder.store import digest_of
+
+    files = [contents.kernel, *contents.initrds, *(root.file for root in contents.roots)]
+    return digest_of(media, contents.boot_options, *map(file_digest, files))
+
+
+def stage(media: Media, contents: Contents, tree: Path, *, epoch: int) -> None:
+    """Lay out the files that every medium has, with the boot menu for GRUB.
+
+    Args:
+        media: Titles and further entries.
+        contents: What is on the medium.
+        tree: Folder to make.
+        epoch: Time stamp of everything in it (seconds since 1970).
+    """
+    (tree / "live").mkdir(parents=True)
+    (tree / "boot/grub").mkdir(parents=True)
+    for root in contents.roots:
+        link_or_copy(root.file, tree / "live" / root.name)
+    shutil.copyfile(contents.kernel, tree / "live/vmlinuz")
+    for initrd in contents.initrds:
+        shutil.copyfile(initrd, tree / "live" / initrd.name)
+    if contents.memory_test is not None:
+        shutil.copyfile(contents.memory_test, tree / MEMORY_TEST)
+    menu = menu_of(media, contents)
+    (tree / "boot/grub/grub.cfg").write_text(bootmenu.configuration(menu))
+    (tree / "boot/grub/loopback.cfg").write_text(bootmenu.loopback_configuration(menu))
+    set_times(tree, contents, epoch)
+
+
+def set_times(tree: Path, contents: Contents, epoch: int) -> None:
+    """Give all files of a staged tree the same time, except the root images, which are shared."""
+    shared = {tree / "live" / root.name for root in contents.roots}
+    for path in (tree, *tree.rglob("*")):
+        if path not in shared:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+            os.utime(path, (epoch, epoch))
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make a hard link, or a copy where the two are on different file systems."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
+            raise
+        shutil.copyfile(source, target)
+
+
+def with_options(contents: Contents, further: str) -> Contents:
+    """Return contents with further boot options."""
+    return replace(contents, boot_options=f"{contents.boot_options} {further}".strip())

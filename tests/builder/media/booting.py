@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
+"""Media that are booted to a probe, which prints what it finds and switches the machine off."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootprof.boot.qemu import EMULATED_PROCESSOR, UEFI_FIRMWARE
+from bootprof.process import program
+
+# Many times what a boot takes: other tests may run at the same time.
+BOOT_SECONDS = 300
+# With a small buffer for translated code, no boot waits for it to be discarded piece by piece.
+EMULATION = ("-accel", "tcg,thread=multi,tb-size=64", *EMULATED_PROCESSOR)
+OVMF_IA32 = Path("/usr/share/OVMF")
+FIRMWARES = ("bios", "uefi", "uefi32")
+
+PROBE = """\
+#!/bin/sh
+PATH=/usr/sbin:/usr/bin
+{
+    echo "PROBE begins"
+    echo "kernel: $(uname -r) $(uname -m)"
+    echo "options: $(cat /proc/cmdline)"
+    if [ -e /sys/firmware/efi/fw_platform_size ]; then
+        echo "firmware: uefi $(cat /sys/firmware/efi/fw_platform_size)"
+    else
+        echo "firmware: bios"
+    fi
+    while read -r device folder type options rest; do
+        echo "mount: $device $folder $type $options"
+    done < /proc/mounts
+    for check in /usr/local/lib/probe/*; do
+        if [ -x "$check" ]; then "$check"; fi
+    done
+    echo "PROBE ends"
+} > /dev/ttyS0 2>&1
+sleep 1
+echo o > /proc/sysrq-trigger
+sleep 60
+"""
+OPTIONS = "boot=live console=ttyS0 init=/usr/local/sbin/probe quickusbmodules panic=5"
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A line of /proc/mounts."""
+
+    device: str
+    folder: str
+    type: str
+    options: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Booted:
+    """What a probe printed, and the whole console."""
+
+    facts: dict[str, str]
+    mounts: dict[str, Mount]
+    console: str
+
+
+def write_probe(folder: Path) -> None:
+    """Write the probe into a folder of files for a root."""
+    path = folder / "usr/local/sbin/probe"
+    path.parent.mkdir(parents=True)
+    path.write_text(PROBE)
+    path.chmod(0o755)
+
+
+def firmware(kind: str, folder: Path) -> list[str]:
+    """Return what gives a machine its firmware."""
+    if kind == "bios":
+        return []
+    if kind == "uefi":
+        return ["-bios", str(UEFI_FIRMWARE)]
+    # The 32-bit build needs system management mode, and flash of its own.
+    variables = folder / "variables.fd"
+    shutil.copy(OVMF_IA32 / "OVMF32_VARS_4M.fd", variables)
+    code = OVMF_IA32 / "OVMF32_CODE_4M.secboot.fd"
+    return [
+        *("-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"),
+        *("-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}"),
+        *("-drive", f"if=pflash,format=raw,unit=1,file={variables}"),
+    ]
+
+
+def attached(image: Path, how: str) -> list[str]:
+    """Return what attaches a medium: as a disc, as a USB stick, or as a disk."""
+    if how == "cd":
+        return ["-drive", f"file={image},media=cdrom,format=raw,readonly=on"]
+    drive = ["-drive", f"file={image},format=raw,if=none,id=medium,snapshot=on"]
+    if how == "stick":
+        return [*drive, "-device", "qemu-xhci", "-device", "usb-storage,drive=medium,bootindex=0"]
+    return [*drive, "-device", "virtio-blk-pci,drive=medium,bootindex=0"]
+
+
+def boot(*further: str, folder: Path, kind: str = "bios", memory_mib: int = 1024) -> Booted:
+    """Boot a machine to the end of its probe.
+
+    Args:
+        further: Arguments for QEMU that give it its medium.
+        folder: For what the machine needs.
+        kind: One of :data:`FIRMWARES`.
+        memory_mib: Its memory in MiB.
+    """
+    command = [
+        program("qemu-system-x86_64"),
+        *(*EMULATION, "-m", str(memory_mib), "-nodefaults", "-vga", "std", "-display", "none"),
+        *("-no-reboot", "-serial", "stdio", *firmware(kind, folder), *further),
+    ]
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    try:
+        console, _ = child.communicate(timeout=BOOT_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        console, _ = child.communicate()
+    return read_probe(console.decode(errors="replace"))
+
+
+def read_probe(console: str) -> Booted:
+    """Read what a probe printed.
+
+    Raises:
+        AssertionError: It did not come to its end.
+    """
+    text = console.replace("\r", "")
+    assert "PROBE ends" in text, text[-4000:]
+    inside = text.partition("PROBE begins\n")[2].partition("PROBE ends")[0]
+    facts, mounts = {}, {}
+    for line in inside.splitlines():
+        name, found, value = line.partition(": ")
+        if name == "mount":
+            device, where, type_, options = value.split(" ", 3)
+            mounts[where] = Mount(device, where, type_, frozenset(options.split(",")))
+        elif found:
+            facts[name] = value
+    return Booted(facts, mounts, text)
+
+
+def configure(folder: Path, text: str) -> Path:
+    """Write a configuration with the probe in its root; return its file."""
+    write_probe(folder / "files")
+    top = Path(__file__).parents[3]
+    path = folder / "live.cfg"
+    shutil.copy(top / "config/live.cfg", path)
+    (folder / "settings.cfg").write_text(text)
+    return path
+
+
+def build(config: Path, output: Path, *options: str) -> list[Path]:
+    """Build the media of a configuration; return them."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "bootprof", "build", "--config", config),
+            *("--output", output, *options),
+        ],
+        cwd=Path(__file__).parents[3],
+        env={**os.environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [Path(line) for line in done.stdout.splitlines()]
