@@ -157,11 +157,9 @@ def configure(folder: Path, text: str) -> Path:
 
 def build(config: Path, output: Path, *options: str) -> list[Path]:
     """Build the media of a configuration; return them."""
+    words: list[str | Path] = ["--config", config, "--output", output, *options]
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "bootprof", "build", "--config", config),
-            *("--output", output, *options),
-        ],
+        [sys.executable, "-m", "bootprof", "build", *words],
         cwd=Path(__file__).parents[3],
         env={**os.environ},
         capture_output=True,

@@ -46,8 +46,8 @@ class Shapes:
 def shapes(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Shapes:
     folder = tmp_path_factory.mktemp("shapes")
     config = configure(folder, SETTINGS)
-    # Read by QEMU as another user, too.
-    return Shapes(*build(config, output, "--no-sort"), config)
+    iso, disk, netboot = build(config, output, "--no-sort")
+    return Shapes(iso, disk, netboot, config)
 
 
 @pytest.mark.parametrize("how", ["cd", "stick"])
