@@ -7,8 +7,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
-from bootprof.builder import initrds, manifest, rootimage, roots, store
+from bootprof.builder import features, initrds, manifest, rootimage, roots, store
 from bootprof.builder.initrd import profiler
 from bootprof.builder.media.contents import Contents, RootImage, find_memory_test
 from bootprof.builder.media.write import paths, write
@@ -33,7 +34,9 @@ def build(request: BuildRequest) -> BuildResult:
             "bootstrapping a system with its devices and owners needs root privileges",
             hint="run it with sudo",
         )
-    config = request.config
+    wanted = features.chosen(request.config)
+    config = features.applied(request.config)
+    request = replace(request, config=config)
     sort = rootimage.find_sort_file(request)
     additional = [request.base / name for name in config.system.additional_modules]
     for module in additional:
@@ -51,6 +54,8 @@ def build(request: BuildRequest) -> BuildResult:
         archives = [initrds.obtain_initrd(config.initrd, cache, kernel)]
         if config.media.quick_probes:
             archives.append(initrds.obtain_additions(cache, config.system.arch, epoch))
+        if any(feature.scripts or feature.programs for feature in wanted):
+            archives.append(initrds.obtain_features(wanted, cache, tree, config.system.arch, epoch))
         if request.readahead is not None:
             arch = config.system.arch
             archives.append(

@@ -19,7 +19,9 @@ from bootprof.builder.keys import (
     SUITE,
     check_arguments,
     check_block_size,
+    check_ip,
     check_name,
+    check_network_root,
     check_packages,
     check_password,
     check_session,
@@ -175,6 +177,9 @@ class Media:
         "time that the menu waits, in seconds; -1 for no limit",
         within(-1, LONGEST_TIMEOUT_SECONDS),
     )
+    eject: bool = key(
+        False, "eject the disc at shutdown and reboot; not with a stick, nor after toram"
+    )
     quick_probes: bool = key(
         True,
         "keep udev and live-boot from probing for RAID members, ZFS and partition tables at the "
@@ -188,6 +193,34 @@ class Media:
         "place kernel and initrd behind the squashfs, near the outer edge of a disc, which is "
         "read faster; for CDs and DVDs",
     )
+
+
+@dataclass(frozen=True)
+class Persistence:
+    """``[persistence]``: what a user changes is kept on the stick."""
+
+    enabled: bool = key(
+        False,
+        "keep changes on a partition with the label `persistence` of the stick, or of another "
+        "removable or USB disk; it is checked before it is mounted",
+    )
+    encrypted: bool = key(False, "look into LUKS partitions, too, and ask for their passphrase")
+    wait_seconds: int = key(
+        5, "how long the boot waits for the partition to appear", within(0, 3600)
+    )
+
+
+@dataclass(frozen=True)
+class Network:
+    """``[network]``: a root on a server."""
+
+    root: str = key(
+        "",
+        "where the root is: `nfs://ADDRESS/PATH` (NFS 3), `nfs4://ADDRESS[:PORT]/PATH`, or "
+        "`http://ADDRESS/filesystem.squashfs`, which is copied to memory",
+        check_network_root,
+    )
+    ip: str = key("dhcp", "network settings of the initrd, as the kernel's `ip=`", check_ip)
 
 
 @dataclass(frozen=True)
@@ -216,4 +249,6 @@ class LiveConfig:
     squashfs: Squashfs = Squashfs()
     initrd: Initrd = Initrd()
     media: Media = Media()
+    persistence: Persistence = Persistence()
+    network: Network = Network()
     readahead: Readahead = Readahead()

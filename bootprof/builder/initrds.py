@@ -10,8 +10,9 @@ from pathlib import Path
 from bootprof import progress
 from bootprof.builder import store
 from bootprof.builder.config import Initrd
-from bootprof.builder.initrd import additions, profiler, repack
-from bootprof.builder.initrd.archive import COMMON
+from bootprof.builder.features import SCRIPTS_FOLDER, Feature
+from bootprof.builder.initrd import additions, profiler, programs, repack
+from bootprof.builder.initrd.archive import COMMON, add, staged
 from bootprof.builder.initrd.readahead import (
     FILES,
     PROGRAM,
@@ -22,6 +23,7 @@ from bootprof.builder.initrd.readahead import (
 from bootprof.builder.kernelmodule import build_module
 from bootprof.builder.request import BuildRequest
 from bootprof.builder.root import Kernel
+from bootprof.builder.roottree import open_tree
 
 
 def obtain_initrd(config: Initrd, cache: Path, kernel: Kernel) -> Path:
@@ -51,6 +53,24 @@ def obtain_additions(cache: Path, arch: str, epoch: int) -> Path:
 
     digest = store.digest_of(*additions.ADDITIONS, *additions.PROGRAMS, *COMMON, arch, epoch)
     return store.obtain(cache, "additions", digest, make, ".cpio")[0]
+
+
+def obtain_features(
+    features: tuple[Feature, ...], cache: Path, tree: Path, arch: str, epoch: int
+) -> Path:
+    """Write the initrd archive with the scripts and programs of features."""
+
+    def make(target: Path) -> None:
+        with staged(target, epoch) as staging, open_tree(tree) as root:
+            for script in scripts:
+                add(script, staging, SCRIPTS_FOLDER)
+            for path in paths:
+                programs.add_program(root, path, staging, arch)
+
+    scripts = [script for feature in features for script in feature.scripts]
+    paths = [path for feature in features for path in feature.programs]
+    digest = store.digest_of(*scripts, paths, tree.name, arch, epoch, Path(programs.__file__))
+    return store.obtain(cache, "features", digest, make, ".cpio")[0]
 
 
 def obtain_readahead(

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 T = TypeVar("T")
 Check = Callable[[Any], None]
@@ -113,3 +115,41 @@ def check_variables(value: Mapping[str, str]) -> None:
     for name in value:
         if not VARIABLE.fullmatch(name):
             raise ValueError(f"expected the name of a variable, found {name!r:.60}")
+
+
+def check_network_root(value: str) -> None:
+    """Check the address of a network root, or an empty one.
+
+    Raises:
+        ValueError: It is none that an initrd can reach.
+    """
+    if not value:
+        return
+    wanted = "expected nfs://ADDRESS/PATH, nfs4://ADDRESS[:PORT]/PATH or http://ADDRESS/FILE"
+    if not value.isascii() or not value.isprintable() or re.search(r"[\s'\"\\,]", value):
+        raise ValueError(f"{wanted}, without spaces, quotes and commas")
+    try:
+        address = urlsplit(value)
+        port = address.port
+    except ValueError:
+        raise ValueError(wanted) from None
+    if address.scheme not in ("nfs", "nfs4", "http") or not address.hostname or not address.path:
+        raise ValueError(wanted)
+    if address.query or address.fragment or address.username or address.password:
+        raise ValueError(wanted)
+    if address.scheme == "http":
+        if not address.path.endswith((".squashfs", ".iso")):
+            raise ValueError("expected the address of a .squashfs or .iso file")
+        return
+    if port and address.scheme == "nfs":
+        raise ValueError("NFS 3 asks the server for its ports; only nfs4:// has one")
+    try:
+        ipaddress.ip_address(address.hostname)
+    except ValueError:
+        raise ValueError("expected the number of the server: an initrd looks no names up") from None
+
+
+def check_ip(value: str) -> None:
+    """Check network settings for the kernel: ``dhcp``, or fields between colons."""
+    if not re.fullmatch(r"[A-Za-z0-9.:_-]+", value):
+        raise ValueError(f"expected dhcp or address::gateway:netmask, found {value!r:.60}")

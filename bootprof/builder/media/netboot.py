@@ -14,6 +14,8 @@ from bootprof.builder.media import contents as parts
 from bootprof.builder.media.contents import Contents
 from bootprof.errors import InputError
 
+SCRIPT = "boot.ipxe"
+
 
 def make_netboot(media: Media, contents: Contents, target: Path, *, epoch: int) -> None:
     """Write the folder of a boot server.
@@ -37,7 +39,7 @@ def make_netboot(media: Media, contents: Contents, target: Path, *, epoch: int) 
         script = bootmenu.ipxe_script(menu, "live")
     except ValueError as error:
         raise InputError(f"media.boot_options: {error}") from None
-    (target / "boot.ipxe").write_text(script)
+    (target / SCRIPT).write_text(script)
     (target / "pxelinux.cfg").mkdir()
     (target / "pxelinux.cfg/default").write_text(bootmenu.isolinux_configuration(menu))
     parts.set_times(target, contents, epoch)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from bootprof import progress
 from bootprof.builder.config import Media
+from bootprof.builder.media import netboot
 from bootprof.builder.media.contents import Contents
 from bootprof.builder.media.disk import make_disk
 from bootprof.builder.media.iso import make_iso
 from bootprof.builder.media.netboot import make_netboot
 from bootprof.builder.request import BuildRequest
-from bootprof.files import replacing
+from bootprof.errors import InputError
+from bootprof.files import remove, replacing
 
 SUFFIXES = {"iso": ".iso", "disk": ".img", "netboot": ".netboot"}
 NAMES = {"iso": "ISO image", "disk": "disk image", "netboot": "folder for a boot server"}
@@ -43,9 +45,20 @@ def write(kind: str, media: Media, contents: Contents, target: Path, *, epoch: i
         contents: What is on it.
         target: Image or folder to write.
         epoch: Time stamp of everything in it (seconds since 1970).
+
+    Raises:
+        InputError: The target is a folder that no build has written.
     """
+    if target.is_dir() and not (target / netboot.SCRIPT).is_file():
+        raise InputError(
+            f"{target}: a folder that is not of a boot server, and is not replaced",
+            hint="choose another name with --image",
+        )
     with progress.step(f"{NAMES[kind]} {target}") as update, replacing(target) as temporary:
         WRITERS[kind](media, contents, temporary, epoch=epoch)
         files = [temporary] if temporary.is_file() else [*temporary.rglob("*")]
         size = sum(path.stat().st_size for path in files if path.is_file())
         update(f"{size / 1e6:.1f} MB")
+        if temporary.is_dir():
+            # A folder is not replaced as a file is; between the two there is none.
+            remove(target)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
+"""What a live system can do beyond booting, and all that each of these features needs.
+
+This is the one table: what a chosen feature lists gets into package selection, the initrd, the
+kernel command line and the root, and ``initrd.leave_out`` cannot remove it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bootprof.builder.bootmenu import check_boot_options
+from bootprof.builder.config import LiveConfig
+from bootprof.errors import InputError
+from bootprof.sources import GUEST
+
+SCRIPTS_FOLDER = "usr/lib/live/boot"
+# Where an address may lead, and the kernel's name of the version.
+NFS_VERSIONS = {"nfs": "3", "nfs4": "4.2"}
+NETWORK_CARDS = (
+    "drivers/net/ethernet",
+    "drivers/net/net_failover",
+    "drivers/net/phy",
+    "drivers/net/mii",
+    "drivers/net/usb",
+    "drivers/net/virtio_net",
+    "drivers/net/vmxnet3",
+    "drivers/net/hyperv",
+    "net/core",
+)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What a feature needs.
+
+    Attributes:
+        name: As the documentation calls it.
+        packages: Debian packages of the root.
+        drivers: Modules and folders of modules, below the modules' ``kernel``, that stay in the
+            initrd.
+        programs: Programs of the root that are copied into the initrd, with their libraries.
+        scripts: Scripts for live-boot in the initrd.
+        options: Kernel command line.
+        files: Files of the root, by their path.
+    """
+
+    name: str
+    packages: tuple[str, ...] = ()
+    drivers: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    scripts: tuple[Path, ...] = ()
+    options: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def persistence(config: LiveConfig) -> Feature:
+    """Persistence on the stick: checked before it is mounted, and no other disk is written to."""
+    settings = config.persistence
+    encryption = "none,luks" if settings.encrypted else "none"
+    return Feature(
+        "persistence",
+        packages=("e2fsprogs", *(("cryptsetup-initramfs",) if settings.encrypted else ())),
+        drivers=(
+            "drivers/usb/storage",
+            "drivers/scsi/sd_mod",
+            "fs/ext4",
+            *(("drivers/md/dm-crypt", "crypto", "arch/x86/crypto") if settings.encrypted else ()),
+        ),
+        programs=("usr/sbin/e2fsck",),
+        scripts=(GUEST / "initrd/9999-persistence.sh",),
+        options=(
+            "persistence persistence-storage=filesystem "
+            f"persistence-encryption={encryption} "
+            f"bootprof.persistence-wait={settings.wait_seconds}"
+        ),
+    )
+
+
+def network_root(config: LiveConfig) -> Feature:
+    """The root by NFS or HTTP, with the drivers of network cards."""
+    address = urlsplit(config.network.root)
+    if address.scheme == "http":
+        options = f"netboot fetch={config.network.root}"
+    else:
+        port = f",port={address.port}" if address.port else ""
+        options = (
+            f"netboot=nfs nfsroot={address.hostname}:{address.path} "
+            f"bootprof.nfs={NFS_VERSIONS[address.scheme]}"
+            f"{port and f' nfsopts={port[1:]}'}"
+        )
+    return Feature(
+        f"network root ({address.scheme})",
+        drivers=(*NETWORK_CARDS, "fs/nfs", "fs/nfs_common", "fs/lockd", "fs/fscache", "fs/netfs",
+                 "net/sunrpc", "net/ipv4", "net/ipv6", "net/packet"),
+        scripts=(GUEST / "initrd/9999-network-root.sh",),
+        options=f"{options} ip={config.network.ip}",
+    )  # fmt: skip
+
+
+def eject(config: LiveConfig) -> Feature:
+    """The disc is ejected when the system goes down; live-tools knows sticks and toram."""
+    del config
+    return Feature(
+        "eject",
+        packages=("live-tools", "eject"),
+        # Or the shutdown waits for a key, which no rack has.
+        files={"etc/live/tools.conf": "LIVE_MEDIUM_EJECT_VERBOSE=false\n"},
+    )
+
+
+def chosen(config: LiveConfig) -> tuple[Feature, ...]:
+    """Return the features that a configuration asks for."""
+    found = []
+    if config.persistence.enabled:
+        found.append(persistence(config))
+    if config.network.root:
+        found.append(network_root(config))
+    if config.media.eject:
+        found.append(eject(config))
+    return tuple(found)
+
+
+def applied(config: LiveConfig) -> LiveConfig:
+    """Return a configuration with what its features need.
+
+    Their packages are installed, their drivers stay in the initrd whatever ``initrd.leave_out``
+    says, and their options are on the kernel command line.
+
+    Raises:
+        InputError: The kernel command line gets too long.
+    """
+    features = chosen(config)
+    installed = [*config.system.packages, *(name for each in features for name in each.packages)]
+    if config.system.source:
+        installed = []
+    kept = [*config.initrd.keep, *(name for each in features for name in each.drivers)]
+    options = [config.media.boot_options, *(each.options for each in features if each.options)]
+    try:
+        check_boot_options(" ".join(options))
+    except ValueError as error:
+        raise InputError(f"media.boot_options with those of features: {error}") from None
+    return replace(
+        config,
+        system=replace(config.system, packages=tuple(dict.fromkeys(installed))),
+        initrd=replace(config.initrd, keep=tuple(dict.fromkeys(kept))),
+        media=replace(config.media, boot_options=" ".join(options)),
+    )
