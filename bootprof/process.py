@@ -82,6 +82,7 @@ def run(
     stdin: bytes = b"",
     log_file: Path | None = None,
     progress: Callable[[str], None] | None = None,
+    shown: str = "",
 ) -> bytes:
     """Run a program to its end and return what it wrote to standard output.
 
@@ -93,14 +94,15 @@ def run(
         log_file: If given, standard output and standard error are appended to this file instead,
             and the return value is empty.
         progress: Called about twice a second with the last line of ``log_file``.
+        shown: What an error calls the command, if not by its own text.
 
     Raises:
         ToolError: The program is missing or ended with a status other than 0.
     """
     words = [str(word) for word in command]
-    shown = shlex.join(words)
+    text = shlex.join(words)
     words[0] = program(words[0])
-    log.info("running: %s", shown)
+    log.info("running: %s", text)
     environment = {**os.environ, **(env or {})}
     with contextlib.ExitStack() as stack:
         standard_output = standard_error = subprocess.PIPE
@@ -133,7 +135,9 @@ def run(
         printed = tail(log_file) if log_file is not None else errors or output
         where = f"; all it printed is in {log_file}" if log_file is not None else ""
         raise ToolError(
-            f"command failed with status {child.returncode}: {shown}",
+            f"{shown}: failed with status {child.returncode}"
+            if shown
+            else f"command failed with status {child.returncode}: {text}",
             hint=last_line(printed) + where,
         )
     return output or b""

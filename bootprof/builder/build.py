@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from bootprof.builder import features, initrds, manifest, rootimage, roots, store
+from bootprof.builder import features, hooks, initrds, manifest, rootimage, roots, store
 from bootprof.builder.initrd import profiler
 from bootprof.builder.media.contents import Contents, RootImage, find_memory_test
 from bootprof.builder.media.write import paths, write
@@ -41,11 +41,11 @@ def build(request: BuildRequest) -> BuildResult:
     additional = [request.base / name for name in config.system.additional_modules]
     for module in additional:
         profiler.module_version_magic(module)
-    files = roots.find_files(request)
+    added = roots.find_additions(request)
     version = mksquashfs_version()
     cache = request.output / "cache"
     with store.locked(cache), temporary_files():
-        tree = roots.obtain_root(request, cache, files)
+        tree = roots.obtain_root(request, cache, added)
         kernel = find_kernel(tree)
         epoch = source_date_epoch(tree)
         if sort is not None:
@@ -81,6 +81,10 @@ def build(request: BuildRequest) -> BuildResult:
     # A fixed name for the thing that has a digest in its own.
     replace_link(request.output / "root", tree.relative_to(request.output))
     manifest.write_manifest(request, result, kernel, version)
+    if added.hooks is not None:
+        written = {"BOOTPROF_IMAGES": "\n".join(map(str, images))}
+        variables = {**hooks.environment(config, epoch), **written}
+        hooks.run_step(added.hooks, hooks.LAST, tree, variables, cache / "finished-hooks.log")
     return result
 
 

@@ -16,15 +16,18 @@ from bootprof.builder import bootmenu
 from bootprof.builder.keys import (
     COMPONENT,
     HOST_NAME,
+    LOCALE,
     SUITE,
     check_arguments,
     check_block_size,
     check_ip,
+    check_keyboard,
     check_name,
     check_network_root,
     check_packages,
     check_password,
     check_session,
+    check_timezone,
     check_user,
     check_variables,
     key,
@@ -67,6 +70,9 @@ class System:
     mirrors: tuple[str, ...] = key(
         (), "archive addresses (default: those of mmdebstrap)", check_arguments
     )
+    keyring: str = key(
+        "", "file or folder of keys that sign the archive (default: those of Debian)"
+    )
     hostname: str = key("live", "host name", matches(HOST_NAME, "a host name", 64))
     root_password: str = key(
         "", "password of root; if empty, the account is locked", check_password
@@ -75,8 +81,23 @@ class System:
     files_owner: Literal["source", "root"] = key(
         "source", "owner of these copies: the owner of each source, or `root`"
     )
+    patches: str = key(
+        "", "folder of unified diffs (`*.patch`, `*.diff`) to apply before the files are copied"
+    )
+    hooks: str = key("", "folder of programs to run at named steps")
+    languages: tuple[str, ...] = key(
+        (),
+        'locales to generate, for example `["de_DE.UTF-8", "fr_FR.UTF-8"]`; the first is the '
+        "default",
+        matches(LOCALE, "a locale like de_DE.UTF-8"),
+    )
+    keyboard: str = key("", "keyboard layout, for example `de` or `de:nodeadkeys`", check_keyboard)
+    timezone: str = key("", "time zone, for example `Europe/Berlin`", check_timezone)
     install_env: Mapping[str, str] = key(
-        {}, "environment variables for package scripts", check_variables
+        {},
+        "environment variables for package scripts and hooks; `${NAME}` in `system.packages` is "
+        "replaced by the value",
+        check_variables,
     )
     additional_modules: tuple[str, ...] = key(
         (),

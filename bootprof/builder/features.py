@@ -150,3 +150,8 @@ def applied(config: LiveConfig) -> LiveConfig:
         initrd=replace(config.initrd, keep=tuple(dict.fromkeys(kept))),
         media=replace(config.media, boot_options=" ".join(options)),
     )
+
+
+def files(config: LiveConfig) -> dict[str, str]:
+    """Return the files of the root that features add, by their path."""
+    return {path: text for each in chosen(config) for path, text in each.files.items()}

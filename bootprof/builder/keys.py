@@ -20,6 +20,9 @@ _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
 HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+LOCALE = re.compile(r"[a-z]{2,3}(_[A-Z]{2,3})?(\.[A-Za-z0-9-]+)?(@[a-z]+)?")
+KEYBOARD = re.compile(r"[a-z]{2,12}(:[a-z0-9_-]{1,40})?")
+TIMEZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -102,6 +105,18 @@ def check_user(value: str) -> None:
     """Check the name of a user, or an empty one."""
     if value and not USER.fullmatch(value):
         raise ValueError(f"expected the name of a user, found {value!r:.60}")
+
+
+def check_keyboard(value: str) -> None:
+    """Check a keyboard layout with or without variant, or an empty one."""
+    if value and not KEYBOARD.fullmatch(value):
+        raise ValueError(f"expected a layout like de or de:nodeadkeys, found {value!r:.60}")
+
+
+def check_timezone(value: str) -> None:
+    """Check the name of a time zone, or an empty one."""
+    if value and not TIMEZONE.fullmatch(value):
+        raise ValueError(f"expected a time zone like Europe/Berlin, found {value!r:.60}")
 
 
 def check_session(value: str) -> None:

@@ -15,9 +15,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootprof.builder import desktop, identity, overlay
+from bootprof.builder import desktop, features, hooks, identity, languages, overlay, patches
 from bootprof.builder.config import LiveConfig, System
+from bootprof.builder.hooks import Hooks
 from bootprof.builder.overlay import Overlay
+from bootprof.builder.patches import Patches
 from bootprof.builder.roottree import RootTree, open_tree
 from bootprof.errors import InputError, UnsupportedError
 from bootprof.process import run
@@ -46,35 +48,65 @@ class Kernel:
     options: str = ""
 
 
+@dataclass(frozen=True)
+class Additions:
+    """What a build adds to a bootstrapped tree besides settings.
+
+    Attributes:
+        patches: Patches to apply after the cleaning, or None.
+        files: What is copied over the tree after the patches, so that nothing of it is cleaned
+            away, or None.
+        hooks: Programs to run, or None.
+        udev_rules: File of udev rules, or None.
+    """
+
+    patches: Patches | None = None
+    files: Overlay | None = None
+    hooks: Hooks | None = None
+    udev_rules: Path | None = None
+
+
 def finish(
     config: LiveConfig,
     bootstrapped: Path,
     target: Path,
-    *,
-    files: Overlay | None,
-    udev_rules: Path | None,
+    added: Additions,
+    log_file: Path,
 ) -> None:
     """Make the root tree of an image from a bootstrapped one.
 
     Args:
-        config: Host name, password and desktop.
+        config: Host name, password, languages and desktop.
         bootstrapped: The bootstrapped tree, which is not changed.
         target: Folder to make; it is whole only when this function has returned.
-        files: What is copied over the tree, after the cleaning, so that nothing of it is cleaned
-            away.
-        udev_rules: File of udev rules to add, or None.
+        added: Patches, files, hooks and rules.
+        log_file: Where the output of hooks goes.
     """
     # Shares the content where the file system can (btrfs, XFS), and copies it elsewhere.
     run(["cp", "--archive", "--reflink=auto", "--no-target-directory", bootstrapped, target])
     times = bootstrapped.stat()
+    variables = hooks.environment(config, source_date_epoch(bootstrapped))
+
+    def run_hooks(step: str) -> None:
+        if added.hooks is not None:
+            hooks.run_step(added.hooks, step, target, variables, log_file)
+
+    run_hooks("bootstrapped")
     with open_tree(target) as tree:
         identity.clean(tree)
         configure(config.system, tree, int(times.st_mtime))
+        languages.configure(config.system, target, tree, log_file)
         desktop.configure(config.desktop, tree)
-        if udev_rules is not None:
-            tree.write_file(f"{UDEV_RULES_FOLDER}/{udev_rules.name}", udev_rules.read_bytes())
-        if files is not None:
-            overlay.apply(files, tree)
+        for path, text in features.files(config).items():
+            tree.write_file(path, text.encode())
+        if added.udev_rules is not None:
+            rules = added.udev_rules
+            tree.write_file(f"{UDEV_RULES_FOLDER}/{rules.name}", rules.read_bytes())
+        if added.patches is not None:
+            patches.apply(added.patches, tree)
+        if added.files is not None:
+            overlay.apply(added.files, tree)
+    run_hooks("configured")
     # An image's time is that of its bootstrap, however often the rest is done again.
     os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
 

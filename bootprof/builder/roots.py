@@ -8,14 +8,30 @@ import os
 from pathlib import Path
 
 from bootprof import progress
-from bootprof.builder import identity, overlay, root, store
+from bootprof.builder import features, hooks, identity, overlay, patches, root, store
 from bootprof.builder.initrd import additions
 from bootprof.builder.overlay import Overlay
 from bootprof.builder.request import BuildRequest
+from bootprof.builder.root import Additions
 from bootprof.builder.roottree import open_tree
 from bootprof.builder.sources import debian, directory, oci, tarball
 from bootprof.errors import InputError
 from bootprof.files import file_digest
+
+
+def find_additions(request: BuildRequest) -> Additions:
+    """Look through what the configuration adds to the root tree.
+
+    Raises:
+        InputError: Something of it cannot be used.
+    """
+    system = request.config.system
+    return Additions(
+        patches=patches.scan(request.base / system.patches) if system.patches else None,
+        files=find_files(request),
+        hooks=hooks.scan(request.base / system.hooks) if system.hooks else None,
+        udev_rules=additions.UDEV_RULES if request.config.media.quick_probes else None,
+    )
 
 
 def find_files(request: BuildRequest) -> Overlay | None:
@@ -43,25 +59,32 @@ def find_files(request: BuildRequest) -> Overlay | None:
     return files
 
 
-def obtain_root(request: BuildRequest, cache: Path, files: Overlay | None) -> Path:
+def obtain_root(request: BuildRequest, cache: Path, added: Additions) -> Path:
     """Make the root tree, or find the one made before from the same settings and files."""
     system = request.config.system
     obtain_first = obtain_unpacked if system.source else obtain_bootstrapped
     bootstrapped = obtain_first(request, cache)
-    udev_rules = additions.UDEV_RULES if request.config.media.quick_probes else None
+    variables = hooks.environment(request.config, root.source_date_epoch(bootstrapped))
 
     def make(target: Path) -> None:
-        root.finish(request.config, bootstrapped, target, files=files, udev_rules=udev_rules)
+        log_file = cache / "hooks.log"
+        log_file.unlink(missing_ok=True)
+        root.finish(request.config, bootstrapped, target, added, log_file)
 
+    localized = bool(system.languages or system.keyboard or system.timezone)
     with progress.step("root tree") as update:
         digest = store.digest_of(
             bootstrapped.name,
             # A bootstrap done again has the same name.
             bootstrapped.stat().st_mtime_ns,
             (system.hostname, system.root_password, request.config.desktop),
+            features.files(request.config),
             (identity.REMOVED, identity.EMPTIED),
-            udev_rules,
-            files.digest() if files is not None else None,
+            added.udev_rules,
+            (system.languages, system.keyboard, system.timezone) if localized else None,
+            added.patches.digest() if added.patches is not None else None,
+            added.files.digest() if added.files is not None else None,
+            (added.hooks.digest(), sorted(variables.items())) if added.hooks is not None else None,
         )
         tree, reused = store.obtain(cache, "root", digest, make)
         update("unchanged, reused" if reused else "cleaned, configured")
@@ -71,20 +94,27 @@ def obtain_root(request: BuildRequest, cache: Path, files: Overlay | None) -> Pa
 def obtain_bootstrapped(request: BuildRequest, cache: Path) -> Path:
     """Bootstrap a system, or find the one bootstrapped before from the same packages."""
     system = request.config.system
-    words = debian.command_of(system)
+    keyring = request.base / system.keyring if system.keyring else None
+    if keyring is not None and not keyring.exists():
+        raise InputError(f"{keyring}: no such file or folder", hint="check system.keyring")
+    words = debian.command_of(system, keyring.resolve() if keyring is not None else None)
+    # What scripts of packages see.
+    variables = dict(system.install_env)
+    if system.languages:
+        variables["BOOTPROF_LANGUAGES"] = " ".join(system.languages)
 
     def make(target: Path) -> None:
         debian.bootstrap(
             words,
             target,
             system.mirrors,
-            env=system.install_env,
+            env=variables,
             log_file=cache / "bootstrap.log",
             progress=update,
         )
 
     with progress.step(f"bootstrap of {system.suite}, {system.arch}") as update:
-        digest = store.digest_of(words, system.mirrors, sorted(system.install_env.items()))
+        digest = store.digest_of(words, system.mirrors, sorted(variables.items()))
         tree, reused = store.obtain(cache, "bootstrap", digest, make, again=request.refresh)
         update("unchanged, reused" if reused else "bootstrapped")
     return tree

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.builder import desktop, identity, overlay, root
+from bootprof.builder import desktop, identity, languages, overlay, patches, root
 from bootprof.builder.config import LiveConfig, System
+from bootprof.builder.root import Additions
 from bootprof.builder.roottree import open_tree
 from bootprof.errors import InputError
 from tests.builder import canary
@@ -84,8 +85,8 @@ def test_a_root_whose_links_lead_out_is_finished_without_touching_the_host(tmp_p
         LiveConfig(system=System(hostname="here", root_password="pw")),
         raw,
         tmp_path / "root",
-        files=overlay.scan(files),
-        udev_rules=rules,
+        Additions(files=overlay.scan(files), udev_rules=rules),
+        tmp_path / "log",
     )
     assert canary.state(outside) == before
     assert canary.state(raw) == raw_before
@@ -146,7 +147,7 @@ def test_the_packages_of_a_root_are_listed_with_their_versions(tmp_path: Path) -
 def test_modules_that_work_on_a_root_tree_leave_paths_to_the_one_that_guards_them() -> None:
     calls = {
         node.func.attr
-        for module in (root, overlay, identity, desktop)
+        for module in (root, overlay, identity, desktop, languages, patches)
         for node in ast.walk(ast.parse(inspect.getsource(module)))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
     }

@@ -7,12 +7,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from bootprof.builder import languages
 from bootprof.builder.config import System
 from bootprof.process import ISOLATED, program, run
 
 
 def command(
-    suite: str, architecture: str, packages: Sequence[str], components: Sequence[str] = ()
+    suite: str,
+    architecture: str,
+    packages: Sequence[str],
+    components: Sequence[str] = (),
+    options: Sequence[str] = (),
 ) -> list[str]:
     """Return the command that bootstraps a system, but for the folder and the mirrors.
 
@@ -21,20 +26,29 @@ def command(
         architecture: Debian architecture.
         packages: Packages on top of the minimal base system.
         components: Archive components; mmdebstrap's default if empty.
+        options: Further options of mmdebstrap.
     """
     return [
         *(*ISOLATED, program("mmdebstrap"), "--variant=minbase", f"--architectures={architecture}"),
         *([f"--components={','.join(components)}"] if components else []),
         f"--include={','.join(packages)}",
+        *options,
         # The archive's copy of a moving suite can be older than its Release file allows.
         *(['--aptopt=Acquire::Check-Valid-Until "false"'] if suite == "sid" else []),
         suite,
     ]
 
 
-def command_of(system: System) -> list[str]:
-    """Return the command that bootstraps the system of an image."""
-    return command(system.suite, system.arch, sorted(system.packages), system.components)
+def command_of(system: System, keyring: Path | None) -> list[str]:
+    """Return the command that bootstraps the system of an image.
+
+    Args:
+        system: Which.
+        keyring: File or folder of keys that the archive is checked with; None for Debian's.
+    """
+    options = [*languages.preseed(system), *([f"--keyring={keyring}"] if keyring else [])]
+    packages = languages.packages(system)
+    return command(system.suite, system.arch, packages, system.components, options)
 
 
 def bootstrap(
