@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +29,9 @@ from optimizer.formats.text import printable
 from optimizer.images.extents import CONTENT, ExtentKind, ExtentMap, Role
 from optimizer.kernel import LINK_LIMIT
 from optimizer.spans import Spans
+
+if TYPE_CHECKING:
+    from optimizer.images.reorder import Reordered, Wanted
 
 Rows = NDArray[np.void]
 """Rows of a structured array; its fields are those of the dtype that it is made with."""
@@ -326,6 +329,8 @@ class Format:
             number of bytes that it may have (None: to the end of the image). Raises FormatError if
             the superblock makes no sense.
         read: Reads the layout of the file system at an offset of an image. Raises FormatError.
+        reorder: Writes the file system in another order, see
+            :func:`optimizer.images.reorder.reorder`; None if the format cannot be reordered.
     """
 
     name: str
@@ -333,3 +338,4 @@ class Format:
     magic_offset_bytes: int
     measure: Callable[[BinaryIO, str, int, int | None], int]
     read: Callable[[Path, int], Layout]
+    reorder: Callable[[Any, BinaryIO, Wanted, BinaryIO], Reordered] | None = None

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,9 @@ from optimizer.images.squashfs.format import (
 from optimizer.images.squashfs.inodes import read_inodes
 from optimizer.images.squashfs.tables import read_tables
 from optimizer.images.squashfs.tree import Tree, walk
+
+if TYPE_CHECKING:
+    from optimizer.images.reorder import Reordered, Wanted
 
 PATH = np.dtype(
     [
@@ -239,10 +242,20 @@ def _measure(file: BinaryIO, name: str, offset_bytes: int, limit_bytes: int | No
     return read_superblock(Source(file, name, offset_bytes, limit_bytes)).size_bytes
 
 
+def _reorder(
+    layout: SquashfsLayout, source: BinaryIO, wanted: Wanted, target: BinaryIO
+) -> Reordered:
+    # Most commands read images and do not write any.
+    from optimizer.images.squashfs.reorder import reorder_squashfs
+
+    return reorder_squashfs(layout, source, wanted, target)
+
+
 FORMAT = Format(
     name="squashfs",
     magics=(MAGIC, *FOREIGN_MAGICS),
     magic_offset_bytes=0,
     measure=_measure,
     read=read_layout,
+    reorder=_reorder,
 )

@@ -81,7 +81,7 @@ def test_an_iso_boots_from_a_file_on_a_stick(shapes: Shapes, tmp_path: Path) -> 
     (tree / "images/live.iso").hardlink_to(shapes.iso)
     (tree / "boot/grub/grub.cfg").write_text(
         "set iso_path=/images/live.iso\nexport iso_path\nloopback loop $iso_path\n"
-        "set root=(loop)\nconfigfile /boot/grub/loopback.cfg\n"
+        "set root=(loop)\nset timeout=0\nsource /boot/grub/loopback.cfg\n"
     )
     image = tmp_path / "stick.iso"
     run(["grub-mkrescue", "-o", image, tree, "--", "-volid", "OTHER"])

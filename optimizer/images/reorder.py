@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
+"""Reordering of a finished file system: the same content in another order, without recompressing.
+
+A format that can be reordered has a function for it in its
+:class:`~optimizer.images.layout.Format`. It writes the new file system to a file; nobody but the
+caller replaces anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO, Literal
+
+import numpy as np
+
+from optimizer.errors import InputError
+from optimizer.images.layout import Layout
+from optimizer.spans import Spans, make_spans
+
+Place = Literal["start", "end"]
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """The wanted order.
+
+    Attributes:
+        paths: Paths in the file system, in the order in which they are needed; symbolic links are
+            followed, and what they lead through is needed, too.
+        spans: Ranges of the image file in the order in which they are needed. They decide about
+            content that no path names.
+        place: Where the wanted content goes: in front of all other content, or behind it, next to
+            the tables.
+    """
+
+    paths: Sequence[bytes] = ()
+    spans: Spans = field(default_factory=lambda: make_spans((), ()))
+    place: Place = "end"
+
+
+@dataclass(frozen=True)
+class Reordered:
+    """What a reordering did.
+
+    Attributes:
+        size_before_bytes: Size of the file system before.
+        size_bytes: Size of it now, with its padding to 4 KiB.
+        placed_bytes: Wanted content, as it lies on the image.
+        recompressed_bytes: Content that had to be compressed again.
+        files: Regular files of which content was placed.
+        missing: Paths that the file system does not have.
+    """
+
+    size_before_bytes: int
+    size_bytes: int
+    placed_bytes: int
+    recompressed_bytes: int
+    files: int
+    missing: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What of a file system is needed, in order.
+
+    Attributes:
+        inodes: Rows of ``layout.inodes``, in the order of first need, each once: files,
+            directories and links that lead to them.
+        missing: Paths that the file system does not have.
+    """
+
+    inodes: list[int]
+    missing: tuple[bytes, ...]
+
+
+def needed_inodes(layout: Layout, wanted: Wanted) -> Needed:
+    """Find the inodes that the paths need."""
+    found: dict[int, None] = {}
+    missing = []
+    for path in wanted.paths:
+        looked_at = layout.resolve(path)
+        if looked_at is None:
+            missing.append(path)
+            continue
+        found.update(dict.fromkeys(layout.entries["inode"][looked_at].tolist()))
+    found.pop(int(layout.entries["inode"][0]), None)
+    return Needed(list(found), tuple(missing))
+
+
+def reorder(layout: Layout, source: BinaryIO, wanted: Wanted, target: BinaryIO) -> Reordered:
+    """Write a file system in another order.
+
+    Args:
+        layout: Its layout.
+        source: The image that it lies in.
+        wanted: The order.
+        target: An empty file that is open for reading and writing; the file system begins at its
+            first byte.
+
+    Raises:
+        InputError: This format cannot be reordered.
+        FormatError: The file system is damaged.
+    """
+    from optimizer.images.image import FORMATS
+
+    for known in FORMATS:
+        if known.name == layout.format and known.reorder is not None:
+            return known.reorder(layout, source, wanted, target)
+    raise InputError(f"{layout.name}: a file system of type {layout.format} cannot be reordered")
+
+
+def covered_extents(layout: Layout, spans: Spans) -> list[int]:
+    """Return the extents that spans overlap, in the order of the spans, each once."""
+    rows = layout.overlaps(spans["offset_bytes"], spans["length_bytes"])["extent"]
+    _, first = np.unique(rows, return_index=True)
+    in_order: list[int] = rows[np.sort(first)].tolist()
+    return in_order

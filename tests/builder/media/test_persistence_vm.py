@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
+"""Persistence: kept, checked before it is mounted, and on no disk of the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bootprof.files import file_digest
+from bootprof.process import run
+from tests.builder.media.booting import OPTIONS, attached, boot, build, configure
+
+pytestmark = [pytest.mark.media, pytest.mark.vm, pytest.mark.root]
+
+SETTINGS = f"""
+name = "persistence"
+[system]
+files = "files"
+files_owner = "root"
+[squashfs]
+compressor = "lz4"
+[media]
+title = "Persistence"
+label = "PERSISTENCE"
+boot_options = "{OPTIONS}"
+[persistence]
+enabled = true
+wait_seconds = 3
+"""
+# Leaves a file, and tells what an earlier boot left; and the log of the check.
+CHECK = """\
+#!/bin/sh
+echo "kept: $(cat /root/kept 2>/dev/null)"
+echo yes > /root/kept
+sync
+if [ -e /var/log/live/fsck.log ]; then echo "checked: yes"; else echo "checked: no"; fi
+"""
+SIZE_MIB = 32
+
+
+@pytest.fixture(scope="module")
+def image(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("persistence")
+    config = configure(folder, SETTINGS)
+    check = folder / "files/usr/local/lib/probe/persistence"
+    check.parent.mkdir(parents=True)
+    check.write_text(CHECK)
+    check.chmod(0o755)
+    (iso,) = build(config, output, "--no-sort")
+    return iso
+
+
+@pytest.fixture
+def stick(tmp_path: Path) -> Path:
+    """A file system for persistence on a disk without partitions."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "persistence.conf").write_text("/root\n")
+    path = tmp_path / "stick.img"
+    run(
+        [
+            *("mke2fs", "-q", "-F", "-t", "ext4", "-L", "persistence"),
+            *("-d", tree, path, f"{SIZE_MIB}M"),
+        ]
+    )
+    return path
+
+
+def usb(disk: Path, name: str = "kept") -> list[str]:
+    return [
+        *("-drive", f"file={disk},format=raw,if=none,id={name}"),
+        *("-device", "qemu-xhci", "-device", f"usb-storage,drive={name},removable=on,id={name}"),
+    ]
+
+
+def state(disk: Path) -> str:
+    """Return what e2fsck finds without changing anything: its last line."""
+    run(["e2fsck", "-f", "-n", disk])
+    return "clean"
+
+
+def test_what_a_user_changes_is_there_at_the_next_boot(
+    image: Path, stick: Path, tmp_path: Path
+) -> None:
+    first = boot(*attached(image, "cd"), *usb(stick), folder=tmp_path)
+    assert first.facts["kept"] == ""
+    second = boot(*attached(image, "cd"), *usb(stick), folder=tmp_path)
+    assert second.facts["kept"] == "yes"
+    assert second.facts["checked"] == "yes"
+
+
+def test_a_damaged_file_system_is_repaired_before_it_is_mounted(
+    image: Path, stick: Path, tmp_path: Path
+) -> None:
+    # Not unmounted, a block free that is in use, and an inode without its directory entry.
+    damage = "set_super_value state 2\nfreeb 20 4\nclri <11>\n"
+    run(["debugfs", "-w", "-f", "-", stick], stdin=damage.encode())
+    found = boot(*attached(image, "cd"), *usb(stick), folder=tmp_path)
+    assert "was damaged and has been repaired" in found.console
+    assert found.mounts["/root"].type == "ext4"
+    assert state(stick) == "clean"
+
+
+def test_what_preening_refuses_is_repaired_too(image: Path, stick: Path, tmp_path: Path) -> None:
+    run(["debugfs", "-w", "-f", "-", stick], stdin=b"set_super_value state 2\nclri <2>\n")
+    found = boot(*attached(image, "cd"), *usb(stick), folder=tmp_path)
+    assert "was damaged and has been repaired" in found.console
+    assert state(stick) == "clean"
+
+
+def test_a_boot_goes_on_without_what_cannot_be_repaired_and_leaves_it_alone(
+    image: Path, stick: Path, tmp_path: Path
+) -> None:
+    run(["debugfs", "-w", "-f", "-", stick], stdin=b"feature FEATURE_I31\n")
+    before = file_digest(stick)
+    found = boot(*attached(image, "cd"), *usb(stick), folder=tmp_path)
+    assert "cannot be repaired" in found.console
+    assert "starting without persistence" in found.console
+    assert "/root" not in found.mounts
+    assert file_digest(stick) == before
+
+
+def test_no_disk_of_the_machine_is_written_to(image: Path, stick: Path, tmp_path: Path) -> None:
+    before = file_digest(stick)
+    disk = [
+        *("-drive", f"file={stick},format=raw,if=none,id=own"),
+        *("-device", "virtio-blk-pci,drive=own"),
+    ]
+    found = boot(*attached(image, "cd"), *disk, folder=tmp_path)
+    assert "/root" not in found.mounts
+    assert file_digest(stick) == before
