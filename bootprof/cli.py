@@ -29,6 +29,7 @@ COMMANDS = (
     "profile",
     "convert",
     "sort",
+    "reorder",
     "merge",
     "check",
     "compare",

@@ -331,6 +331,7 @@ class Format:
         read: Reads the layout of the file system at an offset of an image. Raises FormatError.
         reorder: Writes the file system in another order, see
             :func:`optimizer.images.reorder.reorder`; None if the format cannot be reordered.
+        unequal: Compares two, see :func:`optimizer.images.reorder.unequal`.
     """
 
     name: str
@@ -339,3 +340,4 @@ class Format:
     measure: Callable[[BinaryIO, str, int, int | None], int]
     read: Callable[[Path, int], Layout]
     reorder: Callable[[Any, BinaryIO, Wanted, BinaryIO], Reordered] | None = None
+    unequal: Callable[[Any, BinaryIO, Any, BinaryIO], str | None] | None = None

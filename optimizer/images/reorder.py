@@ -16,7 +16,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from optimizer.errors import InputError
-from optimizer.images.layout import Layout
+from optimizer.images.layout import Format, Layout
 from optimizer.spans import Spans, make_spans
 
 Place = Literal["start", "end"]
@@ -33,11 +33,14 @@ class Wanted:
             content that no path names.
         place: Where the wanted content goes: in front of all other content, or behind it, next to
             the tables.
+        strongest: Compress what has to be compressed again as well as the format can, so that
+            the result does not get larger.
     """
 
     paths: Sequence[bytes] = ()
     spans: Spans = field(default_factory=lambda: make_spans((), ()))
     place: Place = "end"
+    strongest: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,30 @@ def reorder(layout: Layout, source: BinaryIO, wanted: Wanted, target: BinaryIO) 
         InputError: This format cannot be reordered.
         FormatError: The file system is damaged.
     """
+    known = _format_of(layout)
+    if known.reorder is None:
+        raise InputError(
+            f"{layout.name}: a file system of type {layout.format} cannot be reordered"
+        )
+    return known.reorder(layout, source, wanted, target)
+
+
+def unequal(one: Layout, one_file: BinaryIO, other: Layout, other_file: BinaryIO) -> str | None:
+    """Compare two file systems of one format: the same tree, whatever the order.
+
+    Returns:
+        What differs first, for a person; None if nothing does.
+    """
+    known = _format_of(one)
+    if known.unequal is None or other.format != one.format:
+        return f"{one.format} and {other.format} cannot be compared"
+    return known.unequal(one, one_file, other, other_file)
+
+
+def _format_of(layout: Layout) -> Format:
     from optimizer.images.image import FORMATS
 
-    for known in FORMATS:
-        if known.name == layout.format and known.reorder is not None:
-            return known.reorder(layout, source, wanted, target)
-    raise InputError(f"{layout.name}: a file system of type {layout.format} cannot be reordered")
+    return next(known for known in FORMATS if known.name == layout.format)
 
 
 def covered_extents(layout: Layout, spans: Spans) -> list[int]:

@@ -25,24 +25,31 @@ ZSTD_OPTIONS = struct.Struct("<I")
 LZO_OPTIONS = struct.Struct("<II")
 GZIP_LEVEL, GZIP_WINDOW = 9, 15
 LZ4_HIGH = 1
-ZSTD_LEVEL = 15
+ZSTD_LEVEL, ZSTD_STRONGEST = 15, 22
 LZO_LEVEL = 8
 # Of the LZMA-alone header: the size of the content, which mksquashfs fills in.
 LZMA_SIZE_OFFSET = 5
 
 
-def compressor(number: int, options: bytes, block_size_bytes: int) -> Compress:
+def compressor(
+    number: int, options: bytes, block_size_bytes: int, *, strongest: bool = False
+) -> Compress:
     """Return a compressor.
 
     Args:
         number: Its number in the superblock.
         options: What the image records behind the superblock; empty for the defaults.
         block_size_bytes: Block size of the image.
+        strongest: Use the highest level instead of the recorded one, where there are levels.
 
     Raises:
         KeyError: The number is none of a compressor.
         ValueError: The options make no sense.
     """
+    if strongest and COMPRESSORS[number] == "zstd":
+        options = ZSTD_OPTIONS.pack(ZSTD_STRONGEST)
+    if strongest and COMPRESSORS[number] == "lz4":
+        options = LZ4_OPTIONS.pack(1, LZ4_HIGH)
     return {
         "gzip": _gzip,
         "lzma": _lzma,

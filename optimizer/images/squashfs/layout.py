@@ -251,6 +251,14 @@ def _reorder(
     return reorder_squashfs(layout, source, wanted, target)
 
 
+def _unequal(
+    one: SquashfsLayout, one_file: BinaryIO, other: SquashfsLayout, other_file: BinaryIO
+) -> str | None:
+    from optimizer.images.squashfs.verify import first_difference
+
+    return first_difference(one, one_file, other, other_file)
+
+
 FORMAT = Format(
     name="squashfs",
     magics=(MAGIC, *FOREIGN_MAGICS),
@@ -258,4 +266,5 @@ FORMAT = Format(
     measure=_measure,
     read=read_layout,
     reorder=_reorder,
+    unequal=_unequal,
 )

@@ -114,7 +114,12 @@ def reorder_squashfs(
     units, unit_of = find_units(layout)
     plan = make_plan(layout, wanted, needed.inodes, units, unit_of)
     options = compression_options(layout, source)
-    compress = compressor(layout.superblock.compressor, options, layout.block_size_bytes)
+    compress = compressor(
+        layout.superblock.compressor,
+        options,
+        layout.block_size_bytes,
+        strongest=wanted.strongest,
+    )
     packed = pack_groups(layout, source, plan.groups, compress)
     # Everything in front of the content stays: superblock and compression options.
     recorded = layout.table(Kind.COMPRESSION_OPTIONS)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
+"""``bootprof reorder``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bootprof.commands.inputs import (
+    add_path,
+    add_squashfs,
+    find_bootlog,
+    load_trace,
+    open_chosen,
+)
+from bootprof.errors import InputError
+
+if TYPE_CHECKING:
+    from bootprof.commands.inputs import Parsers
+    from optimizer.images.image import Image
+    from optimizer.images.reorder import Wanted
+
+EPILOG = """\
+ORDER is one of these:
+  - a bootlog of any image with the same files, or a sort file or list of paths
+  - the block trace of a boot of this IMAGE
+  - a folder written by bootprof profile; its bootlog is used, or else its block trace
+
+The compressed blocks of files are moved and the tables are written anew. Nothing is unpacked: it
+takes seconds, and needs neither root privileges nor the tree that the image was built from. Only
+the ends of files that share a block with others are compressed again. Every file of the result is
+compared with the original before OUT appears.
+
+In an ISO or disk image, the new file system takes the place of the old one, and no other byte of
+the image changes. If it does not fit there, xorriso replaces it in the ISO.
+
+examples:
+  bootprof reorder live.iso out/profile -o faster.iso
+  bootprof reorder filesystem.squashfs bootlog.list -o sorted.squashfs
+"""
+
+
+def add_parser(subparsers: Parsers) -> None:
+    """Declare the options of ``bootprof reorder``."""
+    parser = subparsers.add_parser(
+        "reorder",
+        help="put a finished image into the order of a boot, without unpacking it",
+        description="Put the file system of a finished image into the order of a recorded boot.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_path(parser, "image", metavar="IMAGE", help="squashfs, ISO or disk image")
+    add_path(parser, "order", metavar="ORDER", help="bootlog, sort file, block trace or profile")
+    add_path(parser, "-o", "--output", required=True, metavar="OUT", help="image to write")
+    parser.add_argument(
+        "-p",
+        "--place",
+        choices=("start", "end"),
+        default="end",
+        help="start: in front of all other files; end: behind them, next to the tables of the "
+        "image (default: %(default)s)",
+    )
+    add_squashfs(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Reorder, and print what was done."""
+    from bootprof.rewrite import WAYS, rewrite
+    from bootprof.units import quantity
+
+    image = open_chosen(options.image, options)
+    if options.output.exists() and options.output.samefile(options.image):
+        raise InputError(
+            f"{options.output}: is the image that is read", hint="choose another name with --output"
+        )
+    wanted = wanted_order(image, options)
+    if not len(wanted.paths) and not len(wanted.spans):
+        raise InputError(
+            f"{options.order}: names nothing to place",
+            hint="give a bootlog with absolute paths of files on the image",
+        )
+    done = rewrite(image, wanted, options.output)
+    figures = done.reordered
+    if not figures.placed_bytes:
+        print(f"bootprof: warning: no file of {options.order} is on the image", file=sys.stderr)
+    print(
+        f"bootprof: {figures.files} files, {quantity(figures.placed_bytes, 'bytes')} placed; "
+        f"{quantity(figures.recompressed_bytes, 'bytes')} compressed again; "
+        f"{len(figures.missing)} paths are not on the image",
+        file=sys.stderr,
+    )
+    change = figures.size_bytes - figures.size_before_bytes
+    print(f"bootprof: {WAYS[done.way]} ({change:+d} bytes)", file=sys.stderr)
+    return 0
+
+
+def wanted_order(image: Image, options: argparse.Namespace) -> Wanted:
+    """Return the order, by paths or by ranges of the image.
+
+    A block trace also has what the kernel read ahead of it, so a bootlog says more.
+    """
+    from optimizer.formats import TRACE_MAGIC
+    from optimizer.images.reorder import Wanted
+    from optimizer.spans import spans_of
+
+    given: Path = options.order
+    if given.is_dir():
+        trace = given / "blocktrace.tsv"
+        with contextlib.suppress(InputError):
+            trace = find_bootlog(given)
+        given = trace
+    with given.open("rb") as stream:
+        is_trace = stream.read(len(TRACE_MAGIC)) == TRACE_MAGIC
+    if is_trace:
+        return Wanted(spans=spans_of(load_trace(given, image).reads), place=options.place)
+    return Wanted(wanted_paths(given), place=options.place)
+
+
+def wanted_paths(path: Path) -> list[bytes]:
+    """Return the paths of a bootlog, sort file or list that may be on an image, in their order."""
+    from optimizer.formats.sortfile import distinct_paths_of
+    from optimizer.order import IMAGE_EXCLUDES, NOT_ON_IMAGE, arrange, compile_excludes
+
+    with path.open("rb") as stream:
+        listed = distinct_paths_of(stream, str(path), skip=NOT_ON_IMAGE, skipped=set())
+    for sentence in listed.said:
+        print(f"bootprof: {sentence}", file=sys.stderr)
+    arranged = arrange(listed.paths, excluded=compile_excludes(IMAGE_EXCLUDES), root=None)
+    return arranged.paths

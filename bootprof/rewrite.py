@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
+"""A finished image with its file system in another order: the image is copied, and verified.
+
+The file system is written over the old one where it fits, so that not one other byte of the image
+changes. Where it does not, xorriso replaces the file in an ISO, and keeps its boot records.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from bootprof import progress
+from bootprof.errors import BootprofError, InputError
+from bootprof.files import replacing
+from bootprof.process import run
+from optimizer.formats.text import printable
+from optimizer.images.image import Image
+from optimizer.images.iso9660 import Region, read_iso
+from optimizer.images.reorder import Reordered, Wanted, reorder, unequal
+
+# A squashfs is padded to this, and a file of an ISO to its sector.
+PADDING_BYTES = 4096
+SECTOR_BYTES = 2048
+COPY_BYTES = 1 << 20
+
+Way = Literal["whole", "in place", "xorriso"]
+WAYS = {
+    "whole": "the image is the file system",
+    "in place": "written over the old one; all other bytes of the image are the same",
+    "xorriso": "larger than the old one; replaced in the ISO by xorriso",
+}
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """What a rewriting did.
+
+    Attributes:
+        reordered: Figures of the file system.
+        way: How it got into the image.
+    """
+
+    reordered: Reordered
+    way: Way
+
+
+def rewrite(image: Image, wanted: Wanted, target: Path) -> Rewritten:
+    """Write an image whose chosen file system is in another order.
+
+    Args:
+        image: The image.
+        wanted: The order.
+        target: Image to write; it appears when it is whole and verified.
+
+    Raises:
+        InputError: The file system has no order to change, or does not fit into this image.
+        BootprofError: The result differs from the original: an error of bootprof.
+    """
+    layout = image.layout()
+    place = image.chosen
+    assert place is not None  # layout() raised if not
+    bare = place.offset_bytes == 0 and image.iso is None
+    room = room_of(image)
+    with replacing(target) as temporary:
+        written = temporary.with_name(f"{temporary.name}.filesystem")
+        try:
+            with progress.step(f"{layout.format} in another order") as update:
+                done = write_order(image, wanted, written)
+                if not bare and done.size_bytes > room:
+                    # Compress what has to be compressed again as well as the format can.
+                    done = write_order(image, replace(wanted, strongest=True), written)
+                update(f"{done.placed_bytes / 1e6:.1f} MB placed")
+            with progress.step("comparing every file with the original"):
+                verify(image, written)
+            if bare:
+                written.replace(temporary)
+                return Rewritten(done, "whole")
+            if done.size_bytes <= room:
+                with progress.step(f"image {target}"):
+                    overwrite(image, written, room, temporary)
+                return Rewritten(done, "in place")
+            if image.iso is None or not place.path:
+                raise InputError(
+                    f"{image.path}: the file system grew from {room} to {done.size_bytes} bytes, "
+                    "and what follows it in a disk image cannot be moved",
+                    hint="reorder the file system by itself, and put it into the image",
+                )
+            with progress.step(f"image {target}, by xorriso"):
+                replace_in_iso(image, place.path, written, temporary)
+            return Rewritten(done, "xorriso")
+        finally:
+            written.unlink(missing_ok=True)
+
+
+def room_of(image: Image) -> int:
+    """Return how many bytes the chosen file system may take without moving anything else."""
+    place = image.chosen
+    assert place is not None
+    if image.iso is not None:
+        regions = [region for region in image.iso.at(place.offset_bytes) if region.kind == "file"]
+        if regions:
+            length = sum(region.length_bytes for region in regions)
+            return -(-length // SECTOR_BYTES) * SECTOR_BYTES
+    padded = -(-place.size_bytes // PADDING_BYTES) * PADDING_BYTES
+    return min(padded, image.size_bytes - place.offset_bytes)
+
+
+def write_order(image: Image, wanted: Wanted, target: Path) -> Reordered:
+    """Write the file system of an image in another order."""
+    with image.path.open("rb") as source, target.open("w+b") as stream:
+        return reorder(image.layout(), source, wanted, stream)
+
+
+def verify(image: Image, written: Path) -> None:
+    """Compare a written file system with the original.
+
+    Raises:
+        BootprofError: They differ.
+    """
+    layout = image.layout()
+    place = image.chosen
+    assert place is not None
+    with image.path.open("rb") as one, written.open("rb") as other:
+        different = unequal(layout, one, place.format.read(written, 0), other)
+    if different is not None:
+        raise BootprofError(
+            f"{image.path}: the file system in another order is not the same: {different}",
+            hint="this is an error of bootprof; nothing was written",
+        )
+
+
+def overwrite(image: Image, written: Path, room: int, target: Path) -> None:
+    """Copy an image, with another file system in the place of the old one, filled up with zeros."""
+    place = image.chosen
+    assert place is not None
+    shutil.copyfile(image.path, target)
+    with target.open("r+b") as stream, written.open("rb") as source:
+        stream.seek(place.offset_bytes)
+        shutil.copyfileobj(source, stream, COPY_BYTES)
+        left = place.offset_bytes + room - stream.tell()
+        stream.write(bytes(max(0, min(left, image.size_bytes - stream.tell()))))
+
+
+def replace_in_iso(image: Image, path: bytes, written: Path, target: Path) -> None:
+    """Replace a file of an ISO; boot records and partitions are kept.
+
+    Raises:
+        BootprofError: xorriso wrote something else.
+    """
+    # It complains about boot records that it is about to replay.
+    run(
+        [
+            *("xorriso", "-return_with", "FAILURE", "32"),
+            *("-indev", image.path, "-outdev", target),
+            *("-boot_image", "any", "replay", "-padding", "0"),
+            *("-map", written, path.decode(errors="surrogateescape"), "-commit"),
+        ]
+    )
+    iso = read_iso(target)
+    regions: list[Region] = iso.files().get(path, [])
+    wanted = written.stat().st_size
+    if sum(region.length_bytes for region in regions) != wanted or not same_content(
+        written, target, regions[0].offset_bytes
+    ):
+        raise BootprofError(f"{image.path}: xorriso did not write {printable(path)} as it should")
+
+
+def same_content(file: Path, image: Path, offset_bytes: int) -> bool:
+    """Return whether a range of an image has the content of a file."""
+    with file.open("rb") as one, image.open("rb") as other:
+        other.seek(offset_bytes)
+        while data := one.read(COPY_BYTES):
+            if other.read(len(data)) != data:
+                return False
+    return True
