@@ -9,6 +9,7 @@ changes. Where it does not, xorriso replaces the file in an ISO, and keeps its b
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -161,7 +162,7 @@ def replace_in_iso(image: Image, path: bytes, written: Path, target: Path) -> No
         ]
     )
     iso = read_iso(target)
-    regions: list[Region] = iso.files().get(path, [])
+    regions: Sequence[Region] = iso.files().get(path, ())
     wanted = written.stat().st_size
     if sum(region.length_bytes for region in regions) != wanted or not same_content(
         written, target, regions[0].offset_bytes
