@@ -16,7 +16,7 @@ from bootprof.builder.media.write import paths, write
 from bootprof.builder.request import BuildRequest, BuildResult
 from bootprof.builder.root import find_kernel, source_date_epoch
 from bootprof.builder.squashfs import mksquashfs_version
-from bootprof.errors import InputError, UnsupportedError
+from bootprof.errors import InputError
 from bootprof.files import replace_link, scratch_folder
 
 # Root trees and squashfs images that stay in the cache. Each change of a file makes another one.
@@ -29,11 +29,6 @@ def build(request: BuildRequest) -> BuildResult:
     Raises:
         BootprofError: A step failed, or the configuration names something that does not exist.
     """
-    if os.geteuid() != 0:
-        raise UnsupportedError(
-            "bootstrapping a system with its devices and owners needs root privileges",
-            hint="run it with sudo",
-        )
     wanted = features.chosen(request.config)
     config = features.applied(request.config)
     request = replace(request, config=config)
