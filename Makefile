@@ -22,7 +22,7 @@ APT_PACKAGES := arch-test blktrace bpftool busybox-static ca-certificates clang 
 	inotify-tools isolinux kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev libnbd-bin linux-headers-amd64 \
 	linux-perf linux-source-6.1 llvm make man-db mmdebstrap mtools musl-tools nbdkit \
 	nbdkit-plugin-dev ovmf ovmf-ia32 perl procps python3 python3-bpfcc python3-dev python3-venv \
-	qemu-system-x86 shellcheck sparse squashfs-tools squashfs-tools-ng strace syslinux-common uidmap xorriso xz-utils \
+	qemu-system-x86 shellcheck skopeo sparse squashfs-tools squashfs-tools-ng strace syslinux-common uidmap xorriso xz-utils \
 	zlib1g-dev zstd
 
 .DEFAULT_GOAL := help
