@@ -53,7 +53,7 @@ def record(
     suite: str, names: Sequence[str], live: guest.LiveSystem, cache: Path, folder: Path
 ) -> None:
     """Boot the kernel of a suite with recorders; keep all that came of it in a folder."""
-    with store.locked(cache):
+    with store.opened(cache):
         kernel = fetch_kernel(suite, cache)
         module = build_module(suite, cache, kernel_release=kernel.release)
     recorders = [guest.RECORDERS[name] for name in names]

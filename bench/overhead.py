@@ -281,7 +281,7 @@ def measure_guest(build: Path, cache: Path, rounds: int, calls: int) -> tuple[st
     Raises:
         BootprofError: The kernel or the module is not available.
     """
-    with store.locked(cache):
+    with store.opened(cache):
         kernel = fetch_kernel(SUITE, cache)
         module = build_module(SUITE, cache, kernel_release=kernel.release)
     script = GUEST_PRELUDE

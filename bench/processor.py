@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=TOP / "out", help="where the cache is")
     options = parser.parse_args()
     cache = options.output / "cache"
-    with store.locked(cache):
+    with store.opened(cache):
         kernel = fetch_kernel("bookworm", cache)
     with tempfile.TemporaryDirectory() as temporary:
         program = Path(temporary) / "processor"

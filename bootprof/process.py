@@ -44,10 +44,13 @@ PRCTL = ctypes.CDLL(None).prctl
 PACKAGES = {
     "clang": "clang",
     "bpftool": "bpftool",
+    "debugfs": "e2fsprogs",
+    "dumpe2fs": "e2fsprogs",
     "gensquashfs": "squashfs-tools-ng",
     "grub-mkimage": "grub-common",
     "mcopy": "mtools",
     "mmd": "mtools",
+    "mke2fs": "e2fsprogs",
     "mkfs.vfat": "dosfstools",
     "mksquashfs": "squashfs-tools",
     "mmdebstrap": "mmdebstrap",

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 from bootprof.builder import features, hooks, initrds, manifest, rootimage, roots, store
 from bootprof.builder.initrd import profiler
-from bootprof.builder.media.contents import Contents, RootImage, find_memory_test
+from bootprof.builder.media.contents import Contents, find_memory_test
 from bootprof.builder.media.write import paths, write
 from bootprof.builder.request import BuildRequest, BuildResult
 from bootprof.builder.root import find_kernel, source_date_epoch
 from bootprof.builder.squashfs import mksquashfs_version
-from bootprof.errors import UnsupportedError
+from bootprof.errors import InputError
 from bootprof.files import replace_link, scratch_folder
 
 # Root trees and squashfs images that stay in the cache. Each change of a file makes another one.
@@ -29,11 +29,6 @@ def build(request: BuildRequest) -> BuildResult:
     Raises:
         BootprofError: A step failed, or the configuration names something that does not exist.
     """
-    if os.geteuid() != 0:
-        raise UnsupportedError(
-            "bootstrapping a system with its devices and owners needs root privileges",
-            hint="run it with sudo",
-        )
     wanted = features.chosen(request.config)
     config = features.applied(request.config)
     request = replace(request, config=config)
@@ -42,15 +37,21 @@ def build(request: BuildRequest) -> BuildResult:
     for module in additional:
         profiler.module_version_magic(module)
     added = roots.find_additions(request)
+    if request.readahead is not None and config.root.format != "squashfs":
+        raise InputError(
+            f'--readahead: root.format = "{config.root.format}" has no readahead',
+            hint="give --no-readahead",
+        )
     version = mksquashfs_version()
     cache = request.output / "cache"
     with store.locked(cache), temporary_files():
-        tree = roots.obtain_root(request, cache, added)
+        trees = roots.obtain_trees(request, cache, added)
+        tree = trees.full
         kernel = find_kernel(tree)
         epoch = source_date_epoch(tree)
         if sort is not None:
             rootimage.warn_if_stale(sort, tree, config.squashfs.stale_percent)
-        squashfs = rootimage.obtain_squashfs(request, cache, tree, sort, epoch, version)
+        images = rootimage.obtain_images(request, cache, trees, sort, epoch, version)
         archives = [initrds.obtain_initrd(config.initrd, cache, kernel)]
         if config.media.quick_probes:
             archives.append(initrds.obtain_additions(cache, config.system.arch, epoch))
@@ -59,7 +60,7 @@ def build(request: BuildRequest) -> BuildResult:
         if request.readahead is not None:
             arch = config.system.arch
             archives.append(
-                initrds.obtain_readahead(request.readahead, cache, squashfs, arch, epoch)
+                initrds.obtain_readahead(request.readahead, cache, images[0].file, arch, epoch)
             )
         boot_options = config.media.boot_options
         if request.profiling:
@@ -69,20 +70,20 @@ def build(request: BuildRequest) -> BuildResult:
             kernel.image,
             tuple(archives),
             boot_options,
-            (RootImage("filesystem.squashfs", squashfs),),
+            images,
             find_memory_test(config, tree),
         )
-        images = tuple(paths(request))
-        for kind, image in zip(config.media.kinds, images, strict=True):
+        media = tuple(paths(request))
+        for kind, image in zip(config.media.kinds, media, strict=True):
             write(kind, config.media, contents, image, epoch=epoch)
-        for name in ("root", "filesystem"):
+        for name in ("root", "filesystem", "changes", "layer"):
             store.prune(cache, name, KEPT)
-    result = BuildResult(images, squashfs, tree, sort)
+    result = BuildResult(media, images, tree, sort)
     # A fixed name for the thing that has a digest in its own.
     replace_link(request.output / "root", tree.relative_to(request.output))
     manifest.write_manifest(request, result, kernel, version)
     if added.hooks is not None:
-        written = {"BOOTPROF_IMAGES": "\n".join(map(str, images))}
+        written = {"BOOTPROF_IMAGES": "\n".join(map(str, media))}
         variables = {**hooks.environment(config, epoch), **written}
         hooks.run_step(added.hooks, hooks.LAST, tree, variables, cache / "finished-hooks.log")
     return result

@@ -116,6 +116,22 @@ class Desktop:
 
 
 @dataclass(frozen=True)
+class Root:
+    """``[root]``: the files that hold the root tree on the medium."""
+
+    format: Literal["squashfs", "ext4"] = key(
+        "squashfs",
+        "file system of the root image; ext4 is not compressed, and has neither order nor "
+        "readahead",
+    )
+    separate_changes: bool = key(
+        False,
+        "pack what patches, files and hooks change as a second squashfs on top, so that a change "
+        "of them takes seconds to rebuild",
+    )
+
+
+@dataclass(frozen=True)
 class Squashfs:
     """``[squashfs]``: how the root tree is packed."""
 
@@ -267,6 +283,7 @@ class LiveConfig:
     name: str = key("", "base name of the image", check_name)
     system: System = System()
     desktop: Desktop = Desktop()
+    root: Root = Root()
     squashfs: Squashfs = Squashfs()
     initrd: Initrd = Initrd()
     media: Media = Media()

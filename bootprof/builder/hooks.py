@@ -89,12 +89,18 @@ class Hooks:
     folder: Path
     hooks: tuple[Hook, ...]
 
+    def only(self, *steps: str) -> Hooks | None:
+        """Return the hooks of some steps, or None if there are none."""
+        found = tuple(hook for hook in self.hooks if hook.step in steps)
+        return Hooks(self.folder, found) if found else None
+
     def digest(self) -> str:
-        """Return a digest of all that can change a root tree: names, modes and contents."""
+        """Return a digest of all that the hooks can do: names, modes and contents."""
         state = hashlib.sha256()
+        places = {DATA, *(hook.step for hook in self.hooks)}
         for path in sorted(self.folder.rglob("*")):
             relative = path.relative_to(self.folder)
-            if relative.parts[0] == LAST:
+            if relative.parts[0] not in places:
                 continue
             status = path.lstat()
             content = b""

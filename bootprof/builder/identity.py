@@ -46,6 +46,11 @@ EMPTIED = (
 )
 
 
+# Mount points: what a builder or a container left there is hidden in a running system. A build
+# without root privileges cannot have device nodes, and gives the same bytes as one with them.
+MOUNT_POINTS = ("dev", "proc", "sys")
+
+
 def clean(tree: RootTree) -> None:
     """Remove what belongs to the build host or to one machine from a root tree."""
     for pattern in REMOVED:
@@ -53,6 +58,11 @@ def clean(tree: RootTree) -> None:
             found = tree.status(path)
             if found is not None and not stat.S_ISDIR(found.st_mode):
                 tree.remove(path)
+    for folder in MOUNT_POINTS:
+        status = tree.status(folder)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            for name in tree.listing(folder):
+                tree.remove(f"{folder}/{name}")
     for path in EMPTIED:
         tree.empty_file(path)
     # An empty file, and not a missing one: systemd then makes an identity on each boot.

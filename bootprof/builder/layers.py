@@ -157,6 +157,13 @@ def check_together(loaded: Loaded) -> None:
         raise InputError(
             f"{loaded.place('system.packages')}: system.packages cannot be added to system.source"
         )
+    if config.root.format != "squashfs" and (
+        config.readahead.bootlog or config.readahead.what == "tables"
+    ):
+        raise InputError(
+            f'{loaded.place("root.format")}: root.format = "{config.root.format}" has no readahead',
+            hint="remove [readahead]",
+        )
     if config.media.outer_edge and not config.media.reading_order:
         raise InputError(
             f"{loaded.place('media.outer_edge')}: media.outer_edge needs media.reading_order = true"

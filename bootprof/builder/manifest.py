@@ -18,10 +18,20 @@ def write_manifest(
 ) -> None:
     """Write the inputs of a build as JSON next to its first image."""
     sort = result.sort
+    lowest = result.roots[0].file
+    squashfs = request.config.root.format == "squashfs"
     manifest = {
         "images": [described(image) for image in result.images],
-        "squashfs": str(result.squashfs.relative_to(request.output)),
-        "squashfs_bytes": result.squashfs.stat().st_size,
+        # The lowest layer; "roots" has all of them, of whatever format.
+        "squashfs": str(lowest.relative_to(request.output)) if squashfs else None,
+        "squashfs_bytes": lowest.stat().st_size if squashfs else None,
+        "roots": {
+            image.name: {
+                "file": str(image.file.relative_to(request.output)),
+                "bytes": image.file.stat().st_size,
+            }
+            for image in result.roots
+        },
         "root": str(result.root.relative_to(request.output)),
         "kernel": kernel.release,
         "sort": str(sort) if sort else None,

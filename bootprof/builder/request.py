@@ -11,6 +11,7 @@ from bootprof.builder.config import LiveConfig
 from bootprof.builder.initrd.readahead import (
     ReadaheadRequest,
 )
+from bootprof.builder.media.contents import RootImage
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,12 @@ class BuildResult:
 
     Attributes:
         images: The media, in the order of ``media.kinds``.
-        squashfs: The squashfs on them.
+        roots: The root images on them, the lowest layer first.
         root: Root tree that it was packed from.
         sort: Sort file that ordered it, or None.
     """
 
     images: tuple[Path, ...]
-    squashfs: Path
+    roots: tuple[RootImage, ...]
     root: Path
     sort: Path | None

@@ -85,7 +85,8 @@ def finish(
     # Shares the content where the file system can (btrfs, XFS), and copies it elsewhere.
     run(["cp", "--archive", "--reflink=auto", "--no-target-directory", bootstrapped, target])
     times = bootstrapped.stat()
-    variables = hooks.environment(config, source_date_epoch(bootstrapped))
+    epoch = source_date_epoch(bootstrapped)
+    variables = hooks.environment(config, epoch)
 
     def run_hooks(step: str) -> None:
         if added.hooks is not None:
@@ -107,8 +108,17 @@ def finish(
         if added.files is not None:
             overlay.apply(added.files, tree)
     run_hooks("configured")
+    with open_tree(target) as tree:
+        limit_times(tree, epoch)
     # An image's time is that of its bootstrap, however often the rest is done again.
     os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def limit_times(tree: RootTree, epoch: int) -> None:
+    """Set the time of everything that changed after the epoch to it, in seconds since 1970."""
+    for path, found in tree.walk():
+        if found.st_mtime_ns > epoch * 10**9:
+            tree.set_time(path, epoch * 10**9)
 
 
 def configure(system: System, tree: RootTree, epoch: int) -> None:

@@ -9,17 +9,25 @@ from dataclasses import replace
 from pathlib import Path
 
 from bootprof import progress
-from bootprof.builder import store
+from bootprof.builder import changes, overlay, store
+from bootprof.builder.ext4 import make_ext4
+from bootprof.builder.media.contents import RootImage
 from bootprof.builder.request import BuildRequest
+from bootprof.builder.roots import Trees
+from bootprof.builder.roottree import open_tree
 from bootprof.builder.squashfs import make_squashfs
 from optimizer import staleness
 from optimizer.formats.sortfile import paths_of_sort_file
+
+# Behind the lowest layer in the order of names, by which live-boot stacks them.
+CHANGES = "layer-changes.squashfs"
 
 
 def find_sort_file(request: BuildRequest) -> Path | None:
     """Return the configured sort file if it is enabled and exists."""
     path = request.base / request.config.squashfs.sort
-    if not request.sort or not path.is_file():
+    sorts = request.sort and request.config.root.format == "squashfs"
+    if not sorts or not path.is_file():
         return None
     return path
 
@@ -39,6 +47,76 @@ def warn_if_stale(sort: Path, tree: Path, threshold_percent: float) -> None:
         )
 
 
+def obtain_images(
+    request: BuildRequest,
+    cache: Path,
+    trees: Trees,
+    sort: Path | None,
+    epoch: int,
+    version: tuple[int, int, int],
+) -> tuple[RootImage, ...]:
+    """Pack the root tree, whole or as layers, as it is configured.
+
+    Args:
+        request: The build.
+        cache: Where images are kept.
+        trees: Root tree, and the one below it if its changes are packed separately.
+        sort: Sort file of the lowest layer, or None.
+        epoch: Newest time stamp in the images (seconds since 1970).
+        version: That of mksquashfs.
+
+    Returns:
+        The images, the lowest layer first; live-boot stacks them in the order of their names.
+    """
+    if request.config.root.format == "ext4":
+        lowest = RootImage("filesystem.ext4", obtain_ext4(request, cache, trees.lowest, epoch))
+    else:
+        squashfs = obtain_squashfs(request, cache, trees.lowest, sort, epoch, version)
+        lowest = RootImage("filesystem.squashfs", squashfs)
+    if trees.base is None:
+        return (lowest,)
+    changed = obtain_changes(cache, trees.base, trees.full, epoch)
+    return (
+        lowest,
+        RootImage(CHANGES, obtain_squashfs(request, cache, changed, None, epoch, version, "layer")),
+    )
+
+
+def obtain_changes(cache: Path, base: Path, full: Path, epoch: int) -> Path:
+    """Make the tree of what a root tree changes of the one below it."""
+
+    def make(target: Path) -> None:
+        target.mkdir()
+        found = changes.between(base, full, epoch)
+        with open_tree(target) as tree:
+            overlay.apply(found, tree)
+        update(f"{len(found.entries)} entries")
+
+    with progress.step("layer of changes") as update:
+        digest = store.digest_of(base.name, full.name, epoch)
+        tree, reused = store.obtain(cache, "changes", digest, make)
+        if reused:
+            update("unchanged, reused")
+    return tree
+
+
+def obtain_ext4(request: BuildRequest, cache: Path, tree: Path, epoch: int) -> Path:
+    """Pack the root tree as ext4, or find the image made before from the same tree."""
+    exclude = request.config.squashfs.exclude
+    digest = store.digest_of(exclude, tree.name, epoch)
+
+    def make(target: Path) -> None:
+        log_file = cache / "mke2fs.log"
+        log_file.unlink(missing_ok=True)
+        make_ext4(tree, target, exclude, digest=digest, epoch=epoch, log_file=log_file)
+
+    with progress.step("ext4") as update:
+        image, reused = store.obtain(cache, "filesystem", digest, make, ".ext4")
+        size = f"{image.stat().st_size / 1e6:.1f} MB"
+        update(f"{size}, unchanged, reused" if reused else size)
+    return image
+
+
 def obtain_squashfs(
     request: BuildRequest,
     cache: Path,
@@ -46,8 +124,9 @@ def obtain_squashfs(
     sort: Path | None,
     epoch: int,
     version: tuple[int, int, int],
+    name: str = "filesystem",
 ) -> Path:
-    """Pack the root tree, or find the squashfs packed before from the same tree."""
+    """Pack a root tree, or find the squashfs packed before from the same tree."""
     options = request.config.squashfs
     log_file = cache / "mksquashfs.log"
     complaints: list[str] = []
@@ -73,7 +152,7 @@ def obtain_squashfs(
         # The threshold of a warning changes no image.
         same = replace(options, stale_percent=0.0)
         digest = store.digest_of(same, tree.name, sort, epoch, version)
-        squashfs, reused = store.obtain(cache, "filesystem", digest, make, ".squashfs")
+        squashfs, reused = store.obtain(cache, name, digest, make, ".squashfs")
         size = f"{squashfs.stat().st_size / 1e6:.1f} MB"
         update(f"{size}, unchanged, reused" if reused else size)
     if complaints:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bootprof import progress
@@ -59,29 +60,62 @@ def find_files(request: BuildRequest) -> Overlay | None:
     return files
 
 
-def obtain_root(request: BuildRequest, cache: Path, added: Additions) -> Path:
+@dataclass(frozen=True)
+class Trees:
+    """The root trees of a build.
+
+    Attributes:
+        full: The root tree.
+        base: The same without patches, files and the last hooks, if these are packed separately.
+    """
+
+    full: Path
+    base: Path | None = None
+
+    @property
+    def lowest(self) -> Path:
+        """The tree of the lowest layer."""
+        return self.full if self.base is None else self.base
+
+
+def obtain_trees(request: BuildRequest, cache: Path, added: Additions) -> Trees:
     """Make the root tree, or find the one made before from the same settings and files."""
-    system = request.config.system
-    obtain_first = obtain_unpacked if system.source else obtain_bootstrapped
+    obtain_first = obtain_unpacked if request.config.system.source else obtain_bootstrapped
     bootstrapped = obtain_first(request, cache)
-    variables = hooks.environment(request.config, root.source_date_epoch(bootstrapped))
+    before = replace(
+        added, patches=None, files=None, hooks=added.hooks and added.hooks.only("bootstrapped")
+    )
+    after = replace(added, hooks=added.hooks and added.hooks.only("bootstrapped", "configured"))
+    base = None
+    if request.config.root.separate_changes:
+        base = obtain_root(request, cache, bootstrapped, before, "root tree without your changes")
+    return Trees(obtain_root(request, cache, bootstrapped, after, "root tree"), base)
+
+
+def obtain_root(
+    request: BuildRequest, cache: Path, bootstrapped: Path, added: Additions, title: str
+) -> Path:
+    """Make a root tree, or find the one made before from the same settings and files."""
+    system = request.config.system
+    epoch = root.source_date_epoch(bootstrapped)
+    variables = hooks.environment(request.config, epoch)
 
     def make(target: Path) -> None:
         log_file = cache / "hooks.log"
         log_file.unlink(missing_ok=True)
         root.finish(request.config, bootstrapped, target, added, log_file)
 
-    localized = bool(system.languages or system.keyboard or system.timezone)
-    with progress.step("root tree") as update:
+    with progress.step(title) as update:
         digest = store.digest_of(
             bootstrapped.name,
             # A bootstrap done again has the same name.
             bootstrapped.stat().st_mtime_ns,
+            epoch,
             (system.hostname, system.root_password, request.config.desktop),
             features.files(request.config),
-            (identity.REMOVED, identity.EMPTIED),
+            (system.languages, system.keyboard, system.timezone),
+            (identity.REMOVED, identity.EMPTIED, identity.MOUNT_POINTS),
             added.udev_rules,
-            (system.languages, system.keyboard, system.timezone) if localized else None,
             added.patches.digest() if added.patches is not None else None,
             added.files.digest() if added.files is not None else None,
             (added.hooks.digest(), sorted(variables.items())) if added.hooks is not None else None,

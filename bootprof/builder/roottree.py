@@ -159,6 +159,19 @@ class RootTree:
             ]
         return found
 
+    def walk(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield path and status of each entry, a folder before its content; no link is followed."""
+        pending = [""]
+        while pending:
+            above = pending.pop()
+            for name in self.listing(above):
+                path = f"{above}/{name}" if above else name
+                found = self.status(path)
+                if found is not None:
+                    yield path, found
+                    if stat.S_ISDIR(found.st_mode):
+                        pending.append(path)
+
     def read_file(self, path: str) -> bytes:
         """Return the content of a regular file of the tree, following links in it.
 
@@ -262,6 +275,11 @@ class RootTree:
                 os.setxattr(entry, name, value)
             if attributes.mtime_ns is not None:
                 os.utime(entry, ns=(attributes.mtime_ns, attributes.mtime_ns))
+
+    def set_time(self, path: str, mtime_ns: int) -> None:
+        """Set the time of the last change of an entry, in nanoseconds since 1970."""
+        with self.parent(path) as (folder, name):
+            os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=folder, follow_symlinks=False)
 
     def remove(self, path: str) -> None:
         """Remove an entry, a folder with all that is in it; nothing if there is none.

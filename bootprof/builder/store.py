@@ -37,11 +37,23 @@ def digest_of(*parts: object) -> str:
 
 
 @contextmanager
+def opened(folder: Path) -> Iterator[None]:
+    """Work in a folder beside others, a build among them; only the same entry is waited for.
+
+    What an interrupted run left unfinished is removed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".lock").touch()
+    remove_leftovers(folder)
+    yield
+
+
+@contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Lock a folder for this process and its children, so that one build at a time works in it.
 
     Waits for another process that holds it, and says so. What an interrupted run left unfinished
-    is removed.
+    is removed. Those that only need an entry use :func:`opened`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
@@ -83,12 +95,47 @@ def obtain(
         with contextlib.suppress(PermissionError):
             os.utime(final, ns=(time.time_ns(), final.stat().st_mtime_ns))
         return final, True
+    with entry_locked(final):
+        # Another process may have made it in the meantime.
+        if final.exists() and not again:
+            return final, True
+        replace_entry(final, make)
+    return final, False
+
+
+def replace_entry(final: Path, make: Callable[[Path], None]) -> None:
+    """Make an entry, and remove the one there was when the new one is complete."""
     with replacing(final) as temporary:
         make(temporary)
         if temporary.is_dir():
             # A folder is not replaced as a file is; between the two there is none.
             remove(final)
-    return final, False
+
+
+@contextmanager
+def entry_locked(final: Path) -> Iterator[None]:
+    """Lock one entry for this process and its children while it is made.
+
+    The lock file is removed with the lock; whoever gets a lock of a removed file tries again.
+    """
+    path = final.with_name(f".lock-{final.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with progress.step(f"waiting for another bootprof that makes {final}"):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            break
+        os.close(descriptor)
+    try:
+        with held_by_children(descriptor):
+            yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def prune(folder: Path, name: str, keep: int) -> None:

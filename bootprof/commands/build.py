@@ -30,7 +30,7 @@ examples:
 
 Unchanged parts (the bootstrapped system, the root tree, the kernel module, the squashfs) are
 reused from <output>/cache. Incomplete parts of an interrupted run are never used; the next run
-removes them. Building needs root privileges, to bootstrap the system.
+removes them. Without root privileges, the build runs in a user namespace.
 """
 
 
@@ -92,8 +92,10 @@ def run(options: argparse.Namespace) -> int:
     from bootprof.builder.build import build
     from bootprof.builder.layers import load_config
     from bootprof.builder.request import BuildRequest
+    from bootprof.builder.unprivileged import become_root
 
     config = load_config(options.config, options.define)
+    become_root()
     result = build(
         BuildRequest(
             config=config,

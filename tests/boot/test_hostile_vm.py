@@ -120,7 +120,7 @@ class Done:
 @pytest.fixture(scope="module")
 def kernel(output: Path) -> GuestKernel:
     cache = output / "cache"
-    with store.locked(cache):
+    with store.opened(cache):
         return fetch_kernel("bookworm", cache)
 
 

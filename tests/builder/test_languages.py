@@ -8,8 +8,11 @@ import pytest
 
 from bootprof.builder import languages
 from bootprof.builder.config import System
+from bootprof.builder.layers import load_config
 from bootprof.builder.roottree import open_tree
 from bootprof.errors import InputError
+
+TOP = Path(__file__).parents[2]
 
 
 def test_packages_follow_languages_and_variables() -> None:
@@ -65,3 +68,14 @@ def test_a_zone_or_a_locale_that_the_tree_cannot_have_is_an_input_error(tmp_path
         ):
             with pytest.raises(InputError, match=message):
                 languages.configure(system, tmp_path, tree, tmp_path / "log")
+
+
+def test_one_configuration_gives_several_desktops() -> None:
+    config = TOP / "config/desktops.cfg"
+    xfce = load_config(config)
+    defines = ["name=kde", "desktop.session=plasma", "system.install_env.DESKTOP=kde"]
+    kde = load_config(config, [*defines, "system.install_env.LOGIN=sddm"])
+    ours, theirs = languages.packages(xfce.system), languages.packages(kde.system)
+    assert set(ours) - set(theirs) == {"task-xfce-desktop", "lightdm"}
+    assert set(theirs) - set(ours) == {"task-kde-desktop", "sddm"}
+    assert (kde.desktop.autologin, kde.desktop.session) == ("user", "plasma")

@@ -10,6 +10,7 @@ import pytest
 
 from bootprof import files
 from bootprof.builder import store
+from bootprof.process import run, wait_for
 
 
 def test_a_thing_is_made_once_and_then_reused(tmp_path: Path) -> None:
@@ -64,6 +65,56 @@ def test_a_second_build_in_one_folder_waits_for_the_first_and_says_so(
     other.join()
     said = capsys.readouterr().err.splitlines()
     assert said[0] == f"waiting for another bootprof that is at work in {tmp_path} ..."
+
+
+def slow(target: Path) -> None:
+    time.sleep(0.5)
+    target.write_text("whole")
+
+
+def make_slowly(folder: Path, started: Event) -> None:
+    def make(target: Path) -> None:
+        started.set()
+        slow(target)
+
+    store.obtain(folder, "kernel", "0", make)
+
+
+def test_an_entry_is_made_beside_a_build_and_only_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = multiprocessing.get_context("fork")
+    started = context.Event()
+    other = context.Process(target=make_slowly, args=(tmp_path, started))
+    with store.locked(tmp_path), store.opened(tmp_path):
+        other.start()
+        assert started.wait(10)
+        found, reused = store.obtain(tmp_path, "kernel", "0", slow)
+        assert (found.read_text(), reused) == ("whole", True)
+        assert not store.obtain(tmp_path, "kernel", "1", slow)[1]
+    other.join()
+    assert f"waiting for another bootprof that makes {found} ..." in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "kernel-0", "kernel-1"]
+
+
+def stay_behind(folder: Path) -> None:
+    def make(target: Path) -> None:
+        # As a program that a build has started, and that outlives it.
+        run(["sh", "-c", 'sleep 1; : > "$0"', target.parent.parent / "done"])
+
+    store.obtain(folder, "thing", "0", make)
+
+
+def test_the_lock_of_a_killed_maker_lasts_as_long_as_its_programs(tmp_path: Path) -> None:
+    other = multiprocessing.get_context("fork").Process(target=stay_behind, args=(tmp_path,))
+    other.start()
+    lock = tmp_path / ".lock-thing-0"
+    assert wait_for(lambda: lock.exists() and bool(list(tmp_path.glob(f"{files.UNFINISHED}*"))), 10)
+    other.kill()
+    other.join()
+    _, reused = store.obtain(tmp_path, "thing", "0", slow)
+    assert not reused
+    assert not lock.exists()
 
 
 def test_digest_depends_on_content_of_files_and_not_on_their_place(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.files import UNFINISHED, file_digest
+from bootprof.files import UNFINISHED, file_digest, scratch_folder
 from bootprof.process import wait_for
-from tests.builder import small
+from tests.builder import small, users
 from tests.trees import unpacked
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
@@ -184,3 +184,21 @@ def test_a_root_tree_from_a_folder_or_an_archive_gives_the_same_system(
     ]
     assert trees[0] == trees[1] == trees[2]
     assert len(trees[0]) > 3000
+
+
+@pytest.mark.media
+def test_an_ordinary_user_gets_the_bytes_that_root_gets(small_build: Path) -> None:
+    """Both bootstrap: the test takes as long as two of them."""
+    manifest = small.build(small_build)
+    with scratch_folder() as folder:
+        folder.chmod(0o755)
+        (folder / "etc").mkdir()
+        home = folder / "home"
+        (home / "tmp").mkdir(parents=True)
+        for path in (home, home / "tmp"):
+            os.chown(path, users.UID, users.UID)
+        again = small.build(home, prefix=users.as_user(folder / "etc", []))
+        owner = (home / "out/small.iso").stat().st_uid
+    assert owner == users.UID
+    assert again["images"][0]["sha256"] == manifest["images"][0]["sha256"]
+    assert again["packages"] == manifest["packages"]

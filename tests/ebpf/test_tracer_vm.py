@@ -28,7 +28,7 @@ mount -t tmpfs none /w
 @pytest.fixture(scope="module", params=chosen_suites())
 def kernel(request: pytest.FixtureRequest, output: Path) -> GuestKernel:
     cache = output / "cache"
-    with store.locked(cache):
+    with store.opened(cache):
         return fetch_kernel(request.param, cache)
 
 

@@ -23,7 +23,7 @@ READY_SECONDS = 5
 @pytest.fixture(scope="module", params=SUITES)
 def kernel(request: pytest.FixtureRequest, output: Path) -> GuestKernel:
     cache = output / "cache"
-    with store.locked(cache):
+    with store.opened(cache):
         return fetch_kernel(request.param, cache)
 
 

@@ -357,7 +357,7 @@ say "cold $(($(sectors) - before))"
 @pytest.fixture(scope="module")
 def kernel(output: Path) -> GuestKernel:
     cache = output / "cache"
-    with store.locked(cache):
+    with store.opened(cache):
         return fetch_kernel("bookworm", cache)
 
 

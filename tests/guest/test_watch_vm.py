@@ -79,7 +79,7 @@ def suite(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def kernel(suite: str, output: Path) -> GuestKernel:
     cache = output / "cache"
-    with store.locked(cache):
+    with store.opened(cache):
         return fetch_kernel(suite, cache)
 
 

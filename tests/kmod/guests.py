@@ -81,7 +81,7 @@ def make_guest(
     # For i386, the index of the security archive has not fitted its Release file for days on end.
     mirrors = (f"deb http://deb.debian.org/debian {suite} main",) if architecture == "i386" else ()
     try:
-        with store.locked(cache):
+        with store.opened(cache):
             kernel = fetch_kernel(suite, cache, architecture=architecture, mirrors=mirrors)
             module = build_module(
                 suite,

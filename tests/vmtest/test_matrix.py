@@ -51,7 +51,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> LiveSystem:
 @pytest.fixture(scope="module", params=chosen_suites())
 def machine(request: pytest.FixtureRequest, output: Path) -> tuple[str, GuestKernel, ModuleBuild]:
     cache = output / "cache"
-    with store.locked(cache):
+    with store.opened(cache):
         kernel = fetch_kernel(request.param, cache)
         module = build_module(request.param, cache, kernel_release=kernel.release)
     return request.param, kernel, module

@@ -28,10 +28,14 @@ def command(
         components: Archive components; mmdebstrap's default if empty.
         options: Further options of mmdebstrap.
     """
+    patterns = [name for name in packages if name.startswith(("?", "~"))]
+    names = [name for name in packages if name not in patterns]
     return [
         *(*ISOLATED, program("mmdebstrap"), "--variant=minbase", f"--architectures={architecture}"),
         *([f"--components={','.join(components)}"] if components else []),
-        f"--include={','.join(packages)}",
+        f"--include={','.join(names)}",
+        # mmdebstrap takes commas in an option that begins like a pattern for a part of it.
+        *(f"--include={pattern}" for pattern in patterns),
         *options,
         # The archive's copy of a moving suite can be older than its Release file allows.
         *(['--aptopt=Acquire::Check-Valid-Until "false"'] if suite == "sid" else []),

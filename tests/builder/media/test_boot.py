@@ -55,7 +55,7 @@ class Parts:
 @pytest.fixture(scope="module")
 def parts(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Parts:
     folder = tmp_path_factory.mktemp("boot")
-    with store.locked(output / "cache"):
+    with store.opened(output / "cache"):
         kernel = fetch_kernel("bookworm", output / "cache")
     tree = folder / "tree"
     for name in ("bin", "proc", "dev"):

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import subprocess
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,6 +96,46 @@ def test_what_docker_saves_is_unpacked(tmp_path: Path) -> None:
     packed = pack(folder, tmp_path / "image.tar")
     assert oci.is_image(packed)
     assert unpacked(packed, tmp_path / "root")["opaque/new"] == "2"
+
+
+def write_whole_layout(folder: Path, layers: Sequence[Sequence[tuple[str, str, str]]]) -> Path:
+    """Write an OCI layout with everything that other programs expect of one."""
+    folder.mkdir()
+    media = "application/vnd.oci.image."
+    descriptors, diffs = [], []
+    for layer in layers:
+        content = archive(folder / "layer.tar", layer).read_bytes()
+        diffs.append(f"sha256:{hashlib.sha256(content).hexdigest()}")
+        packed = blob(folder, gzip.compress(content, mtime=0))
+        descriptors.append(packed | {"mediaType": f"{media}layer.v1.tar+gzip"})
+    (folder / "layer.tar").unlink()
+    rootfs = {"type": "layers", "diff_ids": diffs}
+    config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": f"{media}manifest.v1+json",
+        "config": blob(folder, json.dumps(config).encode())
+        | {"mediaType": f"{media}config.v1+json"},
+        "layers": descriptors,
+    }
+    described = blob(folder, json.dumps(manifest).encode())
+    described |= {"mediaType": f"{media}manifest.v1+json"}
+    index = {"schemaVersion": 2, "manifests": [described]}
+    (folder / "index.json").write_text(json.dumps(index))
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["oci", "oci-archive", "docker-archive"])
+def test_what_skopeo_copies_is_unpacked(kind: str, tmp_path: Path) -> None:
+    source = write_whole_layout(tmp_path / "image", [LOWER, UPPER])
+    target = tmp_path / "copy"
+    name = ":name:latest" if kind == "docker-archive" else ""
+    command = ["skopeo", "--insecure-policy", "copy", f"oci:{source}", f"{kind}:{target}{name}"]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    assert oci.is_image(target)
+    wanted = {"etc/b": "2", "opaque/new": "2", "file/sub": "2"}
+    assert unpacked(target, tmp_path / "root") == wanted
 
 
 def test_a_plain_root_tree_is_no_image(tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
+"""A display manager logs a user in on a booted system, and only if that is configured."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.builder.media.booting import attached, boot, build
+
+pytestmark = [pytest.mark.media, pytest.mark.vm, pytest.mark.root]
+TOP = Path(__file__).parents[2]
+
+SETTINGS = """
+name = "session"
+[system]
+packages = [
+    "dbus", "kmod", "lightdm", "lightdm-gtk-greeter", "linux-image-amd64", "live-boot", "login",
+    "openbox", "systemd-sysv", "udev", "xserver-xorg-core",
+]
+files = "files"
+files_owner = "root"
+hooks = "hooks"
+[squashfs]
+compressor = "lz4"
+[media]
+boot_options = "boot=live console=ttyS0 quickusbmodules panic=5"
+"""
+USER = "#!/bin/sh\nset -e\nuseradd --create-home --shell /bin/sh guest\n"
+UNIT = """\
+[Unit]
+After=display-manager.service
+[Service]
+Type=simple
+ExecStart=/usr/local/sbin/session-probe
+[Install]
+WantedBy=graphical.target
+"""
+# Whose processes there are: the session of the user who is logged in, or the greeter.
+PROBE = """\
+#!/bin/sh
+name_of() { tr '\\000' ' ' < "$1/cmdline"; }
+count=0
+while [ $count -lt 120 ]; do
+    for process in /proc/[0-9]*; do
+        read -r name < "$process/comm" || continue
+        case $name in openbox|lightdm-gtk-gre*) found=$process ;; esac
+    done
+    [ -n "$found" ] && break
+    count=$((count + 1))
+    sleep 2
+done
+{
+    echo "PROBE begins"
+    echo "process: $(cat "$found/comm")"
+    echo "owner: $(stat -c %U "$found")"
+    echo "session: $(tr '\\000' '\\n' < "$found/environ" | sed -n 's/^DESKTOP_SESSION=//p')"
+    echo "PROBE ends"
+} > /dev/ttyS0 2>&1
+sleep 1
+echo o > /proc/sysrq-trigger
+"""
+
+
+def write(path: Path, text: str, mode: int = 0o755) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("desktop")
+    shutil.copy(TOP / "config/live.cfg", folder)
+    (folder / "settings.cfg").write_text(SETTINGS)
+    write(folder / "hooks/bootstrapped/user.chroot", USER)
+    units = folder / "files/etc/systemd/system"
+    write(units / "session-probe.service", UNIT, 0o644)
+    (units / "graphical.target.wants").mkdir()
+    (units / "graphical.target.wants/session-probe.service").symlink_to("../session-probe.service")
+    write(folder / "files/usr/local/sbin/session-probe", PROBE)
+    return folder / "live.cfg"
+
+
+@pytest.mark.parametrize(
+    ("defines", "expected"),
+    [
+        (
+            ("desktop.autologin=guest", "desktop.session=openbox"),
+            {"process": "openbox", "owner": "guest", "session": "openbox"},
+        ),
+        ((), {"process": "lightdm-gtk-gre", "owner": "lightdm"}),
+    ],
+    ids=["configured", "not configured"],
+)
+def test_lightdm_logs_in_whom_the_configuration_names_and_nobody_else(
+    defines: tuple[str, ...],
+    expected: dict[str, str],
+    config: Path,
+    output: Path,
+    tmp_path: Path,
+) -> None:
+    words = [word for define in defines for word in ("--define", define)]
+    (image,) = build(config, output, *words, "--image", str(tmp_path / "live.iso"), "--no-sort")
+    found = boot(*attached(image, "cd"), folder=tmp_path, memory_mib=1536)
+    assert {name: found.facts.get(name) for name in expected} == expected
