@@ -24,7 +24,7 @@ LAYERS = (
         "bootprof.units",
     ),
     ("bootprof.backends", "bootprof.imports"),
-    ("bootprof.boot", "bootprof.builder", "bootprof.report"),
+    ("bootprof.boot", "bootprof.builder", "bootprof.report", "bootprof.rewrite"),
     ("bootprof.commands",),
     ("bootprof.cli",),
     ("bootprof.__main__",),

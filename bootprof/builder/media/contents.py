@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bootprof.builder import bootmenu
@@ -144,8 +144,3 @@ def link_or_copy(source: Path, target: Path) -> None:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
             raise
         shutil.copyfile(source, target)
-
-
-def with_options(contents: Contents, further: str) -> Contents:
-    """Return contents with further boot options."""
-    return replace(contents, boot_options=f"{contents.boot_options} {further}".strip())

@@ -37,6 +37,9 @@ BLOCK_LENGTH_MASK = BLOCK_STORED - 1
 NO_TABLE = 0xFFFF_FFFF_FFFF_FFFF
 NO_FRAGMENT = 0xFFFF_FFFF
 NO_XATTR = 0xFFFF_FFFF
+# Of the superblock: tables of inodes and directories, and fragment blocks, are not compressed.
+FLAG_STORED_INODES = 1 << 0
+FLAG_STORED_FRAGMENTS = 1 << 3
 FLAG_COMPRESSION_OPTIONS = 1 << 10
 MEMORY_HINT = "the image is damaged, or made to fill the memory of what reads it"
 POINTER = struct.Struct("<Q")

@@ -10,9 +10,8 @@ blocks, and what is left of the ones that they come from, are compressed again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
@@ -23,6 +22,8 @@ from optimizer.images.squashfs.compress import Compress, compressor
 from optimizer.images.squashfs.decompress import decompressor
 from optimizer.images.squashfs.format import (
     BLOCK_STORED,
+    FLAG_STORED_FRAGMENTS,
+    FLAG_STORED_INODES,
     FRAGMENT_ENTRY,
     METADATA_STORED,
     NO_TABLE,
@@ -39,41 +40,10 @@ from optimizer.images.squashfs.metadata import (
     indexed_table,
     write_inodes,
 )
+from optimizer.images.squashfs.tails import Group, Tail, grouped, pack_groups, tail_of
 
 PADDING_BYTES = 4096
 COPY_BYTES = 1 << 20
-# Of the superblock's flags: tables of inodes and directories, and fragments, are stored.
-FLAG_STORED_INODES = 1 << 0
-FLAG_STORED_FRAGMENTS = 1 << 3
-WORKERS = 2
-
-
-@dataclass(frozen=True)
-class Tail:
-    """The end of a file in a fragment block.
-
-    Attributes:
-        fragment: Number of the fragment block.
-        offset: Its place there, decompressed.
-        size: Its size.
-    """
-
-    fragment: int
-    offset: int
-    size: int
-
-
-@dataclass
-class Group:
-    """Tails that are packed into one new fragment block.
-
-    Attributes:
-        tails: In their order.
-        size: Of all of them.
-    """
-
-    tails: list[Tail] = field(default_factory=list)
-    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -181,14 +151,6 @@ def find_units(layout: SquashfsLayout) -> tuple[list[Unit], dict[int, int]]:
     return units, unit_of
 
 
-def tail_of(layout: SquashfsLayout, inode: int) -> Tail | None:
-    """Return the tail of a file, or None."""
-    row = layout.inodes[inode]
-    if row["fragment_bytes"] <= 0:
-        return None
-    return Tail(int(row["fragment"]), int(row["fragment_offset_bytes"]), int(row["fragment_bytes"]))
-
-
 def make_plan(
     layout: SquashfsLayout,
     wanted: Wanted,
@@ -253,62 +215,6 @@ def make_plan(
     chosen = list(hot.values())
     content = [*chosen, *others] if wanted.place == "start" else [*others, *chosen]
     return Plan(content, chosen, kept, [*cold_groups, *hot_groups])
-
-
-def grouped(tails: Sequence[Tail], block_size_bytes: int) -> list[Group]:
-    """Fill fragment blocks with tails, in their order."""
-    groups: list[Group] = []
-    for tail in tails:
-        if not groups or groups[-1].size + tail.size > block_size_bytes:
-            groups.append(Group())
-        groups[-1].tails.append(tail)
-        groups[-1].size += tail.size
-    return groups
-
-
-def pack_groups(
-    layout: SquashfsLayout, source: BinaryIO, groups: Sequence[Group], compress: Compress
-) -> dict[int, tuple[bytes, bool]]:
-    """Compress new fragment blocks.
-
-    Returns:
-        For each group, by its identity, the block, and whether it is stored as it is.
-    """
-    stored = bool(layout.superblock.flags & FLAG_STORED_FRAGMENTS)
-
-    def packed(data: bytes) -> tuple[bytes, bool]:
-        if not stored:
-            smaller = compress(data)
-            if len(smaller) < len(data):
-                return smaller, False
-        return data, True
-
-    contents = group_contents(layout, source, groups)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        blocks = list(pool.map(packed, contents))
-    return {id(group): block for group, block in zip(groups, blocks, strict=True)}
-
-
-def group_contents(
-    layout: SquashfsLayout, source: BinaryIO, groups: Sequence[Group]
-) -> Iterator[bytes]:
-    """Return the decompressed content of new fragment blocks."""
-    decompress = decompressor(layout.superblock.compressor)
-    wanted: dict[int, list[Tail]] = {}
-    for group in groups:
-        for tail in group.tails:
-            wanted.setdefault(tail.fragment, []).append(tail)
-    contents: dict[Tail, bytes] = {}
-    for fragment, tails in sorted(wanted.items()):
-        block = layout.fragments[fragment]
-        source.seek(int(block["offset_bytes"]))
-        data = source.read(int(block["length_bytes"]))
-        if not block["stored"]:
-            data = decompress(data, layout.block_size_bytes)
-        for tail in tails:
-            contents[tail] = data[tail.offset : tail.offset + tail.size]
-    for group in groups:
-        yield b"".join(contents.pop(tail) for tail in group.tails)
 
 
 def place_files(
