@@ -109,6 +109,8 @@ def obtain_ext4(request: BuildRequest, cache: Path, tree: Path, epoch: int) -> P
         log_file = cache / "mke2fs.log"
         log_file.unlink(missing_ok=True)
         make_ext4(tree, target, exclude, digest=digest, epoch=epoch, log_file=log_file)
+        # A medium records it.
+        os.utime(target, (epoch, epoch))
 
     with progress.step("ext4") as update:
         image, reused = store.obtain(cache, "filesystem", digest, make, ".ext4")
