@@ -76,7 +76,7 @@ def build(request: BuildRequest) -> BuildResult:
         media = tuple(paths(request))
         for kind, image in zip(config.media.kinds, media, strict=True):
             write(kind, config.media, contents, image, epoch=epoch)
-        for name in ("root", "filesystem", "changes", "layer"):
+        for name in ("root", "filesystem", "filesystem-part", "changes", "layer"):
             store.prune(cache, name, KEPT)
     result = BuildResult(media, images, tree, sort)
     # A fixed name for the thing that has a digest in its own.

@@ -124,6 +124,12 @@ class Root:
         "file system of the root image; ext4 is not compressed, and has neither order nor "
         "readahead",
     )
+    largest_mb: int = key(
+        0,
+        "megabytes (10^6 bytes) that no root image exceeds: a larger squashfs is split by files, "
+        "for example with 4000 for FAT32; 0 for no limit",
+        within(0, 10**9),
+    )
     separate_changes: bool = key(
         False,
         "pack what patches, files and hooks change as a second squashfs on top, so that a change "

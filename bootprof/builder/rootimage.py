@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from bootprof import progress
-from bootprof.builder import changes, overlay, store
+from bootprof.builder import changes, overlay, parts, store
 from bootprof.builder.ext4 import make_ext4
 from bootprof.builder.media.contents import RootImage
 from bootprof.builder.request import BuildRequest
 from bootprof.builder.roots import Trees
 from bootprof.builder.roottree import open_tree
 from bootprof.builder.squashfs import make_squashfs
+from bootprof.errors import InputError
 from optimizer import staleness
 from optimizer.formats.sortfile import paths_of_sort_file
 
@@ -69,17 +70,53 @@ def obtain_images(
         The images, the lowest layer first; live-boot stacks them in the order of their names.
     """
     if request.config.root.format == "ext4":
-        lowest = RootImage("filesystem.ext4", obtain_ext4(request, cache, trees.lowest, epoch))
+        images = [RootImage("filesystem.ext4", obtain_ext4(request, cache, trees.lowest, epoch))]
     else:
-        squashfs = obtain_squashfs(request, cache, trees.lowest, sort, epoch, version)
-        lowest = RootImage("filesystem.squashfs", squashfs)
-    if trees.base is None:
-        return (lowest,)
-    changed = obtain_changes(cache, trees.base, trees.full, epoch)
-    return (
-        lowest,
-        RootImage(CHANGES, obtain_squashfs(request, cache, changed, None, epoch, version, "layer")),
-    )
+        images = obtain_parts(request, cache, trees.lowest, sort, epoch, version)
+    if trees.base is not None:
+        changed = obtain_changes(cache, trees.base, trees.full, epoch)
+        layer = obtain_squashfs(request, cache, changed, None, epoch, version, "layer")
+        images.append(RootImage(CHANGES, layer))
+    limit_bytes = request.config.root.largest_mb * 10**6
+    for image in images:
+        if limit_bytes and image.file.stat().st_size > limit_bytes:
+            raise InputError(
+                f"{image.name}: {image.file.stat().st_size / 1e6:.1f} MB, more than "
+                f"root.largest_mb = {request.config.root.largest_mb}",
+                hint="allow larger files, or remove some; one file is never split",
+            )
+    return tuple(images)
+
+
+def obtain_parts(
+    request: BuildRequest,
+    cache: Path,
+    tree: Path,
+    sort: Path | None,
+    epoch: int,
+    version: tuple[int, int, int],
+) -> list[RootImage]:
+    """Pack the root tree as squashfs, in several if one would exceed the limit of a file."""
+    whole = obtain_squashfs(request, cache, tree, sort, epoch, version)
+    limit_bytes = request.config.root.largest_mb * 10**6
+    count = parts.count_for(whole.stat().st_size, limit_bytes) if limit_bytes else 1
+    if count == 1:
+        return [RootImage("filesystem.squashfs", whole)]
+    sorted_paths = paths_of_sort_file(sort.read_bytes()) if sort is not None else []
+    with open_tree(tree) as opened:
+        spread = parts.spread(
+            opened, count, [os.fsdecode(path).lstrip("/") for path in sorted_paths]
+        )
+    images = []
+    for number in range(count):
+        others = [path for part in spread[:number] + spread[number + 1 :] for path in part]
+        file = obtain_squashfs(
+            request, cache, tree, sort if number == 0 else None, epoch, version,
+            f"filesystem-part{number + 1}", parts.patterns(others),
+        )  # fmt: skip
+        name = f"filesystem-{number + 1}" if number else "filesystem"
+        images.append(RootImage(f"{name}.squashfs", file))
+    return images
 
 
 def obtain_changes(cache: Path, base: Path, full: Path, epoch: int) -> Path:
@@ -109,6 +146,8 @@ def obtain_ext4(request: BuildRequest, cache: Path, tree: Path, epoch: int) -> P
         log_file = cache / "mke2fs.log"
         log_file.unlink(missing_ok=True)
         make_ext4(tree, target, exclude, digest=digest, epoch=epoch, log_file=log_file)
+        # A medium records it.
+        os.utime(target, (epoch, epoch))
 
     with progress.step("ext4") as update:
         image, reused = store.obtain(cache, "filesystem", digest, make, ".ext4")
@@ -125,6 +164,7 @@ def obtain_squashfs(
     epoch: int,
     version: tuple[int, int, int],
     name: str = "filesystem",
+    leave_out: tuple[str, ...] = (),
 ) -> Path:
     """Pack a root tree, or find the squashfs packed before from the same tree."""
     options = request.config.squashfs
@@ -143,6 +183,7 @@ def obtain_squashfs(
                 epoch=epoch,
                 log_file=log_file,
                 progress=lambda _: update(f"{target.stat().st_size / 1e6:.0f} MB packed"),
+                leave_out=leave_out,
             )
         )
         os.utime(target, (epoch, epoch))
@@ -151,7 +192,7 @@ def obtain_squashfs(
     with progress.step(f"squashfs ({options.compressor}, {how})") as update:
         # The threshold of a warning changes no image.
         same = replace(options, stale_percent=0.0)
-        digest = store.digest_of(same, tree.name, sort, epoch, version)
+        digest = store.digest_of(same, tree.name, sort, epoch, version, leave_out)
         squashfs, reused = store.obtain(cache, name, digest, make, ".squashfs")
         size = f"{squashfs.stat().st_size / 1e6:.1f} MB"
         update(f"{size}, unchanged, reused" if reused else size)

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bootprof.builder.config import Squashfs
@@ -50,6 +51,7 @@ def make_squashfs(
     epoch: int,
     log_file: Path,
     progress: Callable[[str], None],
+    leave_out: Sequence[str] = (),
 ) -> list[str]:
     """Pack a root tree.
 
@@ -61,6 +63,7 @@ def make_squashfs(
         epoch: Newest time stamp in the image (seconds since 1970).
         log_file: Where the output of mksquashfs goes.
         progress: Called with the last line of that output.
+        leave_out: Wildcards to leave out besides those of the options.
 
     Returns:
         The complaints of mksquashfs about entries of the sort file, which it leaves out.
@@ -84,8 +87,10 @@ def make_squashfs(
                 actions = folder / "actions"
                 actions.write_bytes(fragment_action(paths_of_sort_file(sort.read_bytes())))
                 arguments += ["-action-file", actions]
-        if options.exclude:
-            arguments += ["-wildcards", "-e", *options.exclude]
+        if options.exclude or leave_out:
+            excluded = folder / "excluded"
+            excluded.write_bytes(os.fsencode("\n".join([*options.exclude, *leave_out, ""])))
+            arguments += ["-wildcards", "-ef", excluded]
         run(
             arguments,
             env={"SOURCE_DATE_EPOCH": str(epoch)},
