@@ -30,6 +30,8 @@ from bootprof.process import program
 
 TOP = Path(__file__).parents[1]
 CONFIG = TOP / "config/live.cfg"
+# As mmdebstrap's: one host for the archive and its security updates.
+SECURITY = "http://deb.debian.org/debian-security"
 STEPS = ("cold", "new title", "changed file")
 
 
@@ -87,6 +89,7 @@ def with_live_build(folder: Path) -> Figures:
         *("--binary-images", "iso-hybrid", "--memtest", "none", "--firmware-chroot", "false"),
         *("--updates", "true", "--security", "true", "--cache", "true", "--apt-indices", "false"),
         *("--chroot-squashfs-compression-type", "zstd", "--zsync", "false", "--checksums", "none"),
+        *("--mirror-chroot-security", SECURITY, "--mirror-binary-security", SECURITY),
         *("--bootappend-live", config.media.boot_options),
     ]
     timed(configure, folder, log)

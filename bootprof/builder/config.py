@@ -149,6 +149,11 @@ class Squashfs:
     )
     options: tuple[str, ...] = key((), "further arguments for mksquashfs")
     sort: str = key("distrib.sort", "sort file, used if it exists")
+    reorder: bool = key(
+        False,
+        "pack the root without the sort file, and then move the packed blocks into its order: "
+        "a new sort file is a matter of seconds",
+    )
     separate_fragments: bool = key(
         False,
         "let the tails of the sort file's files share fragment blocks with each other only; for "

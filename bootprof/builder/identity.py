@@ -11,10 +11,17 @@ from bootprof.builder.roottree import RootTree
 # Files that belong to the build host, to the bootstrap or to one machine.
 REMOVED = (
     "etc/.pwd.lock",
+    "etc/NetworkManager/system-connections/*",
+    "etc/adjtime",
+    "etc/crypttab",
     "etc/fstab",
     "etc/group-",
     "etc/gshadow-",
+    "etc/hostid",
+    "etc/iscsi/initiatorname.iscsi",
+    "etc/modprobe.conf",
     "etc/mtab",
+    "etc/network/interfaces.d/*",
     "etc/passwd-",
     "etc/resolv.conf",
     "etc/shadow-",
@@ -26,13 +33,15 @@ REMOVED = (
     "var/cache/apt/*.bin",
     "var/cache/debconf/*-old",
     "var/cache/ldconfig/aux-cache",
-    "var/lib/NetworkManager/secret_key",
+    "var/lib/NetworkManager/*",
     "var/lib/apt/lists/*_*",
     "var/lib/dbus/machine-id",
     "var/lib/dhcp/*.lease*",
     "var/lib/dpkg/*-old",
     "var/lib/systemd/credential.secret",
     "var/lib/systemd/random-seed",
+    "var/lib/systemd/timers/stamp-*",
+    "var/lib/systemd/timesync/clock",
     "var/log/*.log",
     "var/log/apt/*",
 )
@@ -46,6 +55,18 @@ EMPTIED = (
 )
 
 
+# Folders of apt that apt makes again. Their owner tells whether its user could read the build
+# host's folders, so that the place of a build would change its bytes.
+APT_FOLDERS = ("var/cache/apt/archives/partial", "var/lib/apt/lists/partial")
+# Folders with what one machine has paired with and logged.
+FOLDERS = (*APT_FOLDERS, "var/lib/bluetooth/*", "var/log/journal/*")
+# Network cards are one machine's; this is what Debian's ifupdown installs.
+INTERFACES = b"""\
+source /etc/network/interfaces.d/*
+
+auto lo
+iface lo inet loopback
+"""
 # Mount points: what a builder or a container left there is hidden in a running system. A build
 # without root privileges cannot have device nodes, and gives the same bytes as one with them.
 MOUNT_POINTS = ("dev", "proc", "sys")
@@ -63,6 +84,11 @@ def clean(tree: RootTree) -> None:
         if status is not None and stat.S_ISDIR(status.st_mode):
             for name in tree.listing(folder):
                 tree.remove(f"{folder}/{name}")
+    for pattern in FOLDERS:
+        for path in tree.glob(pattern):
+            tree.remove(path)
+    if tree.is_file("etc/network/interfaces"):
+        tree.write_file("etc/network/interfaces", INTERFACES)
     for path in EMPTIED:
         tree.empty_file(path)
     # An empty file, and not a missing one: systemd then makes an identity on each boot.

@@ -157,6 +157,11 @@ def check_together(loaded: Loaded) -> None:
         raise InputError(
             f"{loaded.place('system.packages')}: system.packages cannot be added to system.source"
         )
+    if config.squashfs.reorder and config.squashfs.separate_fragments:
+        raise InputError(
+            f"{loaded.place('squashfs.separate_fragments')}: squashfs.separate_fragments has no "
+            "use with squashfs.reorder, which does that itself"
+        )
     if config.root.format != "squashfs" and (
         config.readahead.bootlog or config.readahead.what == "tables"
     ):

@@ -15,7 +15,7 @@ from bootprof.builder.media.contents import RootImage
 from bootprof.builder.request import BuildRequest
 from bootprof.builder.roots import Trees
 from bootprof.builder.roottree import open_tree
-from bootprof.builder.squashfs import make_squashfs
+from bootprof.builder.squashfs import make_squashfs, reorder_squashfs
 from bootprof.errors import InputError
 from optimizer import staleness
 from optimizer.formats.sortfile import paths_of_sort_file
@@ -97,7 +97,10 @@ def obtain_parts(
     version: tuple[int, int, int],
 ) -> list[RootImage]:
     """Pack the root tree as squashfs, in several if one would exceed the limit of a file."""
-    whole = obtain_squashfs(request, cache, tree, sort, epoch, version)
+    reorders = sort is not None and request.config.squashfs.reorder
+    whole = obtain_squashfs(request, cache, tree, None if reorders else sort, epoch, version)
+    if sort is not None and reorders:
+        whole = obtain_reordered(cache, whole, sort, epoch)
     limit_bytes = request.config.root.largest_mb * 10**6
     count = parts.count_for(whole.stat().st_size, limit_bytes) if limit_bytes else 1
     if count == 1:
@@ -117,6 +120,22 @@ def obtain_parts(
         name = f"filesystem-{number + 1}" if number else "filesystem"
         images.append(RootImage(f"{name}.squashfs", file))
     return images
+
+
+def obtain_reordered(cache: Path, squashfs: Path, sort: Path, epoch: int) -> Path:
+    """Put a squashfs into the order of a sort file, or find the one made before."""
+
+    def make(target: Path) -> None:
+        done = reorder_squashfs(squashfs, sort, target)
+        os.utime(target, (epoch, epoch))
+        update(f"{done.files} files, {done.placed_bytes / 1e6:.1f} MB placed")
+
+    with progress.step(f"squashfs, reordered by {sort}") as update:
+        digest = store.digest_of(squashfs.name, sort, epoch)
+        found, reused = store.obtain(cache, "filesystem", digest, make, ".squashfs")
+        if reused:
+            update("unchanged, reused")
+    return found
 
 
 def obtain_changes(cache: Path, base: Path, full: Path, epoch: int) -> Path:
@@ -191,7 +210,7 @@ def obtain_squashfs(
     how = f"sorted by {sort}" if sort else "not sorted"
     with progress.step(f"squashfs ({options.compressor}, {how})") as update:
         # The threshold of a warning changes no image.
-        same = replace(options, stale_percent=0.0)
+        same = replace(options, stale_percent=0.0, reorder=False)
         digest = store.digest_of(same, tree.name, sort, epoch, version, leave_out)
         squashfs, reused = store.obtain(cache, name, digest, make, ".squashfs")
         size = f"{squashfs.stat().st_size / 1e6:.1f} MB"

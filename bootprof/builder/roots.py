@@ -114,7 +114,7 @@ def obtain_root(
             (system.hostname, system.root_password, request.config.desktop),
             features.files(request.config),
             (system.languages, system.keyboard, system.timezone),
-            (identity.REMOVED, identity.EMPTIED, identity.MOUNT_POINTS),
+            (identity.REMOVED, identity.FOLDERS, identity.EMPTIED, identity.MOUNT_POINTS),
             added.udev_rules,
             added.patches.digest() if added.patches is not None else None,
             added.files.digest() if added.files is not None else None,

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -18,9 +19,13 @@ SETTINGS = """
 name = "session"
 [system]
 packages = [
-    "dbus", "kmod", "lightdm", "lightdm-gtk-greeter", "linux-image-amd64", "live-boot", "login",
-    "openbox", "systemd-sysv", "udev", "xserver-xorg-core",
+    "${LOGIN}", "${LOGIN}-gtk-greeter", "dbus", "hunspell-{language}", "kmod", "linux-image-amd64",
+    "live-boot", "login", "openbox", "systemd-sysv", "udev", "xserver-xorg-core",
 ]
+install_env = { LOGIN = "lightdm" }
+languages = ["de_DE.UTF-8", "pt_BR.UTF-8"]
+keyboard = "de:nodeadkeys"
+timezone = "Europe/Berlin"
 files = "files"
 files_owner = "root"
 hooks = "hooks"
@@ -58,6 +63,10 @@ done
     echo "process: $(cat "$found/comm")"
     echo "owner: $(stat -c %U "$found")"
     echo "session: $(tr '\\000' '\\n' < "$found/environ" | sed -n 's/^DESKTOP_SESSION=//p')"
+    echo "language: $(tr '\\000' '\\n' < "$found/environ" | sed -n 's/^LANG=//p')"
+    echo "day: $(LC_ALL=pt_BR.UTF-8 date -d @0 +%A)"
+    echo "zone: $(date -d @0 +%Z)"
+    echo "keyboard: $(. /etc/default/keyboard; echo "$XKBLAYOUT $XKBVARIANT")"
     echo "PROBE ends"
 } > /dev/ttyS0 2>&1
 sleep 1
@@ -96,7 +105,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
     ids=["configured", "not configured"],
 )
-def test_lightdm_logs_in_whom_the_configuration_names_and_nobody_else(
+def test_lightdm_logs_in_whom_the_configuration_names_in_the_configured_language(
     defines: tuple[str, ...],
     expected: dict[str, str],
     config: Path,
@@ -107,3 +116,9 @@ def test_lightdm_logs_in_whom_the_configuration_names_and_nobody_else(
     (image,) = build(config, output, *words, "--image", str(tmp_path / "live.iso"), "--no-sort")
     found = boot(*attached(image, "cd"), folder=tmp_path, memory_mib=1536)
     assert {name: found.facts.get(name) for name in expected} == expected
+    # The first language is the default, and the others are there.
+    assert found.facts["language"] == "de_DE.UTF-8"
+    assert found.facts["day"].startswith("quinta")
+    assert (found.facts["zone"], found.facts["keyboard"]) == ("CET", "de nodeadkeys")
+    packages = json.loads(image.with_suffix(".json").read_text())["packages"]
+    assert {"hunspell-de-de:all", "hunspell-pt-br:all", "lightdm:amd64"} <= packages.keys()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bootprof.builder import config
-from bootprof.builder.squashfs import make_squashfs
+from bootprof.builder.squashfs import make_squashfs, reorder_squashfs
 from optimizer.formats.sortfile import mksquashfs_lines
 from optimizer.images.squashfs.layout import read_layout
 from tests.trees import unpacked
@@ -103,3 +103,33 @@ def test_with_separate_fragments_no_hot_tail_shares_a_block_with_a_cold_one(
 
     assert shared(pack(root, tmp_path / "one.squashfs", sort)) > 0
     assert shared(pack(root, tmp_path / "two.squashfs", sort, separate=True)) == 0
+
+
+@pytest.mark.parametrize(("priority", "place"), [(100, "start"), (-1, "end")])
+def test_a_packed_image_gets_the_order_of_a_sort_file_and_keeps_its_content(
+    priority: int, place: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    for number in range(30):
+        (root / f"file {number}").write_bytes(random.Random(number).randbytes(300_000))
+    image, target, sort = (tmp_path / name for name in ("image", "target", "sort"))
+    make_squashfs(
+        config.Squashfs(),
+        root,
+        image,
+        sort=None,
+        epoch=EPOCH,
+        log_file=tmp_path / "log",
+        progress=lambda _: None,
+    )
+    wanted = [17, 3, 25]
+    lines = [f"file\\ {number} {priority - rank}\n" for rank, number in enumerate(wanted)]
+    sort.write_text("".join(["# a comment -5\n", *lines]))
+    assert reorder_squashfs(image, sort, target).files == 3
+    assert unpacked(image, tmp_path / "one") == unpacked(target, tmp_path / "two")
+    # What does not compress is stored as it is.
+    content = target.read_bytes()
+    starts = [content.index((root / f"file {number}").read_bytes()[:64]) for number in range(30)]
+    ranked = sorted(range(30), key=starts.__getitem__)
+    assert (ranked[:3] if place == "start" else ranked[-3:]) == wanted
