@@ -30,6 +30,7 @@ COMMANDS = (
     "convert",
     "sort",
     "reorder",
+    "optimize",
     "merge",
     "check",
     "compare",

@@ -72,8 +72,8 @@ def rewrite(image: Image, wanted: Wanted, target: Path) -> Rewritten:
             with progress.step(f"{layout.format} in another order") as update:
                 done = write_order(image, wanted, written)
                 if not bare and done.size_bytes > room:
-                    # Compress what has to be compressed again as well as the format can.
-                    done = write_order(image, replace(wanted, strongest=True), written)
+                    excess = done.size_bytes - room + PADDING_BYTES
+                    done = write_order(image, replace(wanted, shrink_bytes=excess), written)
                 update(f"{done.placed_bytes / 1e6:.1f} MB placed")
             with progress.step("comparing every file with the original"):
                 verify(image, written)

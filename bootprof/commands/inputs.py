@@ -248,3 +248,16 @@ def open_chosen(path: Path, options: argparse.Namespace) -> Image:
     for remark in image.remarks:
         note(f"bootprof: {remark}")
     return image
+
+
+def wanted_paths(path: Path) -> list[bytes]:
+    """Return the paths of a bootlog, sort file or list that may be on an image, in their order."""
+    from optimizer.formats.sortfile import distinct_paths_of
+    from optimizer.order import IMAGE_EXCLUDES, NOT_ON_IMAGE, arrange, compile_excludes
+
+    with path.open("rb") as stream:
+        listed = distinct_paths_of(stream, str(path), skip=NOT_ON_IMAGE, skipped=set())
+    for sentence in listed.said:
+        print(f"bootprof: {sentence}", file=sys.stderr)
+    arranged = arrange(listed.paths, excluded=compile_excludes(IMAGE_EXCLUDES), root=None)
+    return arranged.paths

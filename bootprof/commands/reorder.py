@@ -16,6 +16,7 @@ from bootprof.commands.inputs import (
     find_bootlog,
     load_trace,
     open_chosen,
+    wanted_paths,
 )
 from bootprof.errors import InputError
 
@@ -119,16 +120,3 @@ def wanted_order(image: Image, options: argparse.Namespace) -> Wanted:
     if is_trace:
         return Wanted(spans=spans_of(load_trace(given, image).reads), place=options.place)
     return Wanted(wanted_paths(given), place=options.place)
-
-
-def wanted_paths(path: Path) -> list[bytes]:
-    """Return the paths of a bootlog, sort file or list that may be on an image, in their order."""
-    from optimizer.formats.sortfile import distinct_paths_of
-    from optimizer.order import IMAGE_EXCLUDES, NOT_ON_IMAGE, arrange, compile_excludes
-
-    with path.open("rb") as stream:
-        listed = distinct_paths_of(stream, str(path), skip=NOT_ON_IMAGE, skipped=set())
-    for sentence in listed.said:
-        print(f"bootprof: {sentence}", file=sys.stderr)
-    arranged = arrange(listed.paths, excluded=compile_excludes(IMAGE_EXCLUDES), root=None)
-    return arranged.paths

@@ -33,14 +33,14 @@ class Wanted:
             content that no path names.
         place: Where the wanted content goes: in front of all other content, or behind it, next to
             the tables.
-        strongest: Compress what has to be compressed again as well as the format can, so that
-            the result does not get larger.
+        shrink_bytes: Make the result smaller by this much: what has to be compressed again, and
+            as much of the packed tails of other files as it takes, gets the highest level.
     """
 
     paths: Sequence[bytes] = ()
     spans: Spans = field(default_factory=lambda: make_spans((), ()))
     place: Place = "end"
-    strongest: bool = False
+    shrink_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ def compressor(
         options = ZSTD_OPTIONS.pack(ZSTD_STRONGEST)
     if strongest and COMPRESSORS[number] == "lz4":
         options = LZ4_OPTIONS.pack(1, LZ4_HIGH)
+    if strongest and COMPRESSORS[number] == "xz":
+        return _xz(options, block_size_bytes, 9 | lzma.PRESET_EXTREME)
     return {
         "gzip": _gzip,
         "lzma": _lzma,
@@ -92,11 +94,11 @@ def _lzma(_options: bytes, block_size_bytes: int) -> Compress:
     return compress
 
 
-def _xz(options: bytes, block_size_bytes: int) -> Compress:
+def _xz(options: bytes, block_size_bytes: int, preset: int = 6) -> Compress:
     dictionary, _flags = _fields(options, XZ_OPTIONS, block_size_bytes, 0)
     if not 8192 <= dictionary <= 1 << 20:
         raise ValueError(f"xz dictionary of {dictionary} bytes")
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": dictionary}]
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": dictionary}]
 
     def compress(data: bytes) -> bytes:
         return lzma.compress(data, lzma.FORMAT_XZ, lzma.CHECK_CRC32, filters=filters)

@@ -40,7 +40,14 @@ from optimizer.images.squashfs.metadata import (
     indexed_table,
     write_inodes,
 )
-from optimizer.images.squashfs.tails import Group, Tail, grouped, pack_groups, tail_of
+from optimizer.images.squashfs.tails import (
+    Group,
+    Tail,
+    grouped,
+    pack_groups,
+    shrink,
+    tail_of,
+)
 
 PADDING_BYTES = 4096
 COPY_BYTES = 1 << 20
@@ -66,13 +73,15 @@ class Plan:
     Attributes:
         content: Units of the image and new fragment blocks, in their new order.
         wanted: How many of ``content``, from the start or the end, are wanted.
-        kept_fragments: Old fragment blocks that are moved as they are.
+        kept_fragments: Old fragment blocks that are not taken apart.
+        wanted_fragments: Those of them that are wanted.
         groups: New fragment blocks, those of wanted files last.
     """
 
     content: list[Unit | Group]
     wanted: list[Unit | Group]
     kept_fragments: list[int]
+    wanted_fragments: frozenset[int]
     groups: list[Group]
 
 
@@ -88,9 +97,18 @@ def reorder_squashfs(
         layout.superblock.compressor,
         options,
         layout.block_size_bytes,
-        strongest=wanted.strongest,
     )
     packed = pack_groups(layout, source, plan.groups, compress)
+    smaller: dict[int, bytes] = {}
+    if wanted.shrink_bytes:
+        strongest = compressor(
+            layout.superblock.compressor, options, layout.block_size_bytes, strongest=True
+        )
+        before = sum(len(data) for data, _ in packed.values())
+        packed = pack_groups(layout, source, plan.groups, strongest)
+        saved = before - sum(len(data) for data, _ in packed.values())
+        cold = [number for number in plan.kept_fragments if number not in plan.wanted_fragments]
+        smaller = shrink(layout, source, cold, strongest, wanted.shrink_bytes - saved)
     # Everything in front of the content stays: superblock and compression options.
     recorded = layout.table(Kind.COMPRESSION_OPTIONS)
     front = SUPERBLOCK.size + (recorded.length_bytes if recorded is not None else 0)
@@ -103,8 +121,13 @@ def reorder_squashfs(
     for each in plan.content:
         if isinstance(each, Unit):
             moved[each.offset] = position
-            copy(source, each.offset, each.length, target)
             size = each.length
+            if each.offset in smaller:
+                target.write(smaller[each.offset])
+                size = len(smaller[each.offset])
+                recompressed += layout.block_size_bytes
+            else:
+                copy(source, each.offset, each.length, target)
         else:
             data, _ = packed[id(each)]
             fragment_at[id(each)] = position
@@ -113,7 +136,9 @@ def reorder_squashfs(
             recompressed += each.size
         position += size
         placed += size if id(each) in chosen else 0
-    places, fragments = place_files(layout, plan, units, unit_of, moved, fragment_at, packed)
+    places, fragments = place_files(
+        layout, plan, units, unit_of, moved, fragment_at, packed, smaller
+    )
     write_tables(layout, source, target, needed.inodes, places, fragments, compress)
     files = [i for i in needed.inodes if layout.inodes["type"][i] == FileType.FILE]
     return Reordered(
@@ -214,7 +239,8 @@ def make_plan(
     others += cold_groups
     chosen = list(hot.values())
     content = [*chosen, *others] if wanted.place == "start" else [*others, *chosen]
-    return Plan(content, chosen, kept, [*cold_groups, *hot_groups])
+    also_wanted = frozenset(number for number in kept if id(fragment_units[number]) in hot)
+    return Plan(content, chosen, kept, also_wanted, [*cold_groups, *hot_groups])
 
 
 def place_files(
@@ -225,6 +251,7 @@ def place_files(
     moved: dict[int, int],
     fragment_at: dict[int, int],
     packed: dict[int, tuple[bytes, bool]],
+    smaller: dict[int, bytes],
 ) -> tuple[dict[int, FilePlace], bytes]:
     """Return where the content of each file went, and the decompressed fragment table."""
     entries = np.zeros(len(plan.kept_fragments) + len(plan.groups), FRAGMENT_ENTRY)
@@ -233,9 +260,9 @@ def place_files(
         block = layout.fragments[old]
         number_of[old] = number
         entries["offset"][number] = moved[int(block["offset_bytes"])]
-        entries["length"][number] = int(block["length_bytes"]) | (
-            BLOCK_STORED if block["stored"] else 0
-        )
+        length = int(block["length_bytes"]) | (BLOCK_STORED if block["stored"] else 0)
+        shrunk = smaller.get(int(block["offset_bytes"]))
+        entries["length"][number] = length if shrunk is None else len(shrunk)
     new_place: dict[Tail, tuple[int, int]] = {}
     for number, group in enumerate(plan.groups, len(plan.kept_fragments)):
         data, stored = packed[id(group)]

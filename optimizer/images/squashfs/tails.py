@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import BinaryIO
 
 from optimizer.images.squashfs.compress import Compress
@@ -15,6 +16,8 @@ from optimizer.images.squashfs.format import FLAG_STORED_FRAGMENTS
 from optimizer.images.squashfs.layout import SquashfsLayout
 
 WORKERS = 2
+# Blocks between two looks at how much is saved.
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -107,3 +110,49 @@ def group_contents(
             contents[tail] = data[tail.offset : tail.offset + tail.size]
     for group in groups:
         yield b"".join(contents.pop(tail) for tail in group.tails)
+
+
+def shrink(
+    layout: SquashfsLayout,
+    source: BinaryIO,
+    fragments: Sequence[int],
+    compress: Compress,
+    wanted_bytes: int,
+) -> dict[int, bytes]:
+    """Compress fragment blocks again, until enough is saved.
+
+    Args:
+        layout: Of the image.
+        source: The image.
+        fragments: Numbers of the blocks, in the order of trying.
+        compress: A stronger compressor than theirs.
+        wanted_bytes: How much to save.
+
+    Returns:
+        Those that got smaller, by their old offset.
+    """
+    decompress = decompressor(layout.superblock.compressor)
+    found: dict[int, bytes] = {}
+
+    def packed(number: int) -> tuple[int, bytes, int]:
+        block = layout.fragments[number]
+        return int(block["offset_bytes"]), compress(read(number)), int(block["length_bytes"])
+
+    def read(number: int) -> bytes:
+        with lock:
+            block = layout.fragments[number]
+            source.seek(int(block["offset_bytes"]))
+            data = source.read(int(block["length_bytes"]))
+            # Threads cannot share a decompressor.
+            return data if block["stored"] else decompress(data, layout.block_size_bytes)
+
+    lock = Lock()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for first in range(0, len(fragments), BATCH):
+            if wanted_bytes <= 0:
+                break
+            for offset, data, length in pool.map(packed, fragments[first : first + BATCH]):
+                if len(data) < length:
+                    found[offset] = data
+                    wanted_bytes -= length - len(data)
+    return found

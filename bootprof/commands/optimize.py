@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
+"""``bootprof optimize``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bootprof.commands.inputs import (
+    add_path,
+    add_squashfs,
+    choose_drives,
+    find_bootlog,
+    open_chosen,
+    wanted_paths,
+)
+from bootprof.errors import InputError
+
+if TYPE_CHECKING:
+    from bootprof.boot.plan import RecordingPlan
+    from bootprof.commands.inputs import Parsers
+    from bootprof.report.comparison import Comparison
+    from bootprof.rewrite import Rewritten
+
+EPILOG = """\
+The image is booted in QEMU and its reads are recorded (bootprof profile); its file system is put
+into the order of that boot (bootprof reorder) and compared with the original; the result is booted
+again, and both boots are compared (bootprof compare). It needs no root privileges and no source of
+the image.
+
+The exit status is 1 if the second boot seeks further than the first.
+
+OUT.optimize, or --work DIR, keeps the profiles of both boots (before, after), plots and a report.
+
+examples:
+  bootprof optimize live.iso -o faster.iso --until seconds:90
+  bootprof optimize live.iso -o faster.iso --profile out/profile
+"""
+
+
+def add_parser(subparsers: Parsers) -> None:
+    """Declare the options of ``bootprof optimize``."""
+    parser = subparsers.add_parser(
+        "optimize",
+        help="make a finished image boot faster: profile, reorder, boot again, compare",
+        description="Put a finished live image into the order of its own boot, and show the gain.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_path(parser, "image", metavar="IMAGE", help="ISO or disk image of a live system")
+    add_path(parser, "-o", "--output", required=True, metavar="OUT", help="image to write")
+    add_path(
+        parser,
+        "--profile",
+        folder=True,
+        metavar="DIR",
+        help="profile of a boot of IMAGE; without it, IMAGE is booted",
+    )
+    add_path(
+        parser,
+        "-w",
+        "--work",
+        folder=True,
+        metavar="DIR",
+        help="folder for profiles, plots and report (default: OUT with the suffix .optimize)",
+    )
+    parser.add_argument(
+        "-b",
+        "--backend",
+        default="auto",
+        metavar="NAME",
+        help="backend, as for bootprof profile (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-u",
+        "--until",
+        default="console:login:",
+        metavar="TARGET",
+        help="boot target, as for bootprof profile (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-t",
+        "--timeout",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="give up a boot after this time (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--medium",
+        choices=("disk", "cdrom"),
+        default="disk",
+        help="attach the image as a disk (USB stick) or as a CD-ROM (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--firmware",
+        choices=("bios", "uefi"),
+        default="bios",
+        help="firmware of the machine (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-p",
+        "--place",
+        choices=("start", "end"),
+        default="end",
+        help="where the files of the boot go, as for bootprof reorder (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-check", action="store_true", help="do not boot and compare the result"
+    )
+    add_squashfs(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Optimize, and print the comparison of both boots."""
+    from bootprof.boot.plan import plan_recording
+    from bootprof.rewrite import rewrite
+    from optimizer.images.reorder import Wanted
+
+    image = open_chosen(options.image, options)
+    image.layout()
+    if options.output.exists() and options.output.samefile(options.image):
+        raise InputError(
+            f"{options.output}: is the image that is read", hint="choose another name with --output"
+        )
+    work = options.work or options.output.with_suffix(".optimize")
+    plan = plan_recording(options.image, options.backend)
+    before = options.profile
+    if before is None:
+        before = work / "before"
+        boot(options.image, before, plan, options)
+    paths = wanted_paths(find_bootlog(before))
+    done = rewrite(image, Wanted(paths, place=options.place), options.output)
+    describe(done)
+    if not done.reordered.files:
+        raise InputError(
+            f"{before}: names no file of the image",
+            hint="use a profile of this image, and a boot target that is reached later",
+        )
+    if options.no_check:
+        return 0
+    after = work / "after"
+    boot(options.output, after, plan, options)
+    return show(compared(before, after), work)
+
+
+def boot(image: Path, folder: Path, plan: RecordingPlan, options: argparse.Namespace) -> None:
+    """Boot an image and record it."""
+    from bootprof.boot.profile import profile
+    from bootprof.boot.qemu import Machine
+    from bootprof.boot.target import parse_target
+    from bootprof.progress import note, step
+
+    machine = Machine(firmware=options.firmware, medium=options.medium)
+    with step(f"boot of {image}") as update:
+        done = profile(
+            image,
+            folder,
+            plan=plan,
+            machine=machine,
+            target=parse_target(options.until),
+            timeout_seconds=options.timeout,
+            progress=update,
+        )
+        update(f"boot target after {done.target_ns / 1e9:.1f} s")
+    for text in done.notes:
+        note(text)
+    note(f"backend {done.backend}: {done.reason}")
+
+
+def describe(done: Rewritten) -> None:
+    """Print what was moved."""
+    from bootprof.rewrite import WAYS
+    from bootprof.units import quantity
+
+    figures = done.reordered
+    change = figures.size_bytes - figures.size_before_bytes
+    print(
+        f"bootprof: {figures.files} files, {quantity(figures.placed_bytes, 'bytes')} placed; "
+        f"{quantity(figures.recompressed_bytes, 'bytes')} compressed again\n"
+        f"bootprof: {WAYS[done.way]} ({change:+d} bytes)",
+        file=sys.stderr,
+    )
+
+
+def compared(before: Path, after: Path) -> Comparison:
+    """Compare the block traces of two profiles on the usual drives."""
+    from bootprof.report.comparison import compare, read_build
+    from optimizer.drives.names import COMPARED_DRIVES
+
+    builds = []
+    for folder in (before, after):
+        file = folder / "blocktrace.tsv"
+        with file.open("rb") as stream:
+            builds.append(read_build(stream, file, folder.name))
+    return compare(builds, choose_drives(COMPARED_DRIVES))
+
+
+def show(comparison: Comparison, work: Path) -> int:
+    """Print the table, write plots and report; return 1 if the second boot seeks further."""
+    import logging
+
+    from bootprof.progress import step
+    from bootprof.report.details import gather
+    from bootprof.report.table import print_table
+
+    print_table(comparison, sys.stdout)
+    sys.stdout.flush()
+    with step("plots and report") as update:
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
+        from bootprof.report.page import write_report
+        from bootprof.report.plot import write_plots
+
+        write_plots(comparison, work / "seek", ("light",))
+        details = [gather(build, comparison.drives) for build in comparison.builds]
+        write_report(comparison, details, work / "compare.html")
+        update(f"wrote {work / 'compare.html'}")
+    ratio = comparison.ratio(1, "seek-distance")
+    return 1 if ratio is not None and ratio > 1 else 0

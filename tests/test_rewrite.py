@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
+"""Finished images with their file system in another order."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bootprof.cli import main
+from bootprof.errors import BootprofError, InputError
+from bootprof.rewrite import rewrite, room_of, verify
+from optimizer.images.image import open_image
+from optimizer.images.reorder import Wanted
+from tests.trees import unpacked
+
+WANTED = [b"/usr/file-%d" % number for number in (70, 3, 41, 12, 88)]
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def squashfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rewrite")
+    source = random.Random(15)
+    (folder / "tree/usr").mkdir(parents=True)
+    for number in range(100):
+        # Some of it can be compressed; sizes are such that all have tails.
+        content = source.randbytes(2000) + b"text %d " % number * 3000
+        (folder / f"tree/usr/file-{number}").write_bytes(content)
+    image = folder / "image.squashfs"
+    options = ["-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "1"]
+    subprocess.run(["mksquashfs", folder / "tree", image, *options], check=True)
+    return image
+
+
+def make_iso(squashfs: Path, folder: Path) -> Path:
+    tree = folder / "iso"
+    (tree / "live").mkdir(parents=True)
+    (tree / "live/filesystem.squashfs").hardlink_to(squashfs)
+    (tree / "zz-behind-it").write_bytes(b"other content" * 1000)
+    image = folder / "live.iso"
+    command: list[str | Path] = ["xorriso", "-as", "mkisofs", "-quiet", "-R", "-o", image, tree]
+    subprocess.run(command, check=True, capture_output=True)
+    return image
+
+
+def content_of(image: Path, folder: Path) -> dict[str, tuple[object, ...]]:
+    place = open_image(image).chosen
+    assert place is not None
+    return unpacked(image, folder, place.offset_bytes)
+
+
+def test_a_bare_file_system_becomes_the_output(squashfs: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.squashfs"
+    done = rewrite(open_image(squashfs), Wanted(WANTED), target)
+    assert done.way == "whole"
+    assert content_of(target, tmp_path / "new") == content_of(squashfs, tmp_path / "old")
+
+
+def test_nothing_else_changes_in_an_iso_where_it_fits(squashfs: Path, tmp_path: Path) -> None:
+    iso, target = make_iso(squashfs, tmp_path), tmp_path / "out.iso"
+    image = open_image(iso)
+    assert image.chosen is not None
+    done = rewrite(image, Wanted(WANTED), target)
+    assert done.way == "in place"
+    old, new = iso.read_bytes(), target.read_bytes()
+    begin, end = image.chosen.offset_bytes, image.chosen.offset_bytes + room_of(image)
+    assert (new[:begin], new[end:]) == (old[:begin], old[end:])
+    assert new != old
+    assert content_of(target, tmp_path / "new") == content_of(iso, tmp_path / "old")
+
+
+def test_an_iso_where_it_does_not_fit_is_written_by_xorriso(
+    squashfs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bootprof.rewrite.room_of", lambda _: 4096)
+    iso, target = make_iso(squashfs, tmp_path), tmp_path / "out.iso"
+    done = rewrite(open_image(iso), Wanted(WANTED), target)
+    assert done.way == "xorriso"
+    assert content_of(target, tmp_path / "new") == content_of(iso, tmp_path / "old")
+    others = open_image(target).iso
+    assert others is not None
+    (region,) = others.files()[b"/zz-behind-it"]
+    data = target.read_bytes()[region.offset_bytes : region.offset_bytes + region.length_bytes]
+    assert data == b"other content" * 1000
+
+
+def test_a_disk_image_is_written_where_it_fits(squashfs: Path, tmp_path: Path) -> None:
+    disk, target = tmp_path / "disk.img", tmp_path / "out.img"
+    content = squashfs.read_bytes()
+    disk.write_bytes(b"\1" * MIB + content + b"\2" * MIB)
+    done = rewrite(open_image(disk), Wanted(WANTED), target)
+    assert done.way == "in place"
+    new = target.read_bytes()
+    assert (new[:MIB], new[-MIB:]) == (b"\1" * MIB, b"\2" * MIB)
+    assert len(new) == 2 * MIB + len(content)
+    assert content_of(target, tmp_path / "new") == content_of(disk, tmp_path / "old")
+
+
+def test_a_disk_image_where_it_does_not_fit_is_refused(
+    squashfs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bootprof.rewrite.room_of", lambda _: 4096)
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(bytes(MIB) + squashfs.read_bytes())
+    with pytest.raises(InputError, match="cannot be moved"):
+        rewrite(open_image(disk), Wanted(WANTED), tmp_path / "out.img")
+    assert [path.name for path in tmp_path.iterdir()] == ["disk.img"]
+
+
+def test_a_result_that_differs_is_not_written(squashfs: Path, tmp_path: Path) -> None:
+    changed = bytearray(squashfs.read_bytes())
+    changed[200] ^= 1
+    other = tmp_path / "other"
+    other.write_bytes(changed)
+    with pytest.raises(BootprofError, match="not the same"):
+        verify(open_image(squashfs), other)
+
+
+def test_the_command_takes_sort_files_and_says_what_it_did(
+    squashfs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order = tmp_path / "distrib.sort"
+    order.write_bytes(
+        b"".join(b"%s %d\n" % (path[1:], 9 - rank) for rank, path in enumerate(WANTED))
+    )
+    target = tmp_path / "out.squashfs"
+    assert main(["reorder", str(squashfs), str(order), "-o", str(target)]) == 0
+    assert "5 files" in capsys.readouterr().err
+    layout = open_image(target).layout()
+    firsts = [int(layout.extents_of(path)["offset_bytes"][0]) for path in WANTED]
+    assert firsts == sorted(firsts)
+
+
+@pytest.mark.parametrize("order", [b"", b"/no/such/file\n"])
+def test_an_order_of_nothing_changes_no_file(
+    order: bytes, squashfs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, target = tmp_path / "order", tmp_path / "out.squashfs"
+    given.write_bytes(order)
+    status = main(["reorder", str(squashfs), str(given), "-o", str(target)])
+    said = capsys.readouterr().err
+    if order:
+        assert status == 0
+        assert "no file of" in said
+    else:
+        assert status == 2
+        assert not target.exists()
+
+
+def test_the_image_that_is_read_is_not_overwritten(
+    squashfs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order = tmp_path / "order"
+    order.write_bytes(WANTED[0] + b"\n")
+    before = squashfs.read_bytes()
+    for command in (
+        ["reorder", str(squashfs), str(order), "-o", str(squashfs)],
+        ["optimize", str(squashfs), "--profile", str(tmp_path), "-o", str(squashfs)],
+    ):
+        assert main(command) == 2
+        assert "is the image that is read" in capsys.readouterr().err
+    assert squashfs.read_bytes() == before
+
+
+def test_optimize_uses_a_profile_that_is_there(squashfs: Path, tmp_path: Path) -> None:
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    (profile / "bootlog.list").write_bytes(b"".join(path + b"\n" for path in WANTED))
+    target = tmp_path / "out.squashfs"
+    words = ["optimize", str(squashfs), "-o", str(target), "--profile", str(profile)]
+    assert main([*words, "--no-check"]) == 0
+    layout = open_image(target).layout()
+    firsts = [int(layout.extents_of(path)["offset_bytes"][0]) for path in WANTED]
+    assert firsts == sorted(firsts)
