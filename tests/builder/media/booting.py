@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from bootprof.boot.qemu import EMULATED_PROCESSOR, UEFI_FIRMWARE
 from bootprof.process import program
@@ -102,7 +107,57 @@ def attached(image: Path, how: str) -> list[str]:
     return [*drive, "-device", "virtio-blk-pci,drive=medium,bootindex=0"]
 
 
-def boot(*further: str, folder: Path, kind: str = "bios", memory_mib: int = 1024) -> Booted:
+@dataclass(frozen=True)
+class Step:
+    """Something that is done when the console shows a text.
+
+    Attributes:
+        text: Waited for behind what the step before waited for.
+        act: Gets what is typed on the console, and the socket of QEMU's monitor.
+    """
+
+    text: bytes
+    act: Callable[[IO[bytes], Path], None]
+
+
+def typed(text: str) -> Callable[[IO[bytes], Path], None]:
+    """Return a step's action: type a line."""
+
+    def act(console: IO[bytes], _: Path) -> None:
+        console.write(text.encode() + b"\n")
+        console.flush()
+
+    return act
+
+
+def commanded(*commands: Mapping[str, object]) -> Callable[[IO[bytes], Path], None]:
+    """Return a step's action: give commands to QEMU's monitor."""
+
+    def act(_: IO[bytes], path: Path) -> None:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(path))
+            stream = connection.makefile("rwb")
+            stream.readline()
+            for command in ({"execute": "qmp_capabilities"}, *commands):
+                stream.write(json.dumps(command).encode() + b"\n")
+                stream.flush()
+                while True:
+                    answer = json.loads(stream.readline())
+                    if "event" not in answer:
+                        assert "error" not in answer, answer
+                        break
+
+    return act
+
+
+def boot(
+    *further: str,
+    folder: Path,
+    kind: str = "bios",
+    memory_mib: int = 1024,
+    steps: Sequence[Step] = (),
+    inside: Sequence[str | Path] = (),
+) -> Booted:
     """Boot a machine to the end of its probe.
 
     Args:
@@ -110,18 +165,32 @@ def boot(*further: str, folder: Path, kind: str = "bios", memory_mib: int = 1024
         folder: For what the machine needs.
         kind: One of :data:`FIRMWARES`.
         memory_mib: Its memory in MiB.
+        steps: What is done on the way, in its order.
+        inside: Command that runs another one, which follows it: that of the machine.
     """
+    monitor = folder / "monitor"
     command = [
-        program("qemu-system-x86_64"),
+        *(*inside, program("qemu-system-x86_64")),
         *(*EMULATION, "-m", str(memory_mib), "-nodefaults", "-vga", "std", "-display", "none"),
-        *("-no-reboot", "-serial", "stdio", *firmware(kind, folder), *further),
+        *("-no-reboot", "-serial", "stdio", *firmware(kind, folder)),
+        *("-qmp", f"unix:{monitor},server=on,wait=off", *further),
     ]
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdin is not None and child.stdout is not None
+    watchdog = threading.Timer(BOOT_SECONDS, child.kill)
+    watchdog.start()
+    console, seen, waiting = b"", 0, list(steps)
     try:
-        console, _ = child.communicate(timeout=BOOT_SECONDS)
-    except subprocess.TimeoutExpired:
+        while data := os.read(child.stdout.fileno(), 65536):
+            console += data
+            while waiting and (at := console.find(waiting[0].text, seen)) >= 0:
+                step = waiting.pop(0)
+                seen = at + len(step.text)
+                step.act(child.stdin, monitor)
+    finally:
+        watchdog.cancel()
         child.kill()
-        console, _ = child.communicate()
+        child.wait()
     return read_probe(console.decode(errors="replace"))
 
 

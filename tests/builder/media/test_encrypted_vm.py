@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
+"""Encrypted persistence, and sticks that appear late."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bootprof.process import run
+from tests.builder.media.booting import (
+    OPTIONS,
+    Step,
+    attached,
+    boot,
+    build,
+    commanded,
+    configure,
+    typed,
+)
+
+pytestmark = [pytest.mark.media, pytest.mark.vm, pytest.mark.root]
+
+SETTINGS = f"""
+name = "encrypted"
+[system]
+files = "files"
+files_owner = "root"
+[squashfs]
+compressor = "lz4"
+[media]
+title = "Encrypted"
+label = "ENCRYPTED"
+boot_options = "{OPTIONS}"
+[persistence]
+enabled = true
+encrypted = true
+wait_seconds = 40
+"""
+PASSPHRASE = "a long passphrase"
+PROMPT = b"Please unlock disk"
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def image(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encrypted")
+    (iso,) = build(configure(folder, SETTINGS), output, "--no-sort")
+    return iso
+
+
+def file_system(folder: Path) -> Path:
+    tree = folder / "tree"
+    tree.mkdir()
+    (tree / "persistence.conf").write_text("/root\n")
+    path = folder / "stick.img"
+    command: list[str | Path] = ["mke2fs", "-q", "-F", "-t", "ext4", "-L", "persistence", "-d"]
+    run([*command, tree, path, "32M"])
+    return path
+
+
+@pytest.fixture
+def stick(tmp_path: Path) -> Path:
+    """A LUKS container with a file system for persistence."""
+    path = file_system(tmp_path)
+    with path.open("r+b") as stream:
+        stream.truncate(64 * MIB)
+    key = tmp_path / "key"
+    key.write_text(PASSPHRASE)
+    # Without these, the key takes the time and memory that suit the machine of the test.
+    cheap: list[str | Path] = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"]
+    run(
+        [
+            *("cryptsetup", "reencrypt", "--encrypt", "--type", "luks2", "--batch-mode"),
+            *("--reduce-device-size", "32M", "--force-offline-reencrypt", "--disable-locks"),
+            *(*cheap, "--key-file", key, path),
+        ]
+    )
+    return path
+
+
+def usb(disk: Path) -> list[str]:
+    return [
+        *("-drive", f"file={disk},format=raw,if=none,id=kept"),
+        *("-device", "qemu-xhci", "-device", "usb-storage,drive=kept,removable=on"),
+    ]
+
+
+def test_a_wrong_passphrase_can_be_corrected(image: Path, stick: Path, tmp_path: Path) -> None:
+    steps = [
+        Step(PROMPT, typed("wrong")),
+        Step(b"Retry?", typed("y")),
+        Step(PROMPT, typed(PASSPHRASE)),
+    ]
+    found = boot(*attached(image, "cd"), *usb(stick), folder=tmp_path, steps=steps)
+    mount = found.mounts["/root"]
+    assert mount.type == "ext4"
+    assert mount.device.startswith("/dev/mapper/")
+    assert "rw" in mount.options
+
+
+def test_without_a_passphrase_the_boot_goes_on(image: Path, stick: Path, tmp_path: Path) -> None:
+    steps = [Step(PROMPT, typed("")), Step(b"Retry?", typed("n"))]
+    found = boot(*attached(image, "cd"), *usb(stick), folder=tmp_path, steps=steps)
+    assert "/root" not in found.mounts
+
+
+def test_a_stick_that_appears_late_is_waited_for(image: Path, tmp_path: Path) -> None:
+    path = file_system(tmp_path)
+    drive: dict[str, object] = {
+        "execute": "blockdev-add",
+        "arguments": {
+            "driver": "raw",
+            "node-name": "late",
+            "file": {"driver": "file", "filename": str(path)},
+        },
+    }
+    device: dict[str, object] = {
+        "execute": "device_add",
+        "arguments": {"driver": "usb-storage", "drive": "late", "removable": True, "id": "late"},
+    }
+    found = boot(
+        *attached(image, "cd"),
+        *("-device", "qemu-xhci"),
+        folder=tmp_path,
+        steps=[Step(b"Mounting root file system", commanded(drive, device))],
+    )
+    assert found.mounts["/root"].type == "ext4"
