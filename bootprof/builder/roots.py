@@ -133,6 +133,8 @@ def obtain_bootstrapped(request: BuildRequest, cache: Path) -> Path:
         raise InputError(f"{keyring}: no such file", hint="check system.keyring")
     words = debian.command_of(system)
     mirrors = system.mirrors if keyring is None else debian.signed(system, keyring)
+    # By content: another state of the keys is another archive.
+    keys = [keyring] if keyring is not None else []
     # What scripts of packages see.
     variables = dict(system.install_env)
     if system.languages:
@@ -150,7 +152,7 @@ def obtain_bootstrapped(request: BuildRequest, cache: Path) -> Path:
         )
 
     with progress.step(f"bootstrap of {system.suite}, {system.arch}") as update:
-        digest = store.digest_of(words, mirrors, keyring, sorted(variables.items()))
+        digest = store.digest_of(words, mirrors, sorted(variables.items()), *keys)
         tree, reused = store.obtain(cache, "bootstrap", digest, make, again=request.refresh)
         update("unchanged, reused" if reused else "bootstrapped")
     return tree
