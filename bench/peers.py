@@ -16,6 +16,7 @@ live-build keeps the bootstrap and the downloaded packages in its cache (``lb cl
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootprof.builder.layers import load_config
-from bootprof.process import program
+from bootprof.process import program, tail
 
 TOP = Path(__file__).parents[1]
 CONFIG = TOP / "config/live.cfg"
@@ -54,8 +55,12 @@ def timed(command: Sequence[str | Path], folder: Path, log: Path) -> float:
     """Run a command in a folder; return the wall time in seconds."""
     started = time.monotonic()
     with log.open("ab") as stream:
-        subprocess.run(command, cwd=folder, stdout=stream, stderr=stream, check=True)
-    return time.monotonic() - started
+        done = subprocess.run(command, cwd=folder, stdout=stream, stderr=stream, check=False)
+    seconds = time.monotonic() - started
+    if done.returncode:
+        sys.exit(f"{shlex.join(map(str, command))}: {done.returncode}\n{tail(log).decode()}")
+    print(f"{seconds:.1f} s: {shlex.join(map(str, command))}", file=sys.stderr, flush=True)
+    return seconds
 
 
 def with_bootprof(folder: Path, name: str, *options: str) -> Figures:

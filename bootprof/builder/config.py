@@ -71,7 +71,9 @@ class System:
         (), "archive addresses (default: those of mmdebstrap)", check_arguments
     )
     keyring: str = key(
-        "", "file or folder of keys that sign the archive (default: those of Debian)"
+        "",
+        "file with the keys, and the only ones, that sign the archives of `system.mirrors` "
+        "(default: those that mmdebstrap finds on the build host)",
     )
     hostname: str = key("live", "host name", matches(HOST_NAME, "a host name", 64))
     root_password: str = key(

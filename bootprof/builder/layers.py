@@ -169,6 +169,11 @@ def check_together(loaded: Loaded) -> None:
             f'{loaded.place("root.format")}: root.format = "{config.root.format}" has no readahead',
             hint="remove [readahead]",
         )
+    if config.system.keyring and not config.system.mirrors:
+        raise InputError(
+            f"{loaded.place('system.keyring')}: system.keyring needs system.mirrors, the archives "
+            "that it is for"
+        )
     if config.media.outer_edge and not config.media.reading_order:
         raise InputError(
             f"{loaded.place('media.outer_edge')}: media.outer_edge needs media.reading_order = true"

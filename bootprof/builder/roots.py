@@ -128,10 +128,13 @@ def obtain_root(
 def obtain_bootstrapped(request: BuildRequest, cache: Path) -> Path:
     """Bootstrap a system, or find the one bootstrapped before from the same packages."""
     system = request.config.system
-    keyring = request.base / system.keyring if system.keyring else None
-    if keyring is not None and not keyring.exists():
-        raise InputError(f"{keyring}: no such file or folder", hint="check system.keyring")
-    words = debian.command_of(system, keyring.resolve() if keyring is not None else None)
+    keyring = (request.base / system.keyring).resolve() if system.keyring else None
+    if keyring is not None and not keyring.is_file():
+        raise InputError(f"{keyring}: no such file", hint="check system.keyring")
+    words = debian.command_of(system)
+    mirrors = system.mirrors if keyring is None else debian.signed(system, keyring)
+    # By content: another state of the keys is another archive.
+    keys = [keyring] if keyring is not None else []
     # What scripts of packages see.
     variables = dict(system.install_env)
     if system.languages:
@@ -141,14 +144,15 @@ def obtain_bootstrapped(request: BuildRequest, cache: Path) -> Path:
         debian.bootstrap(
             words,
             target,
-            system.mirrors,
+            mirrors,
             env=variables,
+            keyring=keyring,
             log_file=cache / "bootstrap.log",
             progress=update,
         )
 
     with progress.step(f"bootstrap of {system.suite}, {system.arch}") as update:
-        digest = store.digest_of(words, system.mirrors, sorted(variables.items()))
+        digest = store.digest_of(words, mirrors, sorted(variables.items()), *keys)
         tree, reused = store.obtain(cache, "bootstrap", digest, make, again=request.refresh)
         update("unchanged, reused" if reused else "bootstrapped")
     return tree

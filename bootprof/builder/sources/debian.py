@@ -4,12 +4,19 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bootprof.builder import languages
 from bootprof.builder.config import System
+from bootprof.builder.roottree import RootTree, open_tree
+from bootprof.errors import InputError
 from bootprof.process import ISOLATED, program, run
+
+# A line of sources.list(5): type, options, and the rest.
+DEB_LINE = re.compile(r"(deb(?:-src)?)\s+(\[[^\]]*\])?\s*(.+)")
 
 
 def command(
@@ -33,7 +40,7 @@ def command(
     return [
         *(*ISOLATED, program("mmdebstrap"), "--variant=minbase", f"--architectures={architecture}"),
         *([f"--components={','.join(components)}"] if components else []),
-        f"--include={','.join(names)}",
+        *([f"--include={','.join(names)}"] if names else []),
         # mmdebstrap takes commas in an option that begins like a pattern for a part of it.
         *(f"--include={pattern}" for pattern in patterns),
         *options,
@@ -43,16 +50,51 @@ def command(
     ]
 
 
-def command_of(system: System, keyring: Path | None) -> list[str]:
-    """Return the command that bootstraps the system of an image.
-
-    Args:
-        system: Which.
-        keyring: File or folder of keys that the archive is checked with; None for Debian's.
-    """
-    options = [*languages.preseed(system), *([f"--keyring={keyring}"] if keyring else [])]
-    packages = languages.packages(system)
+def command_of(system: System) -> list[str]:
+    """Return the command that bootstraps the system of an image."""
+    packages, options = languages.packages(system), languages.preseed(system)
     return command(system.suite, system.arch, packages, system.components, options)
+
+
+def signed(system: System, keyring: Path) -> tuple[str, ...]:
+    """Return the mirrors of a system as lines of sources.list that name the keys to check with.
+
+    mmdebstrap's own option adds keys to those of the build host, where these shall be the only
+    ones.
+
+    Raises:
+        InputError: The path cannot be in such a line, or a mirror is no line and no address.
+    """
+    if re.search(r"[\s\[\]\"]", str(keyring)):
+        raise InputError(f"{keyring}: a space, quote or bracket in the path of system.keyring")
+    option = f"[signed-by={keyring}]"
+    lines = []
+    for mirror in system.mirrors:
+        if "signed-by=" in mirror:
+            lines.append(mirror)
+        elif found := DEB_LINE.fullmatch(mirror):
+            others = found[2] or "[]"
+            lines.append(f"{found[1]} {option[:-1]} {others[1:-1]}".rstrip() + f"] {found[3]}")
+        elif re.match(r"[a-z+]+:", mirror):
+            components = " ".join(system.components)
+            lines.append(f"deb {option} {mirror} {system.suite} {components}")
+        else:
+            raise InputError(
+                f"system.mirrors: {mirror!r:.80}: neither an address nor a line that begins with "
+                "deb, so system.keyring cannot be used for it"
+            )
+    return tuple(lines)
+
+
+def forget_keyring(tree: RootTree, keyring: Path) -> None:
+    """Remove the path of the build host's keyring from the sources.list of a root tree."""
+    for pattern in ("etc/apt/sources.list", "etc/apt/sources.list.d/*.list"):
+        for path in tree.glob(pattern):
+            content = tree.read_file(path)
+            option = f"signed-by={keyring}".encode()
+            if option in content:
+                kept = content.replace(b"[" + option + b"] ", b"").replace(option, b"")
+                tree.rewrite_file(path, kept)
 
 
 def bootstrap(
@@ -63,6 +105,7 @@ def bootstrap(
     log_file: Path,
     progress: Callable[[str], None],
     env: Mapping[str, str] | None = None,
+    keyring: Path | None = None,
 ) -> None:
     """Bootstrap a root tree.
 
@@ -73,6 +116,12 @@ def bootstrap(
         log_file: Where the output of mmdebstrap goes.
         progress: Called with the last line of that output.
         env: Variables that package scripts see.
+        keyring: File that the mirrors name, of which the root tree shall not know.
     """
     log_file.unlink(missing_ok=True)
     run([*words, target, *mirrors], env=env, log_file=log_file, progress=progress)
+    if keyring is not None:
+        times = target.stat()
+        with open_tree(target) as tree:
+            forget_keyring(tree, keyring)
+        os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
