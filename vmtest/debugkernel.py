@@ -59,7 +59,13 @@ def build_kernel(folder: Path) -> GuestKernel:
         run(["tar", "--extract", "--file", SOURCE, "--directory", folder])
     if not (tree / ".config").exists():
         run([*make, "tinyconfig"], log_file=log)
-        merge: list[str | Path] = ["sh", "scripts/kconfig/merge_config.sh", "-m", ".config", FRAGMENT]
+        merge: list[str | Path] = [
+            "sh",
+            "scripts/kconfig/merge_config.sh",
+            "-m",
+            ".config",
+            FRAGMENT,
+        ]
         run(merge, cwd=tree, log_file=log)
         run([*make, "olddefconfig"], log_file=log)
     with step("kernel with lockdep and KASAN") as update:
