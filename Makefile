@@ -19,7 +19,7 @@ JOBS ?= $(shell nproc)
 # What the host needs, by the name of its Debian package.
 APT_PACKAGES := arch-test blktrace bpftool busybox-static ca-certificates clang cpio dosfstools e2fsprogs \
 	fatrace fdisk file fuse3 gcc gcc-multilib git grub-common grub-efi-amd64-bin grub-efi-ia32-bin grub-pc-bin \
-	inotify-tools isolinux kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev libnbd-bin linux-headers-amd64 \
+	inotify-tools isolinux isomd5sum kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev libnbd-bin linux-headers-amd64 \
 	linux-perf linux-source-6.1 llvm make man-db mmdebstrap mtools musl-tools nbdkit \
 	nbdkit-plugin-dev ovmf ovmf-ia32 perl procps python3 python3-bpfcc python3-dev python3-venv \
 	qemu-system-x86 shellcheck skopeo sparse squashfs-tools squashfs-tools-ng strace syslinux-common uidmap xorriso xz-utils \

@@ -48,6 +48,7 @@ PACKAGES = {
     "dumpe2fs": "e2fsprogs",
     "gensquashfs": "squashfs-tools-ng",
     "grub-mkimage": "grub-common",
+    "implantisomd5": "isomd5sum",
     "mcopy": "mtools",
     "mmd": "mtools",
     "mke2fs": "e2fsprogs",
