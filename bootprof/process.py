@@ -48,6 +48,7 @@ PACKAGES = {
     "dumpe2fs": "e2fsprogs",
     "gensquashfs": "squashfs-tools-ng",
     "grub-mkimage": "grub-common",
+    "implantisomd5": "isomd5sum",
     "mcopy": "mtools",
     "mdir": "mtools",
     "mmd": "mtools",

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Literal
 
 from bootprof import progress
+from bootprof.checksums import Covering, find_covering, refuse_signed, renew
 from bootprof.errors import BootprofError, InputError
 from bootprof.files import replacing
 from bootprof.process import run
+from bootprof.units import quantity
 from optimizer.formats.text import printable
 from optimizer.images.image import Image
 from optimizer.images.iso9660 import Region, read_iso
@@ -31,7 +33,7 @@ COPY_BYTES = 1 << 20
 Way = Literal["whole", "in place", "xorriso"]
 WAYS = {
     "whole": "the image is the file system",
-    "in place": "written over the old one; all other bytes of the image are the same",
+    "in place": "written over the old one; only checksums change besides it",
     "xorriso": "larger than the old one; replaced in the ISO by xorriso",
 }
 
@@ -43,28 +45,55 @@ class Rewritten:
     Attributes:
         reordered: Figures of the file system.
         way: How it got into the image.
+        covering: Checksums that were renewed, and signatures that no longer match.
     """
 
     reordered: Reordered
     way: Way
+    covering: Covering
+
+    def sentences(self) -> list[str]:
+        """Say for a person what was done."""
+        figures = self.reordered
+        change = figures.size_bytes - figures.size_before_bytes
+        said = [
+            f"{figures.files} files, {quantity(figures.placed_bytes, 'bytes')} placed; "
+            f"{quantity(figures.recompressed_bytes, 'bytes')} compressed again; "
+            f"{len(figures.missing)} paths are not on the image",
+            f"{WAYS[self.way]} ({change:+d} bytes)",
+        ]
+        renewed = [printable(path) for path in self.covering.lists]
+        renewed += ["the implanted MD5 of the ISO"] if self.covering.implanted else []
+        if renewed:
+            said.append(f"checksums renewed: {', '.join(renewed)}")
+        if self.covering.signatures:
+            said.append(f"no longer match: {'; '.join(self.covering.signatures)}")
+        return said
 
 
-def rewrite(image: Image, wanted: Wanted, target: Path) -> Rewritten:
+def rewrite(
+    image: Image, wanted: Wanted, target: Path, *, allow_unsigned: bool = False
+) -> Rewritten:
     """Write an image whose chosen file system is in another order.
 
     Args:
         image: The image.
         wanted: The order.
         target: Image to write; it appears when it is whole and verified.
+        allow_unsigned: Whether to go on if there are signatures that will no longer match.
 
     Raises:
-        InputError: The file system has no order to change, or does not fit into this image.
+        InputError: The file system has no order to change, does not fit into this image, or is
+            signed.
         BootprofError: The result differs from the original: an error of bootprof.
     """
     layout = image.layout()
     place = image.chosen
     assert place is not None  # layout() raised if not
     bare = place.offset_bytes == 0 and image.iso is None
+    covering = find_covering(image)
+    if not allow_unsigned:
+        refuse_signed(image, covering)
     room = room_of(image)
     with replacing(target) as temporary:
         written = temporary.with_name(f"{temporary.name}.filesystem")
@@ -79,11 +108,12 @@ def rewrite(image: Image, wanted: Wanted, target: Path) -> Rewritten:
                 verify(image, written)
             if bare:
                 written.replace(temporary)
-                return Rewritten(done, "whole")
+                return Rewritten(done, "whole", covering)
             if done.size_bytes <= room:
                 with progress.step(f"image {target}"):
                     overwrite(image, written, room, temporary)
-                return Rewritten(done, "in place")
+                    renew(image, covering, temporary)
+                return Rewritten(done, "in place", covering)
             if image.iso is None or not place.path:
                 raise InputError(
                     f"{image.path}: the file system grew from {room} to {done.size_bytes} bytes, "
@@ -92,7 +122,8 @@ def rewrite(image: Image, wanted: Wanted, target: Path) -> Rewritten:
                 )
             with progress.step(f"image {target}, by xorriso"):
                 replace_in_iso(image, place.path, written, temporary)
-            return Rewritten(done, "xorriso")
+                renew(image, covering, temporary)
+            return Rewritten(done, "xorriso", covering)
         finally:
             written.unlink(missing_ok=True)
 

@@ -235,6 +235,16 @@ def add_squashfs(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_unsigned(parser: argparse._ActionsContainer) -> None:
+    """Declare ``--allow-unsigned`` of a command that writes an image anew."""
+    parser.add_argument(
+        "--allow-unsigned",
+        action="store_true",
+        help="go on if signatures or root hashes of dm-verity in IMAGE will no longer match; they "
+        "are left as they are",
+    )
+
+
 def open_chosen(path: Path, options: argparse.Namespace) -> Image:
     """Open an image with the squashfs that the options select, and print remarks about it.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bootprof.commands.inputs import (
     add_path,
     add_squashfs,
+    add_unsigned,
     choose_drives,
     find_bootlog,
     open_chosen,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from bootprof.boot.plan import RecordingPlan
     from bootprof.commands.inputs import Parsers
     from bootprof.report.comparison import Comparison
-    from bootprof.rewrite import Rewritten
 
 EPILOG = """\
 The image is booted in QEMU and its reads are recorded (bootprof profile); its file system is put
@@ -111,6 +111,7 @@ def add_parser(subparsers: Parsers) -> None:
     parser.add_argument(
         "--no-check", action="store_true", help="do not boot and compare the result"
     )
+    add_unsigned(parser)
     add_squashfs(parser)
     parser.set_defaults(run=run)
 
@@ -118,6 +119,8 @@ def add_parser(subparsers: Parsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Optimize, and print the comparison of both boots."""
     from bootprof.boot.plan import plan_recording
+    from bootprof.checksums import find_covering, refuse_signed
+    from bootprof.progress import note
     from bootprof.rewrite import rewrite
     from optimizer.images.reorder import Wanted
 
@@ -127,6 +130,9 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(
             f"{options.output}: is the image that is read", hint="choose another name with --output"
         )
+    if not options.allow_unsigned:
+        # Before the boot, which takes a while.
+        refuse_signed(image, find_covering(image))
     work = options.work or options.output.with_suffix(".optimize")
     plan = plan_recording(options.image, options.backend)
     before = options.profile
@@ -134,8 +140,14 @@ def run(options: argparse.Namespace) -> int:
         before = work / "before"
         boot(options.image, before, plan, options)
     paths = wanted_paths(find_bootlog(before))
-    done = rewrite(image, Wanted(paths, place=options.place), options.output)
-    describe(done)
+    done = rewrite(
+        image,
+        Wanted(paths, place=options.place),
+        options.output,
+        allow_unsigned=options.allow_unsigned,
+    )
+    for sentence in done.sentences():
+        note(f"bootprof: {sentence}")
     if not done.reordered.files:
         raise InputError(
             f"{before}: names no file of the image",
@@ -170,21 +182,6 @@ def boot(image: Path, folder: Path, plan: RecordingPlan, options: argparse.Names
     for text in done.notes:
         note(text)
     note(f"backend {done.backend}: {done.reason}")
-
-
-def describe(done: Rewritten) -> None:
-    """Print what was moved."""
-    from bootprof.rewrite import WAYS
-    from bootprof.units import quantity
-
-    figures = done.reordered
-    change = figures.size_bytes - figures.size_before_bytes
-    print(
-        f"bootprof: {figures.files} files, {quantity(figures.placed_bytes, 'bytes')} placed; "
-        f"{quantity(figures.recompressed_bytes, 'bytes')} compressed again\n"
-        f"bootprof: {WAYS[done.way]} ({change:+d} bytes)",
-        file=sys.stderr,
-    )
 
 
 def compared(before: Path, after: Path) -> Comparison:

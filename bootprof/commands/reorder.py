@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from bootprof.commands.inputs import (
     add_path,
     add_squashfs,
+    add_unsigned,
     find_bootlog,
     load_trace,
     open_chosen,
@@ -36,8 +37,9 @@ takes seconds, and needs neither root privileges nor the tree that the image was
 the ends of files that share a block with others are compressed again. Every file of the result is
 compared with the original before OUT appears.
 
-In an ISO or disk image, the new file system takes the place of the old one, and no other byte of
-the image changes. If it does not fit there, xorriso replaces it in the ISO.
+In an ISO or disk image, the new file system takes the place of the old one, and nothing else moves.
+If it does not fit there, xorriso replaces it in the ISO. Checksum files in an ISO (md5sum.txt,
+SHA256SUMS and others) are renewed. An image whose signatures will no longer match is refused.
 
 examples:
   bootprof reorder live.iso out/profile -o faster.iso
@@ -65,14 +67,14 @@ def add_parser(subparsers: Parsers) -> None:
         help="start: in front of all other files; end: behind them, next to the tables of the "
         "image (default: %(default)s)",
     )
+    add_unsigned(parser)
     add_squashfs(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Reorder, and print what was done."""
-    from bootprof.rewrite import WAYS, rewrite
-    from bootprof.units import quantity
+    from bootprof.rewrite import rewrite
 
     image = open_chosen(options.image, options)
     if options.output.exists() and options.output.samefile(options.image):
@@ -85,18 +87,11 @@ def run(options: argparse.Namespace) -> int:
             f"{options.order}: names nothing to place",
             hint="give a bootlog with absolute paths of files on the image",
         )
-    done = rewrite(image, wanted, options.output)
-    figures = done.reordered
-    if not figures.placed_bytes:
+    done = rewrite(image, wanted, options.output, allow_unsigned=options.allow_unsigned)
+    if not done.reordered.placed_bytes:
         print(f"bootprof: warning: no file of {options.order} is on the image", file=sys.stderr)
-    print(
-        f"bootprof: {figures.files} files, {quantity(figures.placed_bytes, 'bytes')} placed; "
-        f"{quantity(figures.recompressed_bytes, 'bytes')} compressed again; "
-        f"{len(figures.missing)} paths are not on the image",
-        file=sys.stderr,
-    )
-    change = figures.size_bytes - figures.size_before_bytes
-    print(f"bootprof: {WAYS[done.way]} ({change:+d} bytes)", file=sys.stderr)
+    for sentence in done.sentences():
+        print(f"bootprof: {sentence}", file=sys.stderr)
     return 0
 
 
