@@ -16,6 +16,7 @@ live-build keeps the bootstrap and the downloaded packages in its cache (``lb cl
 from __future__ import annotations
 
 import argparse
+import resource
 import shlex
 import shutil
 import subprocess
@@ -37,30 +38,52 @@ STEPS = ("cold", "new title", "changed file")
 
 
 @dataclass(frozen=True)
+class Taken:
+    """What one step took.
+
+    Attributes:
+        seconds: Wall time.
+        cpu_seconds: Time of processors, which the load of the machine changes little.
+    """
+
+    seconds: float
+    cpu_seconds: float
+
+    def __add__(self, other: Taken) -> Taken:
+        return Taken(self.seconds + other.seconds, self.cpu_seconds + other.cpu_seconds)
+
+
+@dataclass(frozen=True)
 class Figures:
     """What one builder took.
 
     Attributes:
         name: The builder, with its settings where there are several.
-        seconds: Of each step, in the order of :data:`STEPS`.
+        steps: Each step, in the order of :data:`STEPS`.
         size_bytes: Size of the image.
     """
 
     name: str
-    seconds: tuple[float, ...]
+    steps: tuple[Taken, ...]
     size_bytes: int
 
 
-def timed(command: Sequence[str | Path], folder: Path, log: Path) -> float:
-    """Run a command in a folder; return the wall time in seconds."""
-    started = time.monotonic()
+def timed(command: Sequence[str | Path], folder: Path, log: Path) -> Taken:
+    """Run a command in a folder; return what it took."""
+    started, cpu = time.monotonic(), cpu_of_children()
     with log.open("ab") as stream:
         done = subprocess.run(command, cwd=folder, stdout=stream, stderr=stream, check=False)
-    seconds = time.monotonic() - started
+    taken = Taken(time.monotonic() - started, cpu_of_children() - cpu)
     if done.returncode:
         sys.exit(f"{shlex.join(map(str, command))}: {done.returncode}\n{tail(log).decode()}")
-    print(f"{seconds:.1f} s: {shlex.join(map(str, command))}", file=sys.stderr, flush=True)
-    return seconds
+    print(f"{taken.seconds:.1f} s: {shlex.join(map(str, command))}", file=sys.stderr, flush=True)
+    return taken
+
+
+def cpu_of_children() -> float:
+    """Return the processor time of all programs that have ended, in seconds."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def with_bootprof(folder: Path, name: str, *options: str) -> Figures:
@@ -116,14 +139,18 @@ def with_live_build(folder: Path) -> Figures:
 def table(found: Sequence[Figures]) -> list[str]:
     """Return the lines of a Markdown table, with each builder's share of the last one's time."""
     lines = [
-        "| builder | cold, s | new title, s | changed file, s | image, MB |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        f"| builder | {' | '.join(f'{step}: wall, s | CPU, s' for step in STEPS)} | image, MB |",
+        f"| --- |{' ---: |' * (2 * len(STEPS) + 1)}",
     ]
     last = found[-1]
     for one in found:
         cells = [
-            f"{seconds:.1f}" + (f" ({seconds / other:.2f})" if one is not last else "")
-            for seconds, other in zip(one.seconds, last.seconds, strict=True)
+            f"{mine:.1f}" + (f" ({mine / theirs:.2f})" if one is not last else "")
+            for step, other in zip(one.steps, last.steps, strict=True)
+            for mine, theirs in (
+                (step.seconds, other.seconds),
+                (step.cpu_seconds, other.cpu_seconds),
+            )
         ]
         lines.append(f"| {one.name} | {' | '.join(cells)} | {one.size_bytes / 1e6:.1f} |")
     return lines
