@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -175,9 +177,12 @@ def boot(
         *("-no-reboot", "-serial", "stdio", *firmware(kind, folder)),
         *("-qmp", f"unix:{monitor},server=on,wait=off", *further),
     ]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    # A session of its own: what a command around the machine has started ends with it.
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
     assert child.stdin is not None and child.stdout is not None
-    watchdog = threading.Timer(BOOT_SECONDS, child.kill)
+    watchdog = threading.Timer(BOOT_SECONDS, os.killpg, (child.pid, signal.SIGKILL))
     watchdog.start()
     console, seen, waiting = b"", 0, list(steps)
     try:
@@ -189,7 +194,8 @@ def boot(
                 step.act(child.stdin, monitor)
     finally:
         watchdog.cancel()
-        child.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
         child.wait()
     return read_probe(console.decode(errors="replace"))
 

@@ -99,7 +99,9 @@ def start(served: Served, root: str, servers: str, folder: Path) -> Booted:
     options = network_root(load_config(config, [f"network.root={root}"])).options
     names = [word[7:] for word in served.options.split() if word.startswith("initrd=")]
     initrd = folder / "initrd"
-    initrd.write_bytes(b"".join((served.folder / "live" / name).read_bytes() for name in names))
+    archives = [(served.folder / "live" / name).read_bytes() for name in names]
+    # A boot loader fills up, since the kernel looks for the next one at a multiple of 4.
+    initrd.write_bytes(b"".join(data + bytes(-len(data) % 4) for data in archives))
     script = folder / "inside.sh"
     script.write_text(INSIDE.format(servers=servers))
     return boot(
