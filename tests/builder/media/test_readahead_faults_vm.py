@@ -66,7 +66,7 @@ def started(found: Booted) -> bool:
 
 
 def test_a_slow_drive_only_makes_a_boot_slow(image: Path, tmp_path: Path) -> None:
-    with served(image, tmp_path, "--filter=delay", "rdelay=20ms") as drive:
+    with served(image, tmp_path, "--filter=delay", "rdelay=3ms") as drive:
         assert started(boot(*drive, folder=tmp_path))
 
 
