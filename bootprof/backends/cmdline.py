@@ -11,7 +11,6 @@ the image turns inode numbers into paths.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from bootprof.backends import NOTHING, Backend
@@ -110,30 +109,21 @@ def parse(text: bytes) -> tuple[Mapping[_Device, list[_Row]], int]:
 def find_files(by_device: Mapping[_Device, list[_Row]], layouts: tuple[Layout, ...]) -> list[Event]:
     """Return the events of files of an image, in the order of time.
 
-    A device belongs to the file system that has the most of its inodes; an overlay shows the inode
-    numbers and the device of the file system below.
+    A device belongs to the file system that has the most of its inodes, and a file system is on the
+    device that names the most of them. An overlay shows the inode numbers and the device of the
+    file system below.
     """
     from optimizer.formats.events import Event, Operation
 
-    numbered = [(layout, numbers_of(layout)) for layout in layouts]
     events: list[Event] = []
-    for (major, minor), rows in by_device.items():
-        inodes = Counter(row[3] for row in rows)
-        fits = [
-            (sum(number in numbers for number in inodes), index)
-            for index, (_, numbers) in enumerate(numbered)
-        ]
-        hits, index = max(fits, default=(0, 0))
-        if not hits or hits < _LEAST_FIT * len(inodes):
-            continue
-        layout, numbers = numbered[index]
+    for (major, minor), layout in devices_of(by_device, layouts).items():
+        files = numbers_of(layout)
         sizes = layout.inodes["size_bytes"]
-        for time_ns, pid, command, inode, offset, length in rows:
-            place = numbers.get(inode)
-            # A squashfs keeps its metadata blocks elsewhere; a directory has no pages.
+        for time_ns, pid, command, inode, offset, length in by_device[major, minor]:
+            place = files.get(inode)
+            # Symbolic links have pages, too. Larger folios begin within a file and end behind it.
             if place is None or offset >= int(sizes[place]):
                 continue
-            path = layout.paths_of(place)[0]
             events.append(
                 Event(
                     time_ns=time_ns,
@@ -146,11 +136,32 @@ def find_files(by_device: Mapping[_Device, list[_Row]], layouts: tuple[Layout, .
                     device_minor=minor,
                     inode=inode,
                     file_system=layout.format.encode(),
-                    path=path,
+                    path=layout.paths_of(place)[0],
                 )
             )
     events.sort(key=lambda event: event.time_ns)
     return events
+
+
+def devices_of(
+    by_device: Mapping[_Device, list[_Row]], layouts: tuple[Layout, ...]
+) -> dict[_Device, Layout]:
+    """Return which file system of an image is on which device, by the inode numbers."""
+    fits = []
+    for index, layout in enumerate(layouts):
+        known = set(layout.inodes["number"].tolist())
+        for device, rows in by_device.items():
+            inodes = {row[3] for row in rows}
+            hits = len(inodes & known)
+            if hits and hits >= _LEAST_FIT * len(inodes):
+                fits.append((hits, index, device))
+    found: dict[_Device, Layout] = {}
+    taken: set[int] = set()
+    for _, index, device in sorted(fits, reverse=True):
+        if index not in taken and device not in found:
+            taken.add(index)
+            found[device] = layouts[index]
+    return found
 
 
 def numbers_of(layout: Layout) -> dict[int, int]:

@@ -32,8 +32,10 @@ POLL_SECONDS = 0.25
 SCREEN_SECONDS = 1.0
 """Between two looks at the screen."""
 RING_PATIENCE_SECONDS = 30.0
-# kernel/trace/trace.c, ftrace_dump(): a line at its end, as at its begin.
-RING_END = re.compile(rb"-{33}\r?\n(?![^\n]*\S)[^\n]*\Z|\(ftrace buffer empty\)")
+# kernel/trace/trace.c, ftrace_dump(): a line of dashes at its end, as after its title.
+RING_END = re.compile(
+    rb"\n(?![^\n]*Dumping ftrace buffer)[^\n]*\n[^\n]*-{33}\r?\n|\(ftrace buffer empty\)"
+)
 CONSOLE_LIMIT_BYTES: Final = 16 << 20
 """Limit of ``console.log``. Further output is only searched for the boot target."""
 TAIL_BYTES: Final = 8192
@@ -296,7 +298,8 @@ class Watch:
             self.guest.stdin.write(b"z")
             self.guest.stdin.flush()
             began = self.elapsed_seconds()
-            while not RING_END.search(self.tail[-OVERLAP_BYTES:]) or not self.ring.tell():
+            self.tail = b""
+            while not RING_END.search(self.tail[-2 * OVERLAP_BYTES :]):
                 self.step(lambda: f"trace ring, {self.ring.tell() if self.ring else 0} bytes")
                 self.ring.flush()
                 silent = self.elapsed_seconds() - max(began, self.printed_ns / 1e9)
