@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     from optimizer.formats.events import Bootlog
 
 # From the one that sees most to the one that needs least.
-RECORDERS: Final = ("kmod", "ebpf", "fanotify", "inotify", "tracepoints", "block_dump", "block")
+RECORDERS: Final = (
+    "kmod",
+    "ebpf",
+    "fanotify",
+    "inotify",
+    "tracepoints",
+    "block_dump",
+    "cmdline",
+    "block",
+)
 """Backends that can record a boot of an image."""
 AUTOMATIC: Final = ("kmod", "ebpf", "fanotify", "inotify")
 """What the agent tries for ``auto``, in this order."""
@@ -67,9 +76,12 @@ class Backend:
             InputError where something that it needs is missing.
         needs: What guest and image must provide, on one line.
         blind_to: What it cannot see, on one line.
-        recorded: Names of the files that the agent sends for it. No other name is accepted from
-            the guest.
+        recorded: Names of the files that the agent sends for it, or that the host takes from the
+            serial port. No other name is accepted from the guest.
         recorded_events: The one of ``recorded`` that is a bootlog in ``events`` format, if any.
+        kernel_options: What it needs on the kernel's command line, if anything; the boot then has
+            to be one whose command line is known, and its ``recorded`` file is the kernel's trace
+            ring.
     """
 
     name: str
@@ -81,6 +93,7 @@ class Backend:
     blind_to: str
     recorded: tuple[str, ...] = ()
     recorded_events: str | None = None
+    kernel_options: str = ""
 
 
 def load(name: str) -> Backend:

@@ -93,6 +93,7 @@ def start(
     stderr: int | IO[bytes] = subprocess.DEVNULL,
     descriptors: Iterable[int] = (),
     listener: socket.socket | None = None,
+    stdin: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
     """Start a program of a boot.
 
@@ -105,6 +106,7 @@ def start(
         stderr: Where its standard error goes.
         descriptors: File descriptors that it inherits.
         listener: Socket that it accepts connections on, as a service that systemd activates.
+        stdin: What its standard input is, if that is not the listener.
 
     Raises:
         ToolError: The program is not installed.
@@ -118,7 +120,7 @@ def start(
     in_front = leash(groups=groups, capabilities=capabilities, script=script)
     return subprocess.Popen(
         [*in_front, program(name), *arguments],
-        stdin=subprocess.DEVNULL if listener is None else listener.fileno(),
+        stdin=stdin if listener is None else listener.fileno(),
         stdout=stdout,
         stderr=stderr,
         pass_fds=inherited,

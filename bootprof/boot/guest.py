@@ -14,11 +14,12 @@ import selectors
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Final
 
-from bootprof.boot.harvest import REQUEST, Harvest
+from bootprof.boot.harvest import REQUEST, TOTAL_LIMIT_BYTES, Harvest
+from bootprof.boot.qmp import Keyboard, KeyPress, Monitor
 from bootprof.boot.target import Target
 from bootprof.errors import BootprofError, UnsupportedError
 from bootprof.process import last_line
@@ -28,6 +29,13 @@ HARVEST_PATIENCE_SECONDS = 120.0
 # The agent answers once the driver of its port is loaded, which udev does early in the boot.
 AGENT_PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.25
+SCREEN_SECONDS = 1.0
+"""Between two looks at the screen."""
+RING_PATIENCE_SECONDS = 30.0
+# kernel/trace/trace.c, ftrace_dump(): a line of dashes at its end, as after its title.
+RING_END = re.compile(
+    rb"\n(?![^\n]*Dumping ftrace buffer)[^\n]*\n[^\n]*-{33}\r?\n|\(ftrace buffer empty\)"
+)
 CONSOLE_LIMIT_BYTES: Final = 16 << 20
 """Limit of ``console.log``. Further output is only searched for the boot target."""
 TAIL_BYTES: Final = 8192
@@ -89,6 +97,9 @@ class Watch:
         timeout_seconds: float,
         progress: Callable[[str], None],
         check: Callable[[], None],
+        monitor: Monitor | None = None,
+        keys: Sequence[KeyPress] = (),
+        reads: Path | None = None,
     ) -> None:
         """Follow a guest that was just powered on.
 
@@ -99,6 +110,9 @@ class Watch:
             timeout_seconds: When to give up.
             progress: Called with the state of the boot.
             check: Called about four times a second; raises an error that ends the boot.
+            monitor: QEMU's monitor, for keys, the screen and the trace ring.
+            keys: What is pressed.
+            reads: A file that grows with every read of the medium.
         """
         assert guest.stdout is not None
         assert guest.stderr is not None
@@ -117,6 +131,13 @@ class Watch:
         self.port: socket.socket | None = None
         self.log = console_log.open("wb")
         self.next_check = 0.0
+        self.monitor = monitor
+        self.keyboard = Keyboard(monitor, keys) if monitor is not None else None
+        self.reads = reads
+        self.reads_bytes = 0
+        self.read_ns = 0
+        self.next_screen = 0.0
+        self.ring: IO[bytes] | None = None
         self.selector = selectors.DefaultSelector()
         self.selector.register(guest.stdout, selectors.EVENT_READ, self.read_console)
         self.selector.register(guest.stderr, selectors.EVENT_READ, self.read_errors)
@@ -127,9 +148,10 @@ class Watch:
         self.log.close()
         if self.harvested is not None:
             self.harvested.close()
-        for stream in (self.guest.stdout, self.guest.stderr):
+        for stream in (self.guest.stdin, self.guest.stdout, self.guest.stderr):
             if stream is not None:
-                stream.close()
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
 
     def listen(self, port: socket.socket, harvest: Harvest) -> None:
         """Follow the harvest port, too.
@@ -151,6 +173,8 @@ class Watch:
             self.log.write(data[:room])
             self.log.flush()
         self.console_bytes += len(data)
+        if self.ring is not None:
+            self.ring.write(data)
         if data:
             self.printed_ns = now
         window = self.tail + data
@@ -213,6 +237,8 @@ class Watch:
         while True:
             self.step(lambda: f"{self.elapsed_seconds():.0f} s, {self.last_line()[:60]}")
             now = time.monotonic_ns() - self.started
+            if self.reached_ns is None and self.guest.poll() is None:
+                self.look(now)
             if self.reached_ns is not None:
                 return self.reached_ns
             if self.target.seconds is not None and now >= self.target.seconds * 1e9:
@@ -237,6 +263,58 @@ class Watch:
                     f"no boot target within {self.timeout_seconds:.0f} s",
                     hint=f"{where}; give another target with --until, or more time with --timeout",
                 )
+
+    def look(self, now: int) -> None:
+        """Press what is due, and see whether the medium is idle or the screen is as expected.
+
+        Args:
+            now: Nanoseconds since power-on.
+        """
+        if self.keyboard is not None:
+            self.keyboard.step()
+        target = self.target
+        if target.idle_seconds is not None and self.reads is not None:
+            size_bytes = self.reads.stat().st_size
+            if size_bytes != self.reads_bytes:
+                self.reads_bytes, self.read_ns = size_bytes, now
+            elif self.reads_bytes and now - self.read_ns >= target.idle_seconds * 1e9:
+                self.reached_ns = self.read_ns
+        if target.picture is not None and self.monitor is not None and now >= self.next_screen:
+            self.next_screen = now + SCREEN_SECONDS * 1e9
+            if target.picture.is_on(self.monitor.screen()):
+                self.reached_ns = now
+
+    def dump_ring(self, path: Path) -> None:
+        """Let the kernel print its trace ring (SysRq-z after a break), and keep it in a file.
+
+        Raises:
+            UnsupportedError: The kernel does not print it.
+            BootprofError: It does not end.
+        """
+        assert self.monitor is not None
+        assert self.guest.stdin is not None
+        with path.open("w+b") as self.ring:
+            self.monitor.send_break("console")
+            self.guest.stdin.write(b"z")
+            self.guest.stdin.flush()
+            began = self.elapsed_seconds()
+            self.tail = b""
+            while not RING_END.search(self.tail[-2 * OVERLAP_BYTES :]):
+                self.step(lambda: f"trace ring, {self.ring.tell() if self.ring else 0} bytes")
+                self.ring.flush()
+                silent = self.elapsed_seconds() - max(began, self.printed_ns / 1e9)
+                if self.ring.tell() > TOTAL_LIMIT_BYTES or self.guest.poll() is not None:
+                    raise BootprofError(
+                        f"the trace ring stopped after {self.ring.tell()} bytes",
+                        hint="choose an earlier boot target with --until",
+                    )
+                if silent > RING_PATIENCE_SECONDS:
+                    raise UnsupportedError(
+                        "the kernel does not print its trace ring on the serial port",
+                        hint="it needs CONFIG_MAGIC_SYSRQ_SERIAL and the console ttyS0; choose "
+                        "another backend",
+                    )
+        self.ring = None
 
     def drain(self) -> None:
         """Read the remaining output of a guest that has ended."""

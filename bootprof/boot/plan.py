@@ -46,6 +46,22 @@ class RecordingPlan:
     reason: str
 
     @property
+    def kernel_options(self) -> str:
+        """What the backends need on the kernel's command line."""
+        return " ".join(filter(None, (backends.load(name).kernel_options for name in self.names)))
+
+    @property
+    def ring_file(self) -> str:
+        """Name of the file for the kernel's trace ring; empty if no backend wants it."""
+        found = [backends.load(name) for name in self.names]
+        return next((one.recorded[0] for one in found if one.kernel_options), "")
+
+    @property
+    def runs_agent(self) -> bool:
+        """Whether something runs in the guest."""
+        return self.agent != backends.NOTHING
+
+    @property
     def allowed(self) -> frozenset[str]:
         """Names of the files that the guest may send."""
         return allowed_files(self.names)
@@ -66,13 +82,14 @@ class Attempt:
     reason: str
 
 
-def plan_recording(image: Path, wanted: str) -> RecordingPlan:
+def plan_recording(image: Path, wanted: str, *, direct: bool = False) -> RecordingPlan:
     """Choose what shall record the boot of an image.
 
     Args:
         image: ISO or disk image.
         wanted: A backend; several, separated by ``+``; or ``auto`` for the most detailed one that
             starts on the image's kernel, which is known only in the guest.
+        direct: Whether QEMU starts the image's kernel, with the profiler added.
 
     Raises:
         InputError: There is no such image or backend, or the backend cannot record a boot.
@@ -80,14 +97,15 @@ def plan_recording(image: Path, wanted: str) -> RecordingPlan:
     if not image.is_file():
         raise InputError(f"{image}: no such image", hint="build one with bootprof build")
     if wanted == AUTO:
-        if holds_profiler(image):
+        if direct or holds_profiler(image):
             return RecordingPlan(
                 backends.AUTOMATIC, AUTO, "the first one that starts on this kernel"
             )
         return RecordingPlan(
             ("block",),
             backends.NOTHING,
-            "the image contains no profiler, so only its reads can be recorded",
+            "the image contains no profiler and no boot menu that could be read, so only its "
+            "reads can be recorded",
         )
     names = tuple(wanted.split("+"))
     agents = []

@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Final
 from bootprof import __version__, backends
 from bootprof.boot import qemu
 from bootprof.boot.clock import GuestClock, read_guest_clock
+from bootprof.boot.entries import DirectKernel
 from bootprof.boot.folder import GUEST, PROFILE, profile_folder
 from bootprof.boot.guest import CONSOLE_LIMIT_BYTES, HungError
 from bootprof.boot.medium import Medium, examine
 from bootprof.boot.nbd import Emulation, Statistics
 from bootprof.boot.plan import RecordingPlan, parse_agent_log, settle
+from bootprof.boot.qmp import KeyPress
 from bootprof.boot.target import Target
 from bootprof.errors import InputError
 from bootprof.files import remove
@@ -84,6 +86,9 @@ def profile(
     timeout_seconds: float,
     progress: Callable[[str], None],
     emulation: Emulation | None = None,
+    direct: DirectKernel | None = None,
+    keys: tuple[KeyPress, ...] = (),
+    screenshot: Path | None = None,
 ) -> Profile:
     """Boot an image and write its profile.
 
@@ -97,6 +102,10 @@ def profile(
         timeout_seconds: When to give up.
         progress: Called with the state of the boot.
         emulation: The drive that the image is served like; None to serve it as fast as possible.
+        direct: The image's kernel for QEMU to start (:func:`bootprof.boot.direct.direct_kernel`);
+            None for the firmware and the boot loader of the medium.
+        keys: What is pressed on the keyboard.
+        screenshot: Where the screen at the boot target is written (PNG).
 
     Raises:
         InputError: There is no such image, or the folder contains something else than a profile.
@@ -112,6 +121,10 @@ def profile(
         allowed=plan.allowed,
         timeout_seconds=timeout_seconds,
         emulation=emulation,
+        direct=direct,
+        keys=keys,
+        ring_file=plan.ring_file,
+        screenshot=screenshot,
     )
     with profile_folder(folder) as temporary:
         result, notes = boot_again_if_hung(request, temporary, progress)
@@ -278,6 +291,7 @@ def describe(done: Profile, request: qemu.Request, result: qemu.BootResult) -> d
         "agent": result.agent,
         "kernel": done.kernel or None,
         "accelerator": done.accelerator,
+        "kernel_options": None if request.direct is None else request.direct.options,
         "machine": {
             key: value for key, value in asdict(request.machine).items() if key != "accelerator"
         },

@@ -25,15 +25,20 @@ from typing import Final, Literal
 
 from bootprof.backends import NOTHING
 from bootprof.boot import child
+from bootprof.boot.entries import DirectKernel
 from bootprof.boot.guest import Watch
 from bootprof.boot.harvest import Harvest, create_in
 from bootprof.boot.medium import Medium, require_unchanged
 from bootprof.boot.nbd import Emulation, Statistics, failed_reads, read_statistics, served
+from bootprof.boot.qmp import KeyPress, Monitor
+from bootprof.boot.screen import write_picture
 from bootprof.boot.target import Target
 from bootprof.errors import InputError, ToolError, UnsupportedError
 from bootprof.process import program, stop
 
 PORT_NAME = "org.bootprof.0"
+CONSOLE: Final = "console"
+"""QEMU's name of the character device of the serial port."""
 # When a guest writes to memory that held a program before, QEMU's emulator discards each piece of
 # translated code one by one. That took half of a boot: when the initramfs is freed, its pages are
 # cleared for the root's programs. Without these two flags a kernel does not clear them bytewise.
@@ -111,6 +116,12 @@ class Request:
         allowed: Names of the files that the guest may send.
         timeout_seconds: When to give up.
         emulation: The drive that the image is served like; None to serve it as fast as possible.
+        direct: Kernel and initrd that QEMU starts; None for the firmware and the boot loader of
+            the medium.
+        keys: What is pressed on the keyboard.
+        ring_file: Name of the file for the kernel's trace ring, which is dumped to the serial port
+            at the boot target; empty for none.
+        screenshot: Where the screen at the boot target is written (PNG); None for nowhere.
     """
 
     medium: Medium
@@ -120,6 +131,34 @@ class Request:
     allowed: frozenset[str] = frozenset()
     timeout_seconds: float = 600.0
     emulation: Emulation | None = None
+    direct: DirectKernel | None = None
+    keys: tuple[KeyPress, ...] = ()
+    ring_file: str = ""
+    screenshot: Path | None = None
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """File descriptors that QEMU inherits.
+
+    Attributes:
+        nbd: A connection to the server of the image.
+        port: A socket that becomes the virtio-serial port.
+        monitor: A socket that becomes QEMU's monitor.
+        kernel: The kernel that QEMU starts; None for that of the medium.
+        initrd: Its initrd.
+    """
+
+    nbd: int
+    port: int
+    monitor: int
+    kernel: int | None = None
+    initrd: int | None = None
+
+    def all(self) -> list[int]:
+        """Return all of them."""
+        given = (self.nbd, self.port, self.monitor, self.kernel, self.initrd)
+        return [number for number in given if number is not None]
 
 
 @dataclass(frozen=True)
@@ -194,16 +233,20 @@ def choose_accelerator(machine: Machine) -> str:
 
 
 def qemu_command(
-    machine: Machine, accelerator: Sequence[str], nbd: int, agent: str, port: int
+    machine: Machine,
+    accelerator: Sequence[str],
+    descriptors: Descriptors,
+    agent: str,
+    options: str = "",
 ) -> list[str]:
     """Return QEMU's command line.
 
     Args:
         machine: The virtual machine.
         accelerator: Options, from :data:`ACCELERATORS` or :data:`TIMED`.
-        nbd: File descriptor of a connection to the server of the image.
+        descriptors: What it inherits.
         agent: Name of what the agent in the guest starts.
-        port: File descriptor of a socket that becomes the virtio-serial port.
+        options: Command line of the kernel, if QEMU starts one.
 
     Raises:
         UnsupportedError: The firmware is not installed.
@@ -214,7 +257,10 @@ def qemu_command(
         *SANDBOX,
         *("-m", str(machine.memory_mib), "-smp", str(machine.processors)),
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
-        *("-vga", "std", "-nic", "none", "-serial", "stdio"),
+        *("-vga", "std", "-nic", "none"),
+        *("-chardev", f"stdio,id={CONSOLE},signal=off", "-serial", f"chardev:{CONSOLE}"),
+        *("-chardev", f"socket,id=monitor,fd={descriptors.monitor}"),
+        *("-mon", "chardev=monitor,mode=control"),
         *("-device", "virtio-rng-pci"),
         *("-smbios", f"type=1,family=bootprof:{agent}"),
     ]
@@ -224,16 +270,23 @@ def qemu_command(
                 f"{UEFI_FIRMWARE}: UEFI firmware not found", hint="apt-get install ovmf"
             )
         command += ["-bios", str(UEFI_FIRMWARE)]
+    # With a kernel of its own, QEMU gives this place to the program that starts it.
+    first = ",bootindex=0"
+    if descriptors.kernel is not None:
+        first = ""
+        # The files are opened again, which asks for no path that QEMU's user could not enter.
+        command += ["-kernel", f"/dev/fd/{descriptors.kernel}", "-append", options]
+        command += ["-initrd", f"/dev/fd/{descriptors.initrd}"]
     if machine.medium == "cdrom":
-        command += ["-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=medium,bootindex=0"]
+        command += ["-device", "virtio-scsi-pci", "-device", f"scsi-cd,drive=medium{first}"]
     else:
-        command += ["-device", "virtio-blk-pci,drive=medium,bootindex=0"]
-    source = f"file.driver=nbd,file.server.type=fd,file.server.str={nbd}"
+        command += ["-device", f"virtio-blk-pci,drive=medium{first}"]
+    source = f"file.driver=nbd,file.server.type=fd,file.server.str={descriptors.nbd}"
     command += ["-drive", f"{source},format=raw,if=none,id=medium,readonly=on"]
     # With every backend, so that two profiled boots find the same hardware.
     command += [
         *("-device", "virtio-serial-pci"),
-        *("-chardev", f"socket,id=harvest,fd={port}"),
+        *("-chardev", f"socket,id=harvest,fd={descriptors.port}"),
         *("-device", f"virtserialport,chardev=harvest,name={PORT_NAME}"),
     ]
     return command
@@ -264,19 +317,32 @@ def boot(request: Request, folder: Path, progress: Callable[[str], None]) -> Boo
             served(medium.path, log_file, request.emulation, statistics)
         )
         ours, theirs = socket.socketpair()
+        our_monitor, their_monitor = socket.socketpair()
         stack.callback(ours.close)
+        stack.callback(our_monitor.close)
         nbd = server.connect()
         options = (ACCELERATORS if request.emulation is None else TIMED)[accelerator]
-        with theirs, nbd:
+        with theirs, their_monitor, nbd, contextlib.ExitStack() as files:
+            direct = request.direct
+            started = [
+                files.enter_context(path.open("rb")).fileno()
+                for path in ((direct.kernel, direct.initrd) if direct else ())
+            ]
+            descriptors = Descriptors(
+                nbd.fileno(), theirs.fileno(), their_monitor.fileno(), *started
+            )
+            command_line = direct.options if direct else ""
             power_on_epoch_ns = time.time_ns()
             guest = child.start(
-                qemu_command(machine, options, nbd.fileno(), request.agent, theirs.fileno()),
+                qemu_command(machine, options, descriptors, request.agent, command_line),
                 groups=kvm_groups() if accelerator == "kvm" else (),
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                descriptors=[nbd.fileno(), theirs.fileno()],
+                descriptors=descriptors.all(),
             )
         stack.callback(stop, guest)
+        monitor = Monitor(our_monitor)
 
         def check() -> None:
             server.check()
@@ -289,6 +355,9 @@ def boot(request: Request, folder: Path, progress: Callable[[str], None]) -> Boo
             timeout_seconds=request.timeout_seconds,
             progress=progress,
             check=check,
+            monitor=monitor,
+            keys=request.keys,
+            reads=log_file,
         )
         stack.callback(watch.close)
         harvest = Harvest(request.allowed, create_in(guest_folder))
@@ -296,6 +365,13 @@ def boot(request: Request, folder: Path, progress: Callable[[str], None]) -> Boo
             guest_folder.mkdir()
             watch.listen(ours, harvest)
         target_ns = watch.until_target()
+        if request.screenshot is not None:
+            write_picture(monitor.screen(), request.screenshot)
+        dumped: tuple[str, ...] = ()
+        if request.ring_file:
+            guest_folder.mkdir(exist_ok=True)
+            watch.dump_ring(guest_folder / request.ring_file)
+            dumped = (request.ring_file,)
         if request.agent != NOTHING:
             watch.harvest()
         check()
@@ -312,7 +388,7 @@ def boot(request: Request, folder: Path, progress: Callable[[str], None]) -> Boo
         target_ns=target_ns,
         accelerator=accelerator,
         agent=harvest.agent,
-        files={name: guest_folder / name for name in harvest.files},
+        files={name: guest_folder / name for name in (*harvest.files, *dumped)},
         console_bytes=watch.console_bytes,
         emulated=emulated,
     )

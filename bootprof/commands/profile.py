@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import textwrap
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from bootprof import backends
 from bootprof.commands.inputs import add_path
+from bootprof.errors import InputError
+from optimizer.formats.text import printable
 
 if TYPE_CHECKING:
     from bootprof.commands.inputs import Parsers
@@ -22,8 +25,17 @@ backends, from most detailed to least demanding:
 A plus sign combines backends in one boot, for example kmod+ebpf; the bootlog is that of the first.
 The block trace is always recorded.
 
-The boot runs until its boot target: console:REGEX (matched against the serial console of the guest)
-or seconds:N. The profile is a folder:
+An image that nobody prepared is booted with its own kernel, initrd and command line, which are
+read out of its boot menu (--list-entries), the profiler added, and a serial console. With the
+backend block, the image boots by itself, unchanged.
+
+The boot runs until its boot target:
+  console:REGEX  output of the guest's serial console
+  seconds:N      time since power-on
+  idle:N         nothing was read of the medium for N seconds
+  screen:FILE    the screen shows the picture in FILE (PNG, see --screenshot); 2 % may differ
+  systemd        systemd reports that it has started everything (boots with the image's own kernel)
+The profile is a folder:
   bootlog.list     distinct paths in order of first access, for bootprof sort
   bootlog.events   every event, with time, pid, command, operation, device, inode
   blocktrace.tsv   every read of the medium, for bootprof compare
@@ -32,7 +44,9 @@ or seconds:N. The profile is a folder:
 
 examples:
   bootprof profile out/profiling.iso -o out/unsorted
-  bootprof profile foreign.iso --backend block --until seconds:90 --medium cdrom
+  bootprof profile foreign.iso --list-entries
+  bootprof profile foreign.iso --entry 2 --until systemd
+  bootprof profile foreign.iso --backend block --keys 8,down,ret --until idle:10 --medium cdrom
 """
 
 
@@ -89,6 +103,45 @@ def add_parser(subparsers: Parsers) -> None:
         default="console:login:",
         metavar="TARGET",
         help="boot target (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-e",
+        "--entry",
+        metavar="ENTRY",
+        help="number or title of the boot entry whose kernel is started (default: the one that "
+        "the image's boot menu starts by itself)",
+    )
+    parser.add_argument(
+        "--list-entries",
+        action="store_true",
+        help="list the boot entries found in the image, and exit",
+    )
+    parser.add_argument(
+        "--append",
+        action="append",
+        default=[],
+        metavar="OPTIONS",
+        help="add to the command line of the image's own kernel; repeatable",
+    )
+    parser.add_argument(
+        "--keys",
+        metavar="KEYS",
+        help="press keys, for example in a boot menu: seconds to wait and QEMU's names of keys, "
+        "as 8,down,ret",
+    )
+    add_path(
+        parser,
+        "--screenshot",
+        metavar="FILE",
+        help="write the screen at the boot target to FILE (PNG)",
+    )
+    add_path(
+        parser,
+        "--cache",
+        folder=True,
+        default=Path("out/cache"),
+        metavar="DIR",
+        help="folder for the compiled profiler (default: %(default)s)",
     )
     parser.add_argument(
         "-t",
@@ -172,21 +225,49 @@ def count(text: str) -> int:
     return int(text)
 
 
+def list_entries(image: Path) -> int:
+    """Print the boot entries of an image: number, title, kernel, initrds, command line."""
+    from bootprof.boot.entries import choose_entry, find_entries
+
+    choose_entry(image)
+    for number, entry in enumerate(find_entries(image), 1):
+        initrds = " ".join(entry.initrds) or ("inside" if entry.unified else "none")
+        print(f"{number}  {entry.title}  (kernel {entry.release or 'unknown'}, {entry.menu})")
+        print(f"     kernel   {printable(entry.kernel)}")
+        print(f"     initrd   {printable(initrds)}")
+        print(f"     options  {printable(entry.options, limit=None)}")
+    return 0
+
+
 def run(options: argparse.Namespace) -> int:
     """Profile, and print the folder of the profile."""
+    from bootprof.boot.direct import direct_kernel, entry_to_boot
     from bootprof.boot.nbd import Emulation
     from bootprof.boot.plan import plan_recording
     from bootprof.boot.profile import profile
     from bootprof.boot.qemu import Machine
+    from bootprof.boot.qmp import parse_keys
     from bootprof.boot.target import parse_target
+    from bootprof.builder.foreignprofiler import obtain_foreign_profiler
     from bootprof.commands.inputs import choose_drives
     from bootprof.progress import note, step
 
+    if options.list_entries:
+        return list_entries(options.image)
     target = parse_target(options.until)
+    keys = parse_keys(options.keys) if options.keys is not None else ()
     emulation = None
     if options.drive is not None:
         emulation = Emulation(choose_drives([options.drive])[0], options.drive_scale)
-    plan = plan_recording(options.image, options.backend)
+    entry = None
+    if options.image.is_file():
+        entry = entry_to_boot(options.image, options.backend, options.entry)
+    plan = plan_recording(options.image, options.backend, direct=entry is not None)
+    if entry is None and (options.append or target.options):
+        raise InputError(
+            f"{options.image}: its boot loader starts the kernel, so its command line is unknown",
+            hint="give --entry, or leave out --append and --until systemd",
+        )
     folder: Path = options.output or options.image.with_suffix(".profile")
     machine = Machine(
         arch=options.arch,
@@ -196,7 +277,25 @@ def run(options: argparse.Namespace) -> int:
         firmware=options.firmware,
         medium=options.medium,
     )
-    with step(f"boot of {options.image}") as update:
+    with contextlib.ExitStack() as stack:
+        direct = None
+        if entry is not None:
+            note(f"boot entry: {entry.title} (kernel {entry.release or 'unknown'}, {entry.menu})")
+            direct = stack.enter_context(
+                direct_kernel(
+                    entry,
+                    plan,
+                    target,
+                    lambda: obtain_foreign_profiler(
+                        options.cache,
+                        options.arch,
+                        entry.release,
+                        with_module="kmod" in plan.agent.split("+"),
+                    ),
+                    options.append,
+                )
+            )
+        update = stack.enter_context(step(f"boot of {options.image}"))
         done = profile(
             options.image,
             folder,
@@ -206,6 +305,9 @@ def run(options: argparse.Namespace) -> int:
             timeout_seconds=options.timeout,
             progress=update,
             emulation=emulation,
+            direct=direct,
+            keys=keys,
+            screenshot=options.screenshot,
         )
         update(f"boot target after {done.target_ns / 1e9:.1f} s")
     for text in done.notes:

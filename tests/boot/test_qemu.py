@@ -4,7 +4,7 @@
 
 import pytest
 
-from bootprof.boot.qemu import ACCELERATORS, Machine, choose_accelerator, qemu_command
+from bootprof.boot.qemu import ACCELERATORS, Descriptors, Machine, choose_accelerator, qemu_command
 from bootprof.errors import InputError
 
 
@@ -18,7 +18,7 @@ def test_a_machine_that_counts_instructions_has_one_processor() -> None:
 @pytest.mark.parametrize("arch", ["amd64", "i386"])
 def test_every_machine_runs_in_the_sandbox_and_opens_nothing(medium: str, arch: str) -> None:
     machine = Machine(arch=arch, medium=medium)  # type: ignore[arg-type]
-    command = qemu_command(machine, ACCELERATORS["tcg"], 7, "kmod", 8)
+    command = qemu_command(machine, ACCELERATORS["tcg"], Descriptors(7, 8, 9), "kmod")
     denied = command[command.index("-sandbox") + 1].split(",")
     assert denied == [
         *("on", "obsolete=deny", "elevateprivileges=deny", "spawn=deny", "resourcecontrol=deny")
