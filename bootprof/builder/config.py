@@ -37,7 +37,7 @@ from bootprof.builder.keys import (
 
 LONGEST_TIMEOUT_SECONDS = 86400
 # Shapes of a medium; each has a module in bootprof/builder/media.
-KINDS = ("iso", "disk", "netboot")
+KINDS = ("iso", "disk", "partition", "netboot")
 
 
 def check_kinds(value: tuple[str, ...]) -> None:
@@ -205,9 +205,12 @@ class Media:
     kinds: tuple[str, ...] = key(
         ("iso",),
         "what to write: `iso` (a hybrid image for discs and sticks), `disk` (a GPT disk image for "
-        "sticks), "
-        "`netboot` (kernel, initrd and scripts for a boot server)",
+        "sticks), `partition` (partitions for a stick that keeps its first one, and a script that "
+        "adds them), `netboot` (kernel, initrd and scripts for a boot server)",
         check_kinds,
+    )
+    file_system: Literal["fat", "ext4"] = key(
+        "fat", "file system of `disk` and `partition`; with `fat`, each file is below 4 GiB"
     )
     boot_loader: Literal["grub", "isolinux"] = key(
         "grub", "what a BIOS starts from an ISO; UEFI always starts GRUB"

@@ -130,19 +130,25 @@ def make_efi_partition(programs: list[Path], target: Path, *, epoch: int) -> Non
         run(["mcopy", "-m", "-i", target, program, name], env=environment)
 
 
-def boot_code(core: bytes, sector: int) -> tuple[bytes, bytes]:
+def boot_code(core: bytes, sector: int, room: int) -> tuple[bytes, bytes]:
     """Return what a BIOS starts from a disk: the code of sector 0, and the core image.
 
     Args:
         core: The core image, as it was linked.
         sector: Sector of the disk that it is written to.
+        room: How many sectors there are for it.
 
     Returns:
         The first 440 bytes of sector 0, which leave the partition table alone, and the core image
         with the list of its own sectors, a multiple of 512 bytes long.
+
+    Raises:
+        ToolError: The core image is larger than the room for it.
     """
     linked = bytearray(core + bytes(-len(core) % SECTOR_BYTES))
     sectors = len(linked) // SECTOR_BYTES
+    if sectors > room:
+        raise ToolError(f"GRUB's core image has {sectors} sectors, and there is room for {room}")
     BLOCK_LIST.pack_into(linked, BLOCK_LIST_OFFSET, sector + 1, sectors - 1, BLOCK_LIST_SEGMENT)
     code = bytearray((FOLDER / BIOS / "boot.img").read_bytes())
     struct.pack_into("<Q", code, BOOT_KERNEL_SECTOR, sector)

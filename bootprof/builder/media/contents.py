@@ -144,3 +144,12 @@ def link_or_copy(source: Path, target: Path) -> None:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
             raise
         shutil.copyfile(source, target)
+
+
+def files_in_reading_order(tree: Path, contents: Contents) -> list[str]:
+    """Return the files of a staged tree in the order in which a boot reads them."""
+    loaded = ["live/vmlinuz", *(f"live/{path.name}" for path in contents.initrds)]
+    roots = [f"live/{root.name}" for root in contents.roots]
+    last = (*loaded, *roots)
+    names = sorted(str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file())
+    return [*(name for name in names if name not in last), *last]

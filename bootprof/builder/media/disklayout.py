@@ -15,7 +15,7 @@ from uuid import UUID, uuid5
 
 from bootprof.errors import InputError
 
-Role = Literal["bios", "esp", "live", "persistence"]
+Role = Literal["bios", "esp", "live"]
 Table = Literal["gpt", "dos"]
 
 MIB = 1 << 20
@@ -50,11 +50,14 @@ class Rule:
 # partition of its own if the table is a GPT, and unlisted behind a master boot record.
 BIOS = Rule("bios", 1, "21686148-6449-6E6F-744E-656564454649", "")
 ESP = Rule("esp", 8, "C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "ef")
+# A FAT file system is for any system, others are for Linux.
 LIVE = Rule("live", None, "0FC63DAF-8483-4772-8E79-3D69D8477DE4", "83")
-PERSISTENCE = Rule("persistence", 0, "0FC63DAF-8483-4772-8E79-3D69D8477DE4", "83")
+LIVE_FAT = Rule("live", None, "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7", "0c")
 
-STICK = (BIOS, ESP, LIVE)
-STICK_WITH_PERSISTENCE = (*STICK, PERSISTENCE)
+
+def stick(file_system: str) -> tuple[Rule, ...]:
+    """Return the rules for a stick whose live system lies on a file system ("fat" or "ext4")."""
+    return (BIOS, ESP, LIVE_FAT if file_system == "fat" else LIVE)
 
 
 @dataclass(frozen=True)

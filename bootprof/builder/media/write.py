@@ -9,22 +9,31 @@ from pathlib import Path
 
 from bootprof import progress
 from bootprof.builder.config import Media
-from bootprof.builder.media import netboot
+from bootprof.builder.media import netboot, partition
 from bootprof.builder.media.contents import Contents
 from bootprof.builder.media.disk import make_disk
 from bootprof.builder.media.iso import make_iso
 from bootprof.builder.media.netboot import make_netboot
+from bootprof.builder.media.partition import make_partition
 from bootprof.builder.request import BuildRequest
 from bootprof.errors import InputError
 from bootprof.files import remove, replacing
 
-SUFFIXES = {"iso": ".iso", "disk": ".img", "netboot": ".netboot"}
-NAMES = {"iso": "ISO image", "disk": "disk image", "netboot": "folder for a boot server"}
+SUFFIXES = {"iso": ".iso", "disk": ".img", "partition": ".partition", "netboot": ".netboot"}
+NAMES = {
+    "iso": "ISO image",
+    "disk": "disk image",
+    "partition": "folder with partitions",
+    "netboot": "folder for a boot server",
+}
 WRITERS: Mapping[str, Callable[..., object]] = {
     "iso": make_iso,
     "disk": make_disk,
+    "partition": make_partition,
     "netboot": make_netboot,
 }
+# Each folder that a build writes has one of them.
+MARKS = (netboot.SCRIPT, partition.SCRIPT)
 
 
 def paths(request: BuildRequest) -> list[Path]:
@@ -49,9 +58,9 @@ def write(kind: str, media: Media, contents: Contents, target: Path, *, epoch: i
     Raises:
         InputError: The target is a folder that no build has written.
     """
-    if target.is_dir() and not (target / netboot.SCRIPT).is_file():
+    if target.is_dir() and not any((target / name).is_file() for name in MARKS):
         raise InputError(
-            f"{target}: a folder that is not of a boot server, and is not replaced",
+            f"{target}: a folder that no build has written, and is not replaced",
             hint="choose another name with --image",
         )
     with progress.step(f"{NAMES[kind]} {target}") as update, replacing(target) as temporary:
