@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from bootprof.boot.plan import RecordingPlan
     from bootprof.commands.inputs import Parsers
     from bootprof.report.comparison import Comparison
+    from optimizer.images.image import Image
+    from optimizer.images.reorder import Wanted
 
 EPILOG = """\
 The image is booted in QEMU and its reads are recorded (bootprof profile); its file system is put
@@ -38,6 +40,7 @@ OUT.optimize, or --work DIR, keeps the profiles of both boots (before, after), p
 examples:
   bootprof optimize live.iso -o faster.iso --until seconds:90
   bootprof optimize live.iso -o faster.iso --profile out/profile
+  bootprof optimize live.iso --profile out/profile --dry-run
 """
 
 
@@ -51,7 +54,13 @@ def add_parser(subparsers: Parsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_path(parser, "image", metavar="IMAGE", help="ISO or disk image of a live system")
-    add_path(parser, "-o", "--output", required=True, metavar="OUT", help="image to write")
+    add_path(
+        parser,
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="image to write (default: IMAGE with the suffix .optimized)",
+    )
     add_path(
         parser,
         "--profile",
@@ -109,6 +118,12 @@ def add_parser(subparsers: Parsers) -> None:
         help="where the files of the boot go, as for bootprof reorder (default: %(default)s)",
     )
     parser.add_argument(
+        "-n",
+        "--dry-run",
+        action="store_true",
+        help="write no image: simulate the boot from both orders, and print what would be gained",
+    )
+    parser.add_argument(
         "--no-check", action="store_true", help="do not boot and compare the result"
     )
     add_unsigned(parser)
@@ -126,6 +141,8 @@ def run(options: argparse.Namespace) -> int:
 
     image = open_chosen(options.image, options)
     image.layout()
+    if options.output is None:
+        options.output = options.image.with_suffix(f".optimized{options.image.suffix}")
     if options.output.exists() and options.output.samefile(options.image):
         raise InputError(
             f"{options.output}: is the image that is read", hint="choose another name with --output"
@@ -139,7 +156,10 @@ def run(options: argparse.Namespace) -> int:
     if before is None:
         before = work / "before"
         boot(options.image, before, plan, options)
-    paths = wanted_paths(find_bootlog(before))
+    bootlog = find_bootlog(before)
+    paths = wanted_paths(bootlog)
+    if options.dry_run:
+        return simulate(image, Wanted(paths, place=options.place), bootlog)
     done = rewrite(
         image,
         Wanted(paths, place=options.place),
@@ -158,6 +178,54 @@ def run(options: argparse.Namespace) -> int:
     after = work / "after"
     boot(options.output, after, plan, options)
     return show(compared(before, after), work)
+
+
+def simulate(image: Image, wanted: Wanted, file: Path) -> int:
+    """Simulate the boot from the image as it is and in another order; print both.
+
+    Returns:
+        1 if the boot would seek further, else 0.
+
+    Raises:
+        InputError: The bootlog does not say when what was needed.
+    """
+    from bootprof.files import scratch_folder
+    from bootprof.report.comparison import BOOT_TIME, GUEST_TIME, Build, compare
+    from bootprof.rewrite import write_order
+    from optimizer.drives.names import COMPARED_DRIVES
+    from optimizer.formats import EVENTS_MAGIC
+    from optimizer.formats.blocktrace import BlockTrace
+    from optimizer.formats.bootlog import read_bootlog
+    from optimizer.replay import reads_of_demand
+
+    with file.open("rb") as stream:
+        if stream.read(len(EVENTS_MAGIC)) != EVENTS_MAGIC:
+            raise InputError(
+                f"{file}: a list of paths does not record when each part of a file was read",
+                hint="give a profile with bootlog.events, or omit --dry-run",
+            )
+        stream.seek(0)
+        log = read_bootlog(stream, str(file))
+    place = image.chosen
+    assert place is not None
+    with scratch_folder() as folder:
+        written = folder / "filesystem"
+        write_order(image, wanted, written)
+        after = reads_of_demand(place.format.read(written, 0), log)
+    after["offset_bytes"] += place.offset_bytes
+    traces = [reads_of_demand(image.layout(), log), after]
+    builds = [
+        Build(label, image.path, BlockTrace(reads, image.path.name, image.size_bytes, 0))
+        for label, reads in zip(("before", "after"), traces, strict=True)
+    ]
+    comparison = compare(builds, choose_drives(COMPARED_DRIVES))
+    print("simulated, of the file system alone, without kernel readahead:")
+    for metric in comparison.metrics:
+        if not metric.is_bound and metric.name not in (BOOT_TIME, GUEST_TIME):
+            texts = [comparison.value_text(number, metric) for number in (0, 1)]
+            change = comparison.change(1, metric).text
+            print(f"  {metric.title:<36}{texts[0]:>10}{texts[1]:>10}{change:>16}")
+    return worse(comparison)
 
 
 def boot(image: Path, folder: Path, plan: RecordingPlan, options: argparse.Namespace) -> None:
@@ -216,5 +284,10 @@ def show(comparison: Comparison, work: Path) -> int:
         details = [gather(build, comparison.drives) for build in comparison.builds]
         write_report(comparison, details, work / "compare.html")
         update(f"wrote {work / 'compare.html'}")
+    return worse(comparison)
+
+
+def worse(comparison: Comparison) -> int:
+    """Return 1 if the second boot seeks further than the first, else 0."""
     ratio = comparison.ratio(1, "seek-distance")
     return 1 if ratio is not None and ratio > 1 else 0
