@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,6 @@ from bootprof.commands.inputs import (
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
-    from bootprof.boot.plan import RecordingPlan
     from bootprof.commands.inputs import Parsers
     from bootprof.report.comparison import Comparison
     from optimizer.images.image import Image
@@ -91,6 +91,27 @@ def add_parser(subparsers: Parsers) -> None:
         help="boot target, as for bootprof profile (default: %(default)s)",
     )
     parser.add_argument(
+        "-e",
+        "--entry",
+        metavar="ENTRY",
+        help="boot entry, as for bootprof profile (default: the one that the menu starts itself)",
+    )
+    add_path(
+        parser,
+        "--cache",
+        folder=True,
+        default=Path("out/cache"),
+        metavar="DIR",
+        help="folder for the compiled profiler (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--memory",
+        type=int,
+        default=1024,
+        metavar="MIB",
+        help="memory of the machine (default: %(default)s MiB)",
+    )
+    parser.add_argument(
         "-t",
         "--timeout",
         type=float,
@@ -133,7 +154,6 @@ def add_parser(subparsers: Parsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Optimize, and print the comparison of both boots."""
-    from bootprof.boot.plan import plan_recording
     from bootprof.checksums import find_covering, refuse_signed
     from bootprof.progress import note
     from bootprof.rewrite import rewrite
@@ -151,11 +171,10 @@ def run(options: argparse.Namespace) -> int:
         # Before the boot, which takes a while.
         refuse_signed(image, find_covering(image))
     work = options.work or options.output.with_suffix(".optimize")
-    plan = plan_recording(options.image, options.backend)
     before = options.profile
     if before is None:
         before = work / "before"
-        boot(options.image, before, plan, options)
+        boot(options.image, before, options)
     bootlog = find_bootlog(before)
     paths = wanted_paths(bootlog)
     if options.dry_run:
@@ -176,7 +195,7 @@ def run(options: argparse.Namespace) -> int:
     if options.no_check:
         return 0
     after = work / "after"
-    boot(options.output, after, plan, options)
+    boot(options.output, after, options)
     return show(compared(before, after), work)
 
 
@@ -228,23 +247,52 @@ def simulate(image: Image, wanted: Wanted, file: Path) -> int:
     return worse(comparison)
 
 
-def boot(image: Path, folder: Path, plan: RecordingPlan, options: argparse.Namespace) -> None:
-    """Boot an image and record it."""
+def boot(image: Path, folder: Path, options: argparse.Namespace) -> None:
+    """Boot an image and record it, as bootprof profile does."""
+    from bootprof.boot.direct import direct_kernel, entry_to_boot
+    from bootprof.boot.plan import plan_recording
     from bootprof.boot.profile import profile
     from bootprof.boot.qemu import Machine
     from bootprof.boot.target import parse_target
+    from bootprof.builder.foreignprofiler import obtain_foreign_profiler
     from bootprof.progress import note, step
 
-    machine = Machine(firmware=options.firmware, medium=options.medium)
-    with step(f"boot of {image}") as update:
+    machine = Machine(firmware=options.firmware, medium=options.medium, memory_mib=options.memory)
+    target = parse_target(options.until)
+    entry = entry_to_boot(image, options.backend, options.entry)
+    plan = plan_recording(image, options.backend, direct=entry is not None)
+    if entry is None and target.options:
+        raise InputError(
+            f"{image}: its boot loader starts the kernel, so its command line is unknown",
+            hint="give --entry, or another boot target with --until",
+        )
+    with contextlib.ExitStack() as stack:
+        direct = None
+        if entry is not None:
+            note(f"boot entry: {entry.title} (kernel {entry.release or 'unknown'}, {entry.menu})")
+            direct = stack.enter_context(
+                direct_kernel(
+                    entry,
+                    plan,
+                    target,
+                    lambda: obtain_foreign_profiler(
+                        options.cache,
+                        machine.arch,
+                        entry.release,
+                        with_module="kmod" in plan.agent.split("+"),
+                    ),
+                )
+            )
+        update = stack.enter_context(step(f"boot of {image}"))
         done = profile(
             image,
             folder,
             plan=plan,
             machine=machine,
-            target=parse_target(options.until),
+            target=target,
             timeout_seconds=options.timeout,
             progress=update,
+            direct=direct,
         )
         update(f"boot target after {done.target_ns / 1e9:.1f} s")
     for text in done.notes:
