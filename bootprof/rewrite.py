@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from bootprof import progress
 from bootprof.checksums import Covering, find_covering, refuse_signed, renew
 from bootprof.errors import BootprofError, InputError
@@ -23,10 +25,13 @@ from bootprof.units import quantity
 from optimizer.formats.text import printable
 from optimizer.images.image import Image
 from optimizer.images.iso9660 import Region, read_iso
+from optimizer.images.layout import FileType, Layout
 from optimizer.images.reorder import Reordered, Wanted, reorder, unequal
 
 # A squashfs is padded to this, and a file of an ISO to its sector.
 PADDING_BYTES = 4096
+# LiveOS/rootfs.img in squashfs.img, as kiwi and older Fedora have it, is all of the content.
+NESTED_SHARE, NESTED_FILES = 0.9, 4
 SECTOR_BYTES = 2048
 COPY_BYTES = 1 << 20
 
@@ -91,6 +96,7 @@ def rewrite(
     place = image.chosen
     assert place is not None  # layout() raised if not
     bare = place.offset_bytes == 0 and image.iso is None
+    refuse_nested(image, layout)
     covering = find_covering(image)
     if not allow_unsigned:
         refuse_signed(image, covering)
@@ -126,6 +132,24 @@ def rewrite(
             return Rewritten(done, "xorriso", covering)
         finally:
             written.unlink(missing_ok=True)
+
+
+def refuse_nested(image: Image, layout: Layout) -> None:
+    """Refuse a file system that only holds the image of another one.
+
+    Raises:
+        InputError: It does.
+    """
+    files = layout.inodes["type"] == FileType.FILE
+    sizes = np.where(files, layout.inodes["size_bytes"], 0)
+    if sizes.size and sizes.max() > NESTED_SHARE * sizes.sum() and files.sum() <= NESTED_FILES:
+        name = layout.paths_of(int(sizes.argmax()))[0]
+        if name.endswith((b".img", b".ext4", b".raw", b".erofs", b".squashfs")):
+            raise InputError(
+                f"{image.path}: {printable(name)} is a file system in the file system, whose "
+                "blocks have no order that could be changed",
+                hint="build the image with the files in the squashfs itself",
+            )
 
 
 def room_of(image: Image) -> int:

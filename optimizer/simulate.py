@@ -20,7 +20,7 @@ the same content; reads of several processes at the same time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,6 +110,37 @@ def make_workload(layout: Layout, bootlog: Bootlog) -> Workload:
         InputError: The bootlog names no file of the image that has data.
     """
     steps = _Steps(layout)
+    for need in needs(layout, bootlog):
+        steps.look_up(need.paths)
+        if need.inode >= 0:
+            steps.touch(need.inode, need.start, need.end)
+    return steps.workload()
+
+
+@dataclass(frozen=True)
+class Need:
+    """One need of a boot.
+
+    Attributes:
+        paths: Rows of ``Layout.paths`` that are looked up, one after the other.
+        inode: The regular file of which bytes are needed, or -1.
+        start: The first byte that is needed.
+        end: Behind the last one.
+    """
+
+    paths: Sequence[int]
+    inode: int = -1
+    start: int = 0
+    end: int = 0
+
+
+def needs(layout: Layout, bootlog: Bootlog) -> Iterator[Need]:
+    """Yield what a boot needs of an image, in the order of its events.
+
+    Args:
+        layout: The image.
+        bootlog: Events of the boot, as for :func:`make_workload`.
+    """
     fields = ["path", "operation", "offset_bytes", "length_bytes"]
     pseudo = [kind in PSEUDO_FILE_SYSTEMS for kind in bootlog.file_systems]
     on_image = bootlog.events[~np.array(pseudo, bool)[bootlog.events["file_system"]]]
@@ -117,24 +148,30 @@ def make_workload(layout: Layout, bootlog: Bootlog) -> Workload:
         event for event in on_image[fields].tolist() if bootlog.paths[event[0]].startswith(b"/")
     ]
     resolved = {number: layout.resolve(bootlog.paths[number]) for number, *_ in events}
+    files = {number: _file_of(layout, looked_up) for number, looked_up in resolved.items()}
     precise = {
-        inode
+        files[number]
         for number, operation, _, length in events
-        if length and operation in RANGED and (inode := steps.file_of(resolved[number])) >= 0
+        if length and operation in RANGED and files[number] >= 0
     }
     for number, operation, offset, length in events:
-        looked_up = resolved[number]
+        looked_up, inode = resolved[number], files[number]
         if looked_up is None:
             continue
-        steps.look_up(looked_up)
-        inode = steps.file_of(looked_up)
-        if inode < 0:
-            continue
-        if operation in RANGED and length:
-            steps.touch(inode, offset, offset + length)
-        elif inode not in precise:
-            steps.touch(inode, 0, int(layout.inodes["size_bytes"][inode]))
-    return steps.workload()
+        if inode >= 0 and operation in RANGED and length:
+            yield Need(looked_up, inode, offset, offset + length)
+        elif inode >= 0 and inode not in precise:
+            yield Need(looked_up, inode, 0, int(layout.inodes["size_bytes"][inode]))
+        else:
+            yield Need(looked_up)
+
+
+def _file_of(layout: Layout, looked_up: Sequence[int] | None) -> int:
+    """Return the inode of the regular file that a look-up ends at, or -1."""
+    if looked_up is None:
+        return -1
+    inode = int(layout.entries["inode"][looked_up[-1]])
+    return inode if layout.inodes["type"][inode] == FileType.FILE else -1
 
 
 class _Steps:
@@ -151,13 +188,6 @@ class _Steps:
         self.read_tables: set[int] = set()
         self.seen: set[tuple[int, int]] = set()
         self.rows: list[tuple[int, bool, int, int]] = []
-
-    def file_of(self, looked_up: Sequence[int] | None) -> int:
-        """Return the inode of the regular file that a look-up ends at, or -1."""
-        if looked_up is None:
-            return -1
-        inode = int(self.layout.entries["inode"][looked_up[-1]])
-        return inode if self.layout.inodes["type"][inode] == FileType.FILE else -1
 
     def look_up(self, paths: Sequence[int]) -> None:
         """Need the metadata that is read to look up some paths, one after the other."""

@@ -120,6 +120,16 @@ def test_a_result_that_differs_is_not_written(squashfs: Path, tmp_path: Path) ->
         verify(open_image(squashfs), other)
 
 
+def test_a_file_system_in_a_file_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "tree/LiveOS").mkdir(parents=True)
+    (tmp_path / "tree/LiveOS/rootfs.img").write_bytes(random.Random(1).randbytes(1 << 20))
+    image = tmp_path / "squashfs.img"
+    tree = tmp_path / "tree"
+    subprocess.run(["mksquashfs", tree, image, "-quiet", "-no-progress"], check=True)
+    with pytest.raises(InputError, match=r"/LiveOS/rootfs\.img is a file system"):
+        rewrite(open_image(image), Wanted(WANTED), tmp_path / "out.img")
+
+
 def test_the_command_takes_sort_files_and_says_what_it_did(
     squashfs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

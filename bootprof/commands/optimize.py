@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +22,10 @@ from bootprof.commands.inputs import (
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
-    from bootprof.boot.plan import RecordingPlan
     from bootprof.commands.inputs import Parsers
     from bootprof.report.comparison import Comparison
+    from optimizer.images.image import Image
+    from optimizer.images.reorder import Wanted
 
 EPILOG = """\
 The image is booted in QEMU and its reads are recorded (bootprof profile); its file system is put
@@ -38,6 +40,7 @@ OUT.optimize, or --work DIR, keeps the profiles of both boots (before, after), p
 examples:
   bootprof optimize live.iso -o faster.iso --until seconds:90
   bootprof optimize live.iso -o faster.iso --profile out/profile
+  bootprof optimize live.iso --profile out/profile --dry-run
 """
 
 
@@ -51,7 +54,13 @@ def add_parser(subparsers: Parsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_path(parser, "image", metavar="IMAGE", help="ISO or disk image of a live system")
-    add_path(parser, "-o", "--output", required=True, metavar="OUT", help="image to write")
+    add_path(
+        parser,
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="image to write (default: IMAGE with the suffix .optimized)",
+    )
     add_path(
         parser,
         "--profile",
@@ -82,6 +91,27 @@ def add_parser(subparsers: Parsers) -> None:
         help="boot target, as for bootprof profile (default: %(default)s)",
     )
     parser.add_argument(
+        "-e",
+        "--entry",
+        metavar="ENTRY",
+        help="boot entry, as for bootprof profile (default: the one that the menu starts itself)",
+    )
+    add_path(
+        parser,
+        "--cache",
+        folder=True,
+        default=Path("out/cache"),
+        metavar="DIR",
+        help="folder for the compiled profiler (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--memory",
+        type=int,
+        default=1024,
+        metavar="MIB",
+        help="memory of the machine (default: %(default)s MiB)",
+    )
+    parser.add_argument(
         "-t",
         "--timeout",
         type=float,
@@ -109,6 +139,12 @@ def add_parser(subparsers: Parsers) -> None:
         help="where the files of the boot go, as for bootprof reorder (default: %(default)s)",
     )
     parser.add_argument(
+        "-n",
+        "--dry-run",
+        action="store_true",
+        help="write no image: simulate the boot from both orders, and print what would be gained",
+    )
+    parser.add_argument(
         "--no-check", action="store_true", help="do not boot and compare the result"
     )
     add_unsigned(parser)
@@ -118,7 +154,6 @@ def add_parser(subparsers: Parsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Optimize, and print the comparison of both boots."""
-    from bootprof.boot.plan import plan_recording
     from bootprof.checksums import find_covering, refuse_signed
     from bootprof.progress import note
     from bootprof.rewrite import rewrite
@@ -126,6 +161,8 @@ def run(options: argparse.Namespace) -> int:
 
     image = open_chosen(options.image, options)
     image.layout()
+    if options.output is None:
+        options.output = options.image.with_suffix(f".optimized{options.image.suffix}")
     if options.output.exists() and options.output.samefile(options.image):
         raise InputError(
             f"{options.output}: is the image that is read", hint="choose another name with --output"
@@ -134,12 +171,14 @@ def run(options: argparse.Namespace) -> int:
         # Before the boot, which takes a while.
         refuse_signed(image, find_covering(image))
     work = options.work or options.output.with_suffix(".optimize")
-    plan = plan_recording(options.image, options.backend)
     before = options.profile
     if before is None:
         before = work / "before"
-        boot(options.image, before, plan, options)
-    paths = wanted_paths(find_bootlog(before))
+        boot(options.image, before, options)
+    bootlog = find_bootlog(before)
+    paths = wanted_paths(bootlog)
+    if options.dry_run:
+        return simulate(image, Wanted(paths, place=options.place), bootlog)
     done = rewrite(
         image,
         Wanted(paths, place=options.place),
@@ -156,27 +195,104 @@ def run(options: argparse.Namespace) -> int:
     if options.no_check:
         return 0
     after = work / "after"
-    boot(options.output, after, plan, options)
+    boot(options.output, after, options)
     return show(compared(before, after), work)
 
 
-def boot(image: Path, folder: Path, plan: RecordingPlan, options: argparse.Namespace) -> None:
-    """Boot an image and record it."""
+def simulate(image: Image, wanted: Wanted, file: Path) -> int:
+    """Simulate the boot from the image as it is and in another order; print both.
+
+    Returns:
+        1 if the boot would seek further, else 0.
+
+    Raises:
+        InputError: The bootlog does not say when what was needed.
+    """
+    from bootprof.files import scratch_folder
+    from bootprof.report.comparison import BOOT_TIME, GUEST_TIME, Build, compare
+    from bootprof.rewrite import write_order
+    from optimizer.drives.names import COMPARED_DRIVES
+    from optimizer.formats import EVENTS_MAGIC
+    from optimizer.formats.blocktrace import BlockTrace
+    from optimizer.formats.bootlog import read_bootlog
+    from optimizer.replay import reads_of_demand
+
+    with file.open("rb") as stream:
+        if stream.read(len(EVENTS_MAGIC)) != EVENTS_MAGIC:
+            raise InputError(
+                f"{file}: a list of paths does not record when each part of a file was read",
+                hint="give a profile with bootlog.events, or omit --dry-run",
+            )
+        stream.seek(0)
+        log = read_bootlog(stream, str(file))
+    place = image.chosen
+    assert place is not None
+    with scratch_folder() as folder:
+        written = folder / "filesystem"
+        write_order(image, wanted, written)
+        after = reads_of_demand(place.format.read(written, 0), log)
+    after["offset_bytes"] += place.offset_bytes
+    traces = [reads_of_demand(image.layout(), log), after]
+    builds = [
+        Build(label, image.path, BlockTrace(reads, image.path.name, image.size_bytes, 0))
+        for label, reads in zip(("before", "after"), traces, strict=True)
+    ]
+    comparison = compare(builds, choose_drives(COMPARED_DRIVES))
+    print("simulated, of the file system alone, without kernel readahead:")
+    for metric in comparison.metrics:
+        if not metric.is_bound and metric.name not in (BOOT_TIME, GUEST_TIME):
+            texts = [comparison.value_text(number, metric) for number in (0, 1)]
+            change = comparison.change(1, metric).text
+            print(f"  {metric.title:<36}{texts[0]:>10}{texts[1]:>10}{change:>16}")
+    return worse(comparison)
+
+
+def boot(image: Path, folder: Path, options: argparse.Namespace) -> None:
+    """Boot an image and record it, as bootprof profile does."""
+    from bootprof.boot.direct import direct_kernel, entry_to_boot
+    from bootprof.boot.plan import plan_recording
     from bootprof.boot.profile import profile
     from bootprof.boot.qemu import Machine
     from bootprof.boot.target import parse_target
+    from bootprof.builder.foreignprofiler import obtain_foreign_profiler
     from bootprof.progress import note, step
 
-    machine = Machine(firmware=options.firmware, medium=options.medium)
-    with step(f"boot of {image}") as update:
+    machine = Machine(firmware=options.firmware, medium=options.medium, memory_mib=options.memory)
+    target = parse_target(options.until)
+    entry = entry_to_boot(image, options.backend, options.entry)
+    plan = plan_recording(image, options.backend, direct=entry is not None)
+    if entry is None and target.options:
+        raise InputError(
+            f"{image}: its boot loader starts the kernel, so its command line is unknown",
+            hint="give --entry, or another boot target with --until",
+        )
+    with contextlib.ExitStack() as stack:
+        direct = None
+        if entry is not None:
+            note(f"boot entry: {entry.title} (kernel {entry.release or 'unknown'}, {entry.menu})")
+            direct = stack.enter_context(
+                direct_kernel(
+                    entry,
+                    plan,
+                    target,
+                    lambda: obtain_foreign_profiler(
+                        options.cache,
+                        machine.arch,
+                        entry.release,
+                        with_module="kmod" in plan.agent.split("+"),
+                    ),
+                )
+            )
+        update = stack.enter_context(step(f"boot of {image}"))
         done = profile(
             image,
             folder,
             plan=plan,
             machine=machine,
-            target=parse_target(options.until),
+            target=target,
             timeout_seconds=options.timeout,
             progress=update,
+            direct=direct,
         )
         update(f"boot target after {done.target_ns / 1e9:.1f} s")
     for text in done.notes:
@@ -216,5 +332,10 @@ def show(comparison: Comparison, work: Path) -> int:
         details = [gather(build, comparison.drives) for build in comparison.builds]
         write_report(comparison, details, work / "compare.html")
         update(f"wrote {work / 'compare.html'}")
+    return worse(comparison)
+
+
+def worse(comparison: Comparison) -> int:
+    """Return 1 if the second boot seeks further than the first, else 0."""
     ratio = comparison.ratio(1, "seek-distance")
     return 1 if ratio is not None and ratio > 1 else 0
