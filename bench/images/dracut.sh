@@ -20,12 +20,12 @@ set default="0"
 set timeout=3
 insmod all_video
 menuentry 'Start the live system' --class gnu-linux {
-	linux /boot/vmlinuz root=live:CDLABEL=DRACUTLIVE rd.live.image quiet
+	linux /boot/vmlinuz root=live:CDLABEL=DRACUTLIVE rd.live.image rd.live.overlay.overlayfs=1 quiet
 	initrd /boot/initrd.img
 }
 submenu 'Troubleshooting' {
 	menuentry 'Basic graphics' {
-		linux /boot/vmlinuz root=live:CDLABEL=DRACUTLIVE rd.live.image nomodeset
+		linux /boot/vmlinuz root=live:CDLABEL=DRACUTLIVE rd.live.image rd.live.overlay.overlayfs=1 nomodeset
 		initrd /boot/initrd.img
 	}
 }
