@@ -4,6 +4,7 @@
 # Debian 12 with the initrd and the layout of Fedora's live images: dracut's dmsquash-live,
 # LiveOS/squashfs.img, GRUB by grub-mkrescue.
 # Run as root in an empty folder; needs mmdebstrap, squashfs-tools, grub-common, xorriso, mtools.
+# shellcheck disable=SC2016 # expanded by the shell of each hook
 set -eu
 mmdebstrap --variant=minbase \
 	--include=linux-image-amd64,dracut,dracut-live,systemd-sysv,udev,dbus,login,util-linux,kmod \
