@@ -29,7 +29,7 @@ FILE: Final = "ring.log"
 PAGE_BYTES: Final = 4096
 OPTIONS: Final = (
     "trace_event=filemap:mm_filemap_add_to_page_cache trace_buf_size=24M trace_clock=boot "
-    "sysrq_always_enabled=1"
+    "sysrq_always_enabled=1 log_buf_len=32M"
 )
 
 # "systemd-1  [001] ..... 2123456us : mm_filemap_add_to_page_cache: dev 7:0 ino 3f2 pfn=0x1 ofs=0

@@ -52,7 +52,7 @@ def test_an_idle_medium_ends_a_boot_without_a_console(
     image: Path, tmp_path: Path, output: Path
 ) -> None:
     folder = profile(
-        *(image, tmp_path / "idle", output, "--backend", "block", "--until", "idle:8"),
+        *(image, tmp_path / "idle", output, "--backend", "block", "--until", "idle:30"),
         *("--keys", "2,ret", "--screenshot", str(tmp_path / "screen.png")),
     )
     assert json.loads((folder / "profile.json").read_text())["reads"] > 50
