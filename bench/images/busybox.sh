@@ -47,6 +47,7 @@ printf '::sysinit:/etc/rc\n::respawn:/bin/sh\n' >root/etc/inittab
 cat >root/etc/rc <<'END'
 #!/bin/sh
 mount -t proc proc /proc
+mount -t devtmpfs dev /dev
 find /usr/share -name '*m*.p[lm]' | while read -r file; do cat "$file"; done >/dev/null
 echo "busybox login:"
 END

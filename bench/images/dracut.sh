@@ -4,6 +4,7 @@
 # Debian 12 with the initrd and the layout of Fedora's live images: dracut's dmsquash-live,
 # LiveOS/squashfs.img, GRUB by grub-mkrescue.
 # Run as root in an empty folder; needs mmdebstrap, squashfs-tools, grub-common, xorriso, mtools.
+# shellcheck disable=SC2016 # expanded by the shell of each hook
 set -eu
 mmdebstrap --variant=minbase \
 	--include=linux-image-amd64,dracut,dracut-live,systemd-sysv,udev,dbus,login,util-linux,kmod \
@@ -20,12 +21,12 @@ set default="0"
 set timeout=3
 insmod all_video
 menuentry 'Start the live system' --class gnu-linux {
-	linux /boot/vmlinuz root=live:CDLABEL=DRACUTLIVE rd.live.image quiet
+	linux /boot/vmlinuz root=live:CDLABEL=DRACUTLIVE rd.live.image rd.live.overlay.overlayfs=1 quiet
 	initrd /boot/initrd.img
 }
 submenu 'Troubleshooting' {
 	menuentry 'Basic graphics' {
-		linux /boot/vmlinuz root=live:CDLABEL=DRACUTLIVE rd.live.image nomodeset
+		linux /boot/vmlinuz root=live:CDLABEL=DRACUTLIVE rd.live.image rd.live.overlay.overlayfs=1 nomodeset
 		initrd /boot/initrd.img
 	}
 }

@@ -4,6 +4,7 @@
 # A GPT disk: systemd-boot and a unified kernel image with dracut's initrd on the EFI system
 # partition, the root as a squashfs partition under a volatile overlay.
 # Run as root in an empty folder; needs mmdebstrap, squashfs-tools, dosfstools, mtools, fdisk.
+# shellcheck disable=SC2016 # expanded by the shell of each hook
 set -eu
 options="root=PARTLABEL=root rootfstype=squashfs ro systemd.volatile=overlay quiet"
 mmdebstrap --variant=minbase \

@@ -29,13 +29,14 @@ FILE: Final = "ring.log"
 PAGE_BYTES: Final = 4096
 OPTIONS: Final = (
     "trace_event=filemap:mm_filemap_add_to_page_cache trace_buf_size=24M trace_clock=boot "
-    "sysrq_always_enabled=1"
+    "sysrq_always_enabled=1 log_buf_len=32M"
 )
 
 # "systemd-1  [001] ..... 2123456us : mm_filemap_add_to_page_cache: dev 7:0 ino 3f2 pfn=0x1 ofs=0
 # order=0"; the serial port has the time of printk in front of it, and \r at the end.
 _EVENT = re.compile(
-    rb"(?:\A|\] |\s)\s*(?P<command>\S.{0,15}?)-(?P<pid>\d{1,10})\s+(?:\[?\d{1,5}\]?)?\S{0,8}\s+"
+    rb"\A(?:\[[ \d]{1,8}\.\d{1,9}\](?:\[ *[TC]\d{1,10}\])?)?\s*(?P<command>\S.{0,15}?)"
+    rb"-(?P<pid>\d{1,10})\s+(?:\[\d{1,5}\]\s+)?\S{1,12}\s+"
     rb"(?P<time>\d{1,14})us : mm_filemap_add_to_page_cache: dev (?P<major>\d{1,6}):"
     rb"(?P<minor>\d{1,8}) ino (?P<inode>[0-9a-f]{1,16}) .{0,80}?ofs=(?P<offset>\d{1,18})"
     rb"(?: order=(?P<order>\d{1,2}))?"

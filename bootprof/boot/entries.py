@@ -86,11 +86,13 @@ class DirectKernel:
         kernel: The kernel.
         initrd: Its initrd, and what is added to it.
         options: Command line of the kernel.
+        release: Release of the kernel; empty if it does not say.
     """
 
     kernel: Path
     initrd: Path
     options: str
+    release: str = ""
 
 
 def find_entries(image: Path) -> tuple[BootEntry, ...]:
@@ -197,7 +199,7 @@ def extract(entry: BootEntry, folder: Path, archives: Sequence[Path], options: s
     words = entry.options.split()
     end = words.index("--") if "--" in words else len(words)
     text = " ".join([*words[:end], *options.split(), *words[end:]])
-    return DirectKernel(kernel, initrd, text)
+    return DirectKernel(kernel, initrd, text, entry.release)
 
 
 def kernel_release(kernel: bytes) -> str | None:

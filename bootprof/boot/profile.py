@@ -138,7 +138,8 @@ def profile(
             reason=reason,
             notes=(*notes, *find_notes(result)),
             accelerator=result.accelerator,
-            kernel=find_kernel(bootlog, temporary / "console.log"),
+            kernel=find_kernel(bootlog, temporary / "console.log")
+            or (direct.release if direct else ""),
             clock=find_clock(result, machine.processors),
             target_ns=result.target_ns,
             reads=len(trace.reads),

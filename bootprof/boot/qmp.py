@@ -143,7 +143,12 @@ class Monitor:
     def screen(self) -> bytes:
         """Return the picture on the screen, in PPM format (netpbm's "P6")."""
         with open(os.memfd_create("screen"), "w+b", buffering=0) as file:  # noqa: PTH123
-            added = self.execute("add-fd", None, [file.fileno()])
+            # QEMU takes a descriptor that is for writing alone.
+            writing = os.open(f"/proc/self/fd/{file.fileno()}", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                added = self.execute("add-fd", None, [writing])
+            finally:
+                os.close(writing)
             number = added["fdset-id"] if isinstance(added, dict) else 0
             try:
                 self.execute("screendump", {"filename": f"/dev/fdset/{number}"})
