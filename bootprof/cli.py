@@ -37,6 +37,7 @@ COMMANDS = (
     "layout",
     "analyze",
     "readahead",
+    "copy",
 )
 
 DESCRIPTION = """\

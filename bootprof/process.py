@@ -21,6 +21,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from bootprof.errors import ToolError
 from bootprof.files import inherited
@@ -147,6 +148,20 @@ def run(
             hint=last_line(printed) + where,
         )
     return output or b""
+
+
+def become(command: Sequence[str | Path]) -> NoReturn:
+    """Replace this process by a program, which gets its terminal, signals and exit status.
+
+    Args:
+        command: Program and arguments; the program is looked up with :func:`program`.
+
+    Raises:
+        ToolError: The program is missing.
+    """
+    words = [str(word) for word in command]
+    log.info("running: %s", shlex.join(words))
+    os.execv(program(words[0]), words)
 
 
 def ends_with_parent() -> Callable[[], None]:

@@ -264,6 +264,17 @@ class Persistence:
 
 
 @dataclass(frozen=True)
+class Live:
+    """``[live]``: what the running live system can do with itself."""
+
+    tools: bool = key(
+        False,
+        "install `bootprof-live`, which copies the running live medium to a stick, and the "
+        "programs that it needs",
+    )
+
+
+@dataclass(frozen=True)
 class Network:
     """``[network]``: a root on a server."""
 
@@ -305,4 +316,5 @@ class LiveConfig:
     media: Media = Media()
     persistence: Persistence = Persistence()
     network: Network = Network()
+    live: Live = Live()
     readahead: Readahead = Readahead()

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from bootprof.builder.bootmenu import check_boot_options
 from bootprof.builder.config import LiveConfig
 from bootprof.errors import InputError
-from bootprof.sources import GUEST
+from bootprof.sources import GUEST, LIVE_TOOL
 
 SCRIPTS_FOLDER = "usr/lib/live/boot"
 # Where an address may lead, and the kernel's name of the version.
@@ -47,6 +47,7 @@ class Feature:
         scripts: Scripts for live-boot in the initrd.
         options: Kernel command line.
         files: Files of the root, by their path.
+        executables: Scripts of the root, by their path.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Feature:
     scripts: tuple[Path, ...] = ()
     options: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    executables: Mapping[str, str] = field(default_factory=dict)
 
 
 def persistence(config: LiveConfig) -> Feature:
@@ -113,6 +115,17 @@ def eject(config: LiveConfig) -> Feature:
     )
 
 
+def live_tools(config: LiveConfig) -> Feature:
+    """The running live system copies its medium."""
+    del config
+    return Feature(
+        "live tools",
+        # sfdisk, which moves the spare partition table to the end of a larger stick.
+        packages=("fdisk",),
+        executables={"usr/sbin/bootprof-live": LIVE_TOOL.read_text()},
+    )
+
+
 def chosen(config: LiveConfig) -> tuple[Feature, ...]:
     """Return the features that a configuration asks for."""
     found = []
@@ -122,6 +135,8 @@ def chosen(config: LiveConfig) -> tuple[Feature, ...]:
         found.append(network_root(config))
     if config.media.eject:
         found.append(eject(config))
+    if config.live.tools:
+        found.append(live_tools(config))
     return tuple(found)
 
 
@@ -155,3 +170,8 @@ def applied(config: LiveConfig) -> LiveConfig:
 def files(config: LiveConfig) -> dict[str, str]:
     """Return the files of the root that features add, by their path."""
     return {path: text for each in chosen(config) for path, text in each.files.items()}
+
+
+def executables(config: LiveConfig) -> dict[str, str]:
+    """Return the scripts of the root that features add, by their path."""
+    return {path: text for each in chosen(config) for path, text in each.executables.items()}

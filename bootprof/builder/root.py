@@ -100,6 +100,8 @@ def finish(
         desktop.configure(config.desktop, tree)
         for path, text in features.files(config).items():
             tree.write_file(path, text.encode())
+        for path, text in features.executables(config).items():
+            tree.write_file(path, text.encode(), 0o755)
         if added.udev_rules is not None:
             rules = added.udev_rules
             tree.write_file(f"{UDEV_RULES_FOLDER}/{rules.name}", rules.read_bytes())

@@ -113,6 +113,7 @@ def obtain_root(
             epoch,
             (system.hostname, system.root_password, request.config.desktop),
             features.files(request.config),
+            features.executables(request.config),
             (system.languages, system.keyboard, system.timezone),
             (identity.REMOVED, identity.FOLDERS, identity.EMPTIED, identity.MOUNT_POINTS),
             added.udev_rules,

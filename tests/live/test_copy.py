@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
+"""bootprof-live: what it copies, and the disks that it must not write to.
+
+Targets are regular files; disks are folders that look like those of sysfs, without a node.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bootprof.sources import LIVE_TOOL
+
+MIB = 1 << 20
+
+
+def copy(*words: object, root: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "BOOTPROF_LIVE_ROOT": str(root or "")}
+    return subprocess.run(
+        ["sh", LIVE_TOOL, *map(str, words)],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """The image of a disk with a GPT."""
+    path = tmp_path / "live.img"
+    path.write_bytes(os.urandom(20 * MIB))
+    script = b"label: gpt\nstart=2048, size=32768\n"
+    subprocess.run(["/usr/sbin/sfdisk", "--quiet", "--wipe=always", path], input=script, check=True)
+    return path
+
+
+def blank(path: Path, size_bytes: int) -> Path:
+    with path.open("wb") as stream:
+        stream.truncate(size_bytes)
+    return path
+
+
+def test_a_copy_on_a_larger_disk_has_all_bytes_and_a_table_at_the_end(
+    image: Path, tmp_path: Path
+) -> None:
+    target = blank(tmp_path / "stick", 64 * MIB)
+    done = copy("copy", "--from", image, "--yes", target)
+    assert (done.returncode, "read back and compared" in done.stdout) == (0, True), done.stderr
+    whole = target.read_bytes()
+    assert whole[MIB : 19 * MIB] == image.read_bytes()[MIB : 19 * MIB]
+    assert whole[-512:-504] == b"EFI PART"
+    checked = subprocess.run(
+        ["/usr/sbin/sfdisk", "--verify", target], capture_output=True, text=True, check=True
+    )
+    assert "No errors detected" in checked.stdout
+
+
+def test_a_copy_on_a_disk_of_the_same_size_is_the_image(image: Path, tmp_path: Path) -> None:
+    target = blank(tmp_path / "stick", image.stat().st_size)
+    assert copy("copy", "--from", image, "--yes", target).returncode == 0
+    assert target.read_bytes() == image.read_bytes()
+
+
+def test_old_partition_tables_are_gone_before_the_first_block_is_copied(
+    image: Path, tmp_path: Path
+) -> None:
+    # The write fails in the middle: the target has neither a table nor boot code.
+    target = tmp_path / "stick"
+    target.write_bytes(b"x" * (40 * MIB))
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "dd").write_text(
+        '#!/bin/sh\ncase "$*" in *"of=$TARGET "*skip=17*) echo broken >&2; exit 1;; esac\n'
+        'exec /bin/dd "$@"\n'
+    )
+    (tools / "dd").chmod(0o755)
+    done = subprocess.run(
+        ["sh", LIVE_TOOL, "copy", "--from", image, "--yes", target],
+        env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "TARGET": str(target)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "does not boot" in done.stderr
+    left = target.read_bytes()
+    assert left[:MIB] == left[-MIB:] == bytes(MIB)
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], []])
+def test_nothing_is_written_without_consent(image: Path, tmp_path: Path, words: list[str]) -> None:
+    target = tmp_path / "stick"
+    target.write_bytes(b"x" * (40 * MIB))
+    copy("copy", "--from", image, *words, target)
+    assert target.read_bytes() == b"x" * (40 * MIB)
+
+
+def test_a_disk_that_is_too_small_is_refused_untouched(image: Path, tmp_path: Path) -> None:
+    target = blank(tmp_path / "stick", 5 * MIB)
+    done = copy("copy", "--from", image, "--yes", target)
+    assert (done.returncode, "larger stick" in done.stderr) == (2, True)
+    assert target.read_bytes() == bytes(5 * MIB)
+
+
+def test_an_image_is_not_copied_onto_itself(image: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(image)
+    before = image.read_bytes()
+    assert copy("copy", "--from", image, "--yes", tmp_path / "link").returncode == 2
+    assert image.read_bytes() == before
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """A machine with one free removable disk, zz, of one partition."""
+    root = tmp_path / "machine"
+    disk = root / "sys/block/sdzz"
+    (disk / "sdzz1/holders").mkdir(parents=True)
+    (disk / "holders").mkdir()
+    (disk / "device").mkdir()
+    for name, text in {
+        "dev": "65:0", "ro": "0", "size": "262144", "removable": "1",
+        "device/model": "Stick\x1b[2J",
+        "sdzz1/dev": "65:1", "sdzz1/partition": "1", "sdzz1/start": "2048", "sdzz1/size": "4096",
+    }.items():  # fmt: skip
+        (disk / name).write_text(f"{text}\n")
+    (root / "sys/class/block").mkdir(parents=True)
+    (root / "sys/class/block/sdzz").symlink_to("../../block/sdzz")
+    (root / "sys/class/block/sdzz1").symlink_to("../../block/sdzz/sdzz1")
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/mountinfo").write_text("1 0 8:1 / / rw - ext4 /dev/sda1 rw\n")
+    (root / "proc/swaps").write_text("Filename\tType\tSize\tUsed\tPriority\n")
+    return root
+
+
+def test_a_free_removable_disk_is_listed_in_printable_text(machine: Path) -> None:
+    listed = copy("list", root=machine).stdout
+    assert "/dev/sdzz" in listed
+    assert "134.2 MB" in listed
+    assert "\x1b" not in listed
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "reason"),
+    [
+        ("proc/self/mountinfo", "1 0 65:1 / /mnt rw - ext4 /dev/sdzz1 rw\n", "sdzz1 is mounted"),
+        ("proc/self/mountinfo", "1 0 0:44 / /mnt rw - btrfs /dev/sdzz1 rw\n", "sdzz1 is mounted"),
+        ("proc/self/mountinfo", "1 0 65:0 / /mnt rw - vfat /dev/sdzz rw\n", "sdzz is mounted"),
+        ("proc/swaps", "Filename\n/dev/sdzz1 partition 1 0 -2\n", "used as swap"),
+        ("sys/block/sdzz/sdzz1/holders/dm-0", "", "used by dm-0"),
+        ("sys/block/sdzz/holders/md0", "", "used by md0"),
+        ("sys/block/sdzz/ro", "1\n", "read-only"),
+        ("sys/block/sdzz/size", "0\n", "no medium"),
+        (
+            "proc/self/mountinfo",
+            "1 0 65:1 / /run/live/medium ro - ext4 /dev/sdzz1 ro\n",
+            "this system runs from it",
+        ),
+    ],
+)
+def test_a_disk_in_use_is_neither_listed_nor_written_to(
+    machine: Path, image: Path, file: str, text: str, reason: str
+) -> None:
+    (machine / file).write_text(text)
+    assert "/dev/sdzz" not in copy("list", root=machine).stdout
+    done = copy("copy", "--from", image, "--yes", "/dev/sdzz", root=machine)
+    assert (done.returncode, reason in done.stderr) == (2, True), done.stderr
+
+
+def test_a_partition_is_refused_and_its_disk_named(machine: Path, image: Path) -> None:
+    done = copy("copy", "--from", image, "--yes", "/dev/sdzz1", root=machine)
+    assert done.returncode == 2
+    assert "/dev/sdzz\n" in done.stderr
+
+
+def test_the_command_copies_as_the_live_system_does(image: Path, tmp_path: Path) -> None:
+    target = blank(tmp_path / "stick", image.stat().st_size)
+    command = [sys.executable, "-m", "bootprof", "copy", str(image), str(target), "--yes"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert target.read_bytes() == image.read_bytes()
