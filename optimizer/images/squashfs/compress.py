@@ -46,10 +46,8 @@ def compressor(
         KeyError: The number is none of a compressor.
         ValueError: The options make no sense.
     """
-    if strongest and COMPRESSORS[number] == "zstd":
-        options = ZSTD_OPTIONS.pack(ZSTD_STRONGEST)
-    if strongest and COMPRESSORS[number] == "lz4":
-        options = LZ4_OPTIONS.pack(1, LZ4_HIGH)
+    if strongest:
+        options = strongest_options(number, options)
     if strongest and COMPRESSORS[number] == "xz":
         return _xz(options, block_size_bytes, 9 | lzma.PRESET_EXTREME)
     return {
@@ -60,6 +58,18 @@ def compressor(
         "lz4": _lz4,
         "zstd": _zstd,
     }[COMPRESSORS[number]](options, block_size_bytes)
+
+
+def strongest_options(number: int, options: bytes) -> bytes:
+    """Return the options of the highest level; the given ones if nothing is stronger.
+
+    Args:
+        number: As for :func:`compressor`.
+        options: As for :func:`compressor`.
+    """
+    name = COMPRESSORS[number]
+    strong = {"zstd": ZSTD_OPTIONS.pack(ZSTD_STRONGEST), "lz4": LZ4_OPTIONS.pack(1, LZ4_HIGH)}
+    return strong.get(name, options)
 
 
 def _fields(options: bytes, layout: struct.Struct, *defaults: int) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from optimizer.images.layout import FileType
 from optimizer.images.reorder import Reordered, Wanted, covered_extents, needed_inodes
-from optimizer.images.squashfs.compress import Compress, compressor
+from optimizer.images.squashfs.compress import Compress, compressor, strongest_options
 from optimizer.images.squashfs.decompress import decompressor
 from optimizer.images.squashfs.format import (
     BLOCK_STORED,
@@ -100,7 +100,8 @@ def reorder_squashfs(
     )
     packed = pack_groups(layout, source, plan.groups, compress)
     smaller: dict[int, bytes] = {}
-    if wanted.shrink_bytes:
+    # Without a higher level, compressing again gives the same blocks.
+    if wanted.shrink_bytes and strongest_options(layout.superblock.compressor, options) != options:
         strongest = compressor(
             layout.superblock.compressor, options, layout.block_size_bytes, strongest=True
         )
