@@ -17,7 +17,6 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
 import stat
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from bootprof.errors import BootprofError, InputError
+from bootprof.openat import remove_entry
 
 UNFINISHED: Final = ".bootprof-unfinished-"
 """Prefix of the temporary folders in which outputs are made, next to the output."""
@@ -141,7 +141,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a whole folder; do nothing if it does not exist.
+    """Remove a file or a whole folder, however deep; do nothing if it does not exist.
 
     Raises:
         BootprofError: Something is mounted below it, which must not be emptied.
@@ -157,7 +157,11 @@ def remove(path: Path) -> None:
                     f"{path}: not removed, because {os.fsdecode(mount_point)} is mounted there",
                     hint="unmount it first",
                 )
-        shutil.rmtree(path)
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            remove_entry(descriptor, path.name)
+        finally:
+            os.close(descriptor)
 
 
 def remove_leftovers(folder: Path, prefix: str = UNFINISHED) -> None:

@@ -18,6 +18,7 @@ LAYERS = (
     (
         "bootprof.errors",
         "bootprof.files",
+        "bootprof.openat",
         "bootprof.process",
         "bootprof.progress",
         "bootprof.sources",

@@ -175,3 +175,22 @@ def test_a_link_is_replaced_and_what_it_pointed_to_stays(tmp_path: Path) -> None
     assert (tmp_path / "old").read_text() == "old"
     with pytest.raises(InputError, match="regular file"):
         files.replace_link(tmp_path / "old", Path("new"))
+
+
+def test_a_folder_of_any_depth_is_removed_and_what_its_links_lead_to_stays(tmp_path: Path) -> None:
+    outside, top = tmp_path / "outside", tmp_path / "top"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    top.mkdir()
+    descriptor = os.open(top, os.O_RDONLY)
+    # More than the levels at which a removal by recursion ends in an error.
+    for _ in range(1200):
+        os.symlink(outside, "link", dir_fd=descriptor)
+        os.mkdir("below", dir_fd=descriptor)
+        inner = os.open("below", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = inner
+    os.close(descriptor)
+    files.remove(top)
+    assert not top.exists()
+    assert (outside / "kept").read_text() == "kept"

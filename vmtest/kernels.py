@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bootprof.builder import store
 from bootprof.builder.kernelmodule import find_headers
+from bootprof.builder.roottree import open_tree
 from bootprof.errors import InputError, UnsupportedError
 from bootprof.process import run
 
@@ -64,14 +65,18 @@ def fetch_kernel(
     )
 
     def make(target: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="bootprof-", dir=chroot / "tmp") as name:
+        # A link in the chroot leads to a place in it, and not to one of the host.
+        with (
+            open_tree(chroot.resolve()) as tree,
+            tempfile.TemporaryDirectory(prefix="bootprof-", dir=tree.locate("tmp")) as name,
+        ):
             folder = Path(name)
             # As root and not as _apt: the folder is in a chroot that only root can enter.
             apt = ["apt-get", "-o", "APT::Sandbox::User=root", "-q"]
             # From 7.1 on, kernel and modules are packages of their own, which -image- depends on.
             pattern = f"^linux-(image|binary|modules)-{re.escape(release)}$"
             shell = (
-                f"cd /{folder.relative_to(chroot)} && {' '.join(apt)} update &&"
+                f"cd /{folder.relative_to(tree.path)} && {' '.join(apt)} update &&"
                 f" {' '.join(apt)} download busybox-static"
                 f" $(apt-cache pkgnames linux- | grep -E '{pattern}')"
             )
