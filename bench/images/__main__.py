@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from optimizer.formats.bootlog import read_bootlog
+from optimizer.formats.text import unescape_line
 from optimizer.images.image import open_image
 from optimizer.images.layout import FileType, Layout
 
@@ -46,10 +46,10 @@ def build(name: str, folder: Path) -> Path:
 
 def recorded_files(profile: Path, layout: Layout) -> set[int]:
     """Return the regular files with content that a profile has, as positions in the inodes."""
-    with (profile / "bootlog.events").open("rb") as stream:
-        bootlog = read_bootlog(stream, str(profile))
     found = set()
-    for path in bootlog.paths:
+    # Without the files of the initrd, whose paths the root has, too.
+    for line in (profile / "bootlog.list").read_bytes().splitlines():
+        path = unescape_line(line)
         visited = layout.resolve(path) if path.startswith(b"/") else None
         if visited:
             inode = int(layout.entries["inode"][visited[-1]])
