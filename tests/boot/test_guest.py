@@ -49,7 +49,8 @@ def follow(tmp_path: Path) -> Iterator[Follow]:
 
 def test_a_target_that_is_printed_in_pieces_is_found(follow: Follow, tmp_path: Path) -> None:
     watch = follow("printf log; sleep 0.6; printf 'in: '; sleep 60")
-    assert watch.until_target() > 0.6e9
+    # The program may have run for a while before it is followed.
+    assert watch.until_target() > 0.3e9
     assert (tmp_path / "console.log").read_bytes() == b"login: "
 
 
