@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -271,3 +272,88 @@ def wanted_paths(path: Path) -> list[bytes]:
         print(f"bootprof: {sentence}", file=sys.stderr)
     arranged = arrange(listed.paths, excluded=compile_excludes(IMAGE_EXCLUDES), root=None)
     return arranged.paths
+
+
+def add_boot(parser: argparse._ActionsContainer) -> None:
+    """Add the options of a boot: what records it, until when, and on which machine."""
+    parser.add_argument(
+        "-b",
+        "--backend",
+        default="auto",
+        metavar="NAME",
+        help="backend, see bootprof profile --help (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-u",
+        "--until",
+        default="console:login:",
+        metavar="TARGET",
+        help="boot target (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-e",
+        "--entry",
+        metavar="ENTRY",
+        help="number or title of the boot entry whose kernel is started (default: the one that "
+        "the image's boot menu starts by itself)",
+    )
+    parser.add_argument(
+        "--append",
+        action="append",
+        default=[],
+        metavar="OPTIONS",
+        help="add to the command line of the image's own kernel; repeatable",
+    )
+    add_path(
+        parser,
+        "--cache",
+        folder=True,
+        default=Path("out/cache"),
+        metavar="DIR",
+        help="folder for the compiled profiler (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-t",
+        "--timeout",
+        type=positive,
+        default=600.0,
+        metavar="SECONDS",
+        help="give up after this time (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--memory",
+        type=count,
+        default=1024,
+        metavar="MIB",
+        help="memory of the machine (default: %(default)s MiB)",
+    )
+    parser.add_argument(
+        "--firmware",
+        choices=("bios", "uefi"),
+        default="bios",
+        help="firmware of the machine (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--medium",
+        choices=("disk", "cdrom"),
+        default="disk",
+        help="attach the image as a disk (USB stick) or as a CD-ROM (default: %(default)s)",
+    )
+
+
+def positive(text: str) -> float:
+    """Parse a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number above 0")
+    return value
+
+
+def count(text: str) -> int:
+    """Parse a whole number from 1 to 999999."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 6 and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number from 1 to 999999")
+    return int(text)

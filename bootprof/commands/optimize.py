@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootprof.commands.inputs import (
+    add_boot,
     add_path,
     add_squashfs,
     add_unsigned,
@@ -76,61 +77,7 @@ def add_parser(subparsers: Parsers) -> None:
         metavar="DIR",
         help="folder for profiles, plots and report (default: OUT with the suffix .optimize)",
     )
-    parser.add_argument(
-        "-b",
-        "--backend",
-        default="auto",
-        metavar="NAME",
-        help="backend, as for bootprof profile (default: %(default)s)",
-    )
-    parser.add_argument(
-        "-u",
-        "--until",
-        default="console:login:",
-        metavar="TARGET",
-        help="boot target, as for bootprof profile (default: %(default)s)",
-    )
-    parser.add_argument(
-        "-e",
-        "--entry",
-        metavar="ENTRY",
-        help="boot entry, as for bootprof profile (default: the one that the menu starts itself)",
-    )
-    add_path(
-        parser,
-        "--cache",
-        folder=True,
-        default=Path("out/cache"),
-        metavar="DIR",
-        help="folder for the compiled profiler (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--memory",
-        type=int,
-        default=1024,
-        metavar="MIB",
-        help="memory of the machine (default: %(default)s MiB)",
-    )
-    parser.add_argument(
-        "-t",
-        "--timeout",
-        type=float,
-        default=600.0,
-        metavar="SECONDS",
-        help="give up a boot after this time (default: %(default)g)",
-    )
-    parser.add_argument(
-        "--medium",
-        choices=("disk", "cdrom"),
-        default="disk",
-        help="attach the image as a disk (USB stick) or as a CD-ROM (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--firmware",
-        choices=("bios", "uefi"),
-        default="bios",
-        help="firmware of the machine (default: %(default)s)",
-    )
+    add_boot(parser)
     parser.add_argument(
         "-p",
         "--place",
@@ -261,10 +208,10 @@ def boot(image: Path, folder: Path, options: argparse.Namespace) -> None:
     target = parse_target(options.until)
     entry = entry_to_boot(image, options.backend, options.entry)
     plan = plan_recording(image, options.backend, direct=entry is not None)
-    if entry is None and target.options:
+    if entry is None and (options.append or target.options):
         raise InputError(
             f"{image}: its boot loader starts the kernel, so its command line is unknown",
-            hint="give --entry, or another boot target with --until",
+            hint="give --entry, or leave out --append and --until systemd",
         )
     with contextlib.ExitStack() as stack:
         direct = None
@@ -281,6 +228,7 @@ def boot(image: Path, folder: Path, options: argparse.Namespace) -> None:
                         entry.release,
                         with_module="kmod" in plan.agent.split("+"),
                     ),
+                    options.append,
                 )
             )
         update = stack.enter_context(step(f"boot of {image}"))

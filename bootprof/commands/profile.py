@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootprof import backends
-from bootprof.commands.inputs import add_path
+from bootprof.commands.inputs import add_boot, add_path, count, positive
 from bootprof.errors import InputError
 from optimizer.formats.text import printable
 
@@ -90,38 +89,11 @@ def add_parser(subparsers: Parsers) -> None:
         metavar="DIR",
         help="folder to write (default: IMAGE with the suffix .profile)",
     )
-    parser.add_argument(
-        "-b",
-        "--backend",
-        default="auto",
-        metavar="NAME",
-        help="backend, see below (default: %(default)s)",
-    )
-    parser.add_argument(
-        "-u",
-        "--until",
-        default="console:login:",
-        metavar="TARGET",
-        help="boot target (default: %(default)s)",
-    )
-    parser.add_argument(
-        "-e",
-        "--entry",
-        metavar="ENTRY",
-        help="number or title of the boot entry whose kernel is started (default: the one that "
-        "the image's boot menu starts by itself)",
-    )
+    add_boot(parser)
     parser.add_argument(
         "--list-entries",
         action="store_true",
         help="list the boot entries found in the image, and exit",
-    )
-    parser.add_argument(
-        "--append",
-        action="append",
-        default=[],
-        metavar="OPTIONS",
-        help="add to the command line of the image's own kernel; repeatable",
     )
     parser.add_argument(
         "--keys",
@@ -135,34 +107,11 @@ def add_parser(subparsers: Parsers) -> None:
         metavar="FILE",
         help="write the screen at the boot target to FILE (PNG)",
     )
-    add_path(
-        parser,
-        "--cache",
-        folder=True,
-        default=Path("out/cache"),
-        metavar="DIR",
-        help="folder for the compiled profiler (default: %(default)s)",
-    )
-    parser.add_argument(
-        "-t",
-        "--timeout",
-        type=positive,
-        default=600.0,
-        metavar="SECONDS",
-        help="give up after this time (default: %(default)g)",
-    )
     parser.add_argument(
         "--arch",
         choices=("amd64", "i386"),
         default="amd64",
         help="processor of the machine (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--memory",
-        type=count,
-        default=1024,
-        metavar="MIB",
-        help="memory of the machine (default: %(default)s MiB)",
     )
     parser.add_argument(
         "--processors",
@@ -179,18 +128,6 @@ def add_parser(subparsers: Parsers) -> None:
         "else tcg (default: %(default)s)",
     )
     parser.add_argument(
-        "--firmware",
-        choices=("bios", "uefi"),
-        default="bios",
-        help="firmware of the machine (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--medium",
-        choices=("disk", "cdrom"),
-        default="disk",
-        help="attach the image as a disk (USB stick) or as a CD-ROM (default: %(default)s)",
-    )
-    parser.add_argument(
         "--drive",
         metavar="DRIVE",
         help="emulate a drive of this speed: a name listed by bootprof compare --help, or a TOML "
@@ -205,24 +142,6 @@ def add_parser(subparsers: Parsers) -> None:
         "processor (default: %(default)g)",
     )
     parser.set_defaults(run=run)
-
-
-def positive(text: str) -> float:
-    """Parse a number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"{text!r}: give a number above 0")
-    return value
-
-
-def count(text: str) -> int:
-    """Parse a whole number from 1 to 999999."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 6 and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number from 1 to 999999")
-    return int(text)
 
 
 def list_entries(image: Path) -> int:
