@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from bootprof.boot.entries import BootEntry, DirectKernel, choose_entry, extract, find_entries
-from bootprof.boot.plan import AUTO, RecordingPlan, holds_profiler
+from bootprof.boot.plan import RecordingPlan, holds_profiler
 from bootprof.boot.target import Target
 from bootprof.boot.volumes import FILE_LIMIT_BYTES, free_folder
 from bootprof.errors import FormatError
@@ -35,16 +35,17 @@ def entry_to_boot(image: Path, backend: str, wanted: str | None) -> BootEntry | 
     """
     if wanted is not None:
         return choose_entry(image, wanted)
-    if backend == "block" or holds_profiler(image):
+    if "cmdline" not in backend and (backend == "block" or holds_profiler(image)):
         # A profiling image's kernel is found by its boot loader, as a user's is.
-        return choose_entry(image) if "cmdline" in backend else None
-    if backend == AUTO:
-        try:
-            entries = find_entries(image)
-        except FormatError:
-            return None
-        return entries[0] if entries else None
-    return choose_entry(image)
+        return None
+    if "cmdline" in backend:
+        return choose_entry(image)
+    # Without a menu that can be read, the image is booted as it is: it may bring a recorder along.
+    try:
+        entries = find_entries(image)
+    except FormatError:
+        return None
+    return entries[0] if entries else None
 
 
 @contextmanager

@@ -84,7 +84,8 @@ def menu_of(media: Media, contents: Contents) -> Menu:
         entries.append(Entry("memory", "Memory test", kind="memory"))
     if media.local_disk:
         entries.append(Entry("local", "Boot from the local disk", kind="local"))
-    for entry in entries:
+    # The configuration has checked the first one, without the option of the profiler.
+    for entry in entries[1:]:
         try:
             bootmenu.check_boot_options(entry.options)
         except ValueError as error:
