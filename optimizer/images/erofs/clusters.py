@@ -39,8 +39,8 @@ ADVISE_SMALL_PACKS, ADVISE_EXTENT_RECORDS = 0x1, 0x1
 ADVISE_BIG_CLUSTERS_1, ADVISE_BIG_CLUSTERS_2 = 0x2, 0x4
 ADVISE_INLINE_TAIL, ADVISE_FRAGMENT = 0x8, 0x20
 
-STORED, HEAD_1, NO_HEAD, HEAD_2 = 0, 1, 2, 3
-"""Types of a logical cluster."""
+STORED, HEAD_1, NO_HEAD = 0, 1, 2
+"""Types of a logical cluster; 3 is a head with the second algorithm."""
 HAS_BLOCK_COUNT = 0x800
 
 CHUNK_BITS_MASK, CHUNK_INDEXES = 0x1F, 0x20

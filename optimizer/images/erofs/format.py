@@ -30,15 +30,10 @@ COMPRESSORS = ("lz4", "lzma", "deflate", "zstd")
 
 
 class Feature(IntFlag):
-    """Incompatible features; two share a bit with another one that came at the same time."""
+    """Incompatible features that decide what is read; :data:`READ_FEATURES` has all bits."""
 
-    PADDED_LZ4 = 0x1
-    BIG_CLUSTERS = 0x2
-    CHUNKED_FILES = 0x4
     DEVICES = 0x8
-    TAIL_PACKING = 0x10
     FRAGMENTS = 0x20
-    XATTR_PREFIXES = 0x40
     ADDRESSES_48BIT = 0x80
     METABOX = 0x100
 
@@ -48,8 +43,6 @@ FEATURE_NAMES = {
     Feature.ADDRESSES_48BIT: "48-bit block addresses (mkfs.erofs -E48bit)",
     Feature.METABOX: "compressed metadata (mkfs.erofs -m)",
 }
-HAS_CHECKSUM = 0x1
-"""Of the compatible features: the checksum of the superblock's block."""
 SMALLEST_BLOCK_BITS, LARGEST_BLOCK_BITS = 9, 16
 
 
@@ -71,8 +64,6 @@ class Superblock:
     """The superblock; addresses count blocks from the start of the file system.
 
     Attributes:
-        checksum: crc32c of the rest of its block; see :data:`HAS_CHECKSUM`.
-        compatible: Bit set of compatible features.
         block_bits: Logarithm of the block size.
         root: Number of the root directory's inode.
         inode_count: Inodes of the file system.
@@ -82,12 +73,9 @@ class Superblock:
         xattr_block: Block from which on shared extended attributes are numbered.
         features: Bit set, :class:`Feature`.
         compressors: Bit set of the numbers of compressors.
-        directory_block_bits: Logarithm of the size of a directory's blocks.
         packed: Number of the inode that holds all fragments; 0 if there is none.
     """
 
-    checksum: int
-    compatible: int
     block_bits: int
     root: int
     inode_count: int
@@ -97,7 +85,6 @@ class Superblock:
     xattr_block: int
     features: int
     compressors: int
-    directory_block_bits: int
     packed: int
 
     @property
@@ -124,7 +111,7 @@ def read_superblock(source: Source) -> Superblock:
     """
     data = source.read(SUPERBLOCK_OFFSET_BYTES, SUPERBLOCK.size, "superblock of EROFS")
     (
-        magic, checksum, compatible, block_bits, _slots, root, inodes, made, _nanoseconds, blocks,
+        magic, _checksum, _compatible, block_bits, _slots, root, inodes, made, _nanoseconds, blocks,
         metadata_block, xattr_block, _uuid, _volume, features, compressors, devices, _device_slot,
         directory_bits, _prefixes, _prefix_start, packed,
     ) = SUPERBLOCK.unpack(data)  # fmt: skip
@@ -153,8 +140,8 @@ def read_superblock(source: Source) -> Superblock:
     if not blocks or metadata_block >= blocks:
         source.fail(f"superblock: metadata at block {metadata_block} of {blocks}")
     return Superblock(
-        checksum, compatible, block_bits, root, inodes, made, blocks, metadata_block, xattr_block,
-        features, compressors, directory_bits, packed if features & Feature.FRAGMENTS else 0,
+        block_bits, root, inodes, made, blocks, metadata_block, xattr_block,
+        features, compressors, packed if features & Feature.FRAGMENTS else 0,
     )  # fmt: skip
 
 
