@@ -18,7 +18,7 @@ JOBS ?= $(shell nproc)
 
 # What the host needs, by the name of its Debian package.
 APT_PACKAGES := arch-test blktrace bpftool busybox-static ca-certificates clang cpio cryptsetup-bin \
-	dosfstools e2fsprogs fatrace fdisk file fuse3 gcc gcc-multilib git grub-common \
+	dosfstools e2fsprogs erofs-utils fatrace fdisk file fuse3 gcc gcc-multilib git grub-common \
 	grub-efi-amd64-bin grub-efi-ia32-bin grub-pc-bin inotify-tools iproute2 isolinux \
 	isomd5sum kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev libnbd-bin \
 	linux-headers-amd64 linux-perf linux-source-6.1 llvm make man-db mmdebstrap mtools \

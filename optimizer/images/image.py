@@ -26,11 +26,12 @@ import numpy as np
 from optimizer.errors import FormatError, InputError
 from optimizer.formats.blocktrace import BlockTrace
 from optimizer.formats.text import printable
+from optimizer.images.erofs import FORMAT as EROFS
 from optimizer.images.iso9660 import IsoLayout, is_iso, read_iso
 from optimizer.images.layout import Format, Layout
 from optimizer.images.squashfs import FORMAT as SQUASHFS
 
-FORMATS: tuple[Format, ...] = (SQUASHFS,)
+FORMATS: tuple[Format, ...] = (SQUASHFS, EROFS)
 
 # Partitions and the clusters of any file system begin on a multiple of this.
 SCAN_STEP_BYTES = 512

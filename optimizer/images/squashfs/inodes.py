@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizer.images.layout import FileType, Rows
+from optimizer.images.source import MEMORY_HINT, Source
 from optimizer.images.squashfs.format import (
     BLOCK_LENGTH_MASK,
     BLOCK_STORED,
@@ -17,11 +18,9 @@ from optimizer.images.squashfs.format import (
     IMAGE_BYTES_A_BLOCK,
     INODE_HEADER,
     INODE_LAYOUTS,
-    MEMORY_HINT,
     NO_FRAGMENT,
     NO_XATTR,
     Kind,
-    Source,
     Superblock,
     Table,
 )

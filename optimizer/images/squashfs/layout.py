@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from optimizer.formats.text import printable
 from optimizer.images.extents import ExtentKind, ExtentMap
 from optimizer.images.layout import ENTRY_FIELDS, FileType, Format, Layout, Part, Rows
+from optimizer.images.source import Source, source_name
 from optimizer.images.squashfs.decompress import decompressor
 from optimizer.images.squashfs.extents import KINDS, Extended, file_extents, find_extents
 from optimizer.images.squashfs.format import (
@@ -30,11 +31,9 @@ from optimizer.images.squashfs.format import (
     MAGIC,
     SUPERBLOCK,
     Kind,
-    Source,
     Superblock,
     Table,
     read_superblock,
-    source_name,
 )
 from optimizer.images.squashfs.inodes import read_inodes
 from optimizer.images.squashfs.tables import read_tables

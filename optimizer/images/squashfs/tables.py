@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from optimizer.images.layout import Rows
+from optimizer.images.source import Source
 from optimizer.images.squashfs.decompress import Decompress
 from optimizer.images.squashfs.format import (
     BLOCK_LENGTH_MASK,
@@ -28,7 +29,6 @@ from optimizer.images.squashfs.format import (
     SUPERBLOCK,
     XATTR_ID_HEADER,
     Kind,
-    Source,
     Superblock,
     Table,
     inflate_table,

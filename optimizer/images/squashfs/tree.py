@@ -18,14 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizer.formats.text import printable
+from optimizer.images.source import FREE_PATH_BYTES, LARGEST_MEAN_PATH_BYTES, MEMORY_HINT, Source
 from optimizer.images.squashfs.format import (
-    FREE_PATH_BYTES,
     FREE_PATHS,
-    LARGEST_MEAN_PATH_BYTES,
-    MEMORY_HINT,
     METADATA_BYTES,
     PATHS_A_PACKED_BYTE,
-    Source,
     Superblock,
     Table,
 )
