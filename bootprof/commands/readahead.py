@@ -82,7 +82,7 @@ def add_parser(subparsers: Parsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Make the list and print a summary of it."""
     from bootprof.files import write_output
-    from optimizer.formats.readahead_list import ReadaheadList, format_list
+    from optimizer.formats.readahead_list import SUPERBLOCK_BYTES, ReadaheadList, format_list
     from optimizer.readahead import plan
 
     if options.tables == (options.bootlog is not None):
@@ -93,6 +93,11 @@ def run(options: argparse.Namespace) -> int:
     drive = choose_drives([options.drive])[0]
     image = open_chosen(options.image, options)
     layout = image.layout()
+    if len(layout.superblock_bytes) != SUPERBLOCK_BYTES:
+        raise InputError(
+            f"{options.image}: a readahead list cannot name an image of type {layout.format}",
+            hint="readahead works with squashfs",
+        )
     planned = plan(layout, wanted(image, options), drive)
     content = format_list(
         ReadaheadList(layout.superblock_bytes, layout.size_bytes, drive.name, planned.ranges)

@@ -192,3 +192,15 @@ def test_a_list_without_a_gap_counts_none(
     assert main(["readahead", str(image), str(trace), "-o", str(tmp_path / "list")]) == 0
     assert len(listed(tmp_path / "list").ranges) == 2
     assert "\n0 gaps are read too: 0 B, unneeded\n" in capsys.readouterr().err
+
+
+def test_an_image_that_a_list_cannot_name_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/file").write_bytes(b"content" * 1000)
+    image = tmp_path / "image.erofs"
+    subprocess.run(["mkfs.erofs", image, tmp_path / "tree"], check=True, capture_output=True)
+    assert main(["readahead", str(image), "--tables", "-o", str(tmp_path / "list")]) == 2
+    assert "cannot name an image of type erofs" in capsys.readouterr().err
+    assert not (tmp_path / "list").exists()
