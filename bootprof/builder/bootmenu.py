@@ -24,6 +24,8 @@ MOST_TITLE_CHARACTERS = 200
 MOST_LABEL_CHARACTERS = 32
 # An option of the kernel: without quotes, or with quotes around all of it or around its value.
 OPTION = re.compile(r"""(?:([^\s"=]+=)?"([^"]*)"|([^\s"]+))(?=\s|\Z)""")
+# Words that end a command of iPXE.
+IPXE_TERMINATORS = (";", "&&", "||")
 BLANK = re.compile(r"[ \t\n]+")
 
 
@@ -276,7 +278,19 @@ def ipxe_script(menu: Menu, base: str) -> str:
 
 
 def _escaped_for_ipxe(options: str) -> str:
-    """Return options for a script of iPXE, which expands ${...} and knows no escape for it."""
+    """Return options for a script of iPXE, which has no quotes and no escapes.
+
+    Source: iPXE's core/exec.c: ${...} is expanded, the line is split at blanks, and a "#" at the
+    beginning of a word is a comment; the words are joined by single spaces for the kernel.
+
+    Raises:
+        ValueError: iPXE would change their meaning.
+    """
     if "${" in options:
         raise ValueError("${ cannot be passed by iPXE, which takes it for a variable")
+    for word in options.split(" "):
+        if word in IPXE_TERMINATORS or word.startswith("#"):
+            raise ValueError(f"{word} cannot be passed by iPXE, which ends the command there")
+        if not word and options:
+            raise ValueError("several spaces in a value cannot be passed by iPXE")
     return options

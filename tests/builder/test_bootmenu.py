@@ -115,3 +115,11 @@ def test_titles_that_cannot_be_shown_are_refused(title: str) -> None:
 def test_labels_that_no_medium_has_are_refused(label: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         bootmenu.check_label(label)
+
+
+@pytest.mark.parametrize("options", ["a #b", "a ; b", "a && b", "a=${b}", 'a="b  c"'])
+def test_options_that_ipxe_would_change_are_refused(options: str) -> None:
+    bootmenu.check_boot_options(options)
+    menu = Menu((Entry("live", "Live", options),), ("/live/a",), 0)
+    with pytest.raises(ValueError, match="iPXE"):
+        bootmenu.ipxe_script(menu, "live")

@@ -3,6 +3,7 @@
 """Small images that are booted: what is configured reaches the kernel with its meaning."""
 
 import base64
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -13,14 +14,17 @@ import pytest
 from bootprof.boot.qemu import UEFI_FIRMWARE
 from bootprof.builder import bootmenu, store
 from bootprof.builder.config import Media
-from bootprof.builder.media import iso
+from bootprof.builder.media import iso, netboot
 from bootprof.builder.media.contents import Contents, RootImage
 from bootprof.process import program, run
+from tests.builder.test_bootmenu import kernel_options
 from vmtest.kernels import fetch_kernel
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 EPOCH = 1_700_000_000
 BOOT_SECONDS = 120
+# A menu may leave the cursor in the middle of a line.
+COMMAND_LINE = re.compile(r"kernel: ([A-Za-z0-9+/=]+)\s")
 
 INIT = """\
 #!/bin/busybox sh
@@ -51,6 +55,11 @@ class Parts:
     squashfs: Path
     folder: Path
 
+    def contents(self, options: str) -> Contents:
+        """Return the contents of a medium with these boot options."""
+        roots = (RootImage("filesystem.squashfs", self.squashfs),)
+        return Contents(self.kernel, (self.initrd,), options, roots)
+
 
 @pytest.fixture(scope="module")
 def parts(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Parts:
@@ -72,19 +81,24 @@ def parts(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Parts:
 
 def booted(image: Path, *firmware: str) -> str:
     """Boot an image as a CD; return the command line that its kernel got."""
+    drive = f"file={image},media=cdrom,format=raw,readonly=on"
+    return started("-nic", "none", "-drive", drive, *firmware)
+
+
+def started(*further: str) -> str:
+    """Boot a machine; return the command line that its kernel got."""
     command = [
         program("qemu-system-x86_64"),
         *("-accel", "tcg,thread=multi,tb-size=64", "-cpu", "max,-erms,-fsrm", "-m", "512"),
         *("-nodefaults", "-vga", "std", "-display", "none", "-no-reboot", "-serial", "stdio"),
-        *("-drive", f"file={image},media=cdrom,format=raw,readonly=on", *firmware),
+        *further,
     ]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, timeout=BOOT_SECONDS, check=False
     )
     console = done.stdout.decode(errors="replace")
-    for line in console.splitlines():
-        if line.strip().startswith("kernel: "):
-            return base64.b64decode(line.partition("kernel: ")[2].strip()).decode()
+    if found := COMMAND_LINE.search(console):
+        return base64.b64decode(found[1]).decode()
     raise AssertionError(f"no command line on the console: {console[-3000:]}")
 
 
@@ -99,20 +113,38 @@ def test_a_kernel_gets_the_options_that_are_configured(
     bootmenu.check_label(label)
     image = parts.folder / "live.iso"
     options += " console=ttyS0"
-    iso.make_iso(
-        Media(title=title, label=label),
-        Contents(
-            parts.kernel,
-            (parts.initrd,),
-            options,
-            (RootImage("filesystem.squashfs", parts.squashfs),),
-        ),
-        image,
-        epoch=EPOCH,
-    )
+    iso.make_iso(Media(title=title, label=label), parts.contents(options), image, epoch=EPOCH)
     # UEFI starts GRUB from another partition: it must find the medium by its label.
     got = booted(image, *(("-bios", str(UEFI_FIRMWARE)) if firmware == "uefi" else ()))
     name, _, rest = got.partition(" ")
     assert name == "BOOT_IMAGE=/live/vmlinuz"
     # GRUB puts the quotes around all of an option, which means the same.
     assert rest == options.replace('x="y z"', '"x=y z"') + "\n"
+
+
+@pytest.mark.media
+@pytest.mark.parametrize("case", ["punctuation", "letters of the world"])
+def test_isolinux_starts_the_same_where_it_is_asked_for(case: str, parts: Parts) -> None:
+    options, title, label = CASES[case]
+    options += " console=ttyS0"
+    image = parts.folder / "isolinux.iso"
+    media = Media(title=title, label=label, boot_loader="isolinux")
+    iso.make_iso(media, parts.contents(options), image, epoch=EPOCH)
+    name, _, rest = booted(image).partition(" ")
+    assert name == "BOOT_IMAGE=/live/vmlinuz"
+    # It hands over its own option for the initial ramdisk, too.
+    initrd, _, rest = rest.partition(" ")
+    assert initrd == f"initrd=/live/{parts.initrd.name}"
+    assert kernel_options(rest) == kernel_options(options)
+
+
+@pytest.mark.media
+def test_a_machine_without_a_medium_starts_from_a_boot_server(parts: Parts) -> None:
+    options = 'boot=live a=b;c x="y z" d#e $f console=ttyS0'
+    folder = parts.folder / "live.netboot"
+    netboot.make_netboot(Media(), parts.contents(options), folder, epoch=EPOCH)
+    card = "virtio-net-pci,netdev=net,bootindex=0"
+    server = f"user,id=net,tftp={folder},bootfile=boot.ipxe"
+    initrd, _, rest = started("-netdev", server, "-device", card).partition(" ")
+    assert initrd == f"initrd={parts.initrd.name}"
+    assert kernel_options(rest) == kernel_options(options)
