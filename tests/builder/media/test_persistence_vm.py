@@ -131,3 +131,21 @@ def test_no_disk_of_the_machine_is_written_to(image: Path, stick: Path, tmp_path
     found = boot(*attached(image, "cd"), *disk, folder=tmp_path)
     assert "/root" not in found.mounts
     assert file_digest(stick) == before
+
+
+def test_a_journal_on_a_disk_of_the_machine_is_not_replayed(
+    image: Path, stick: Path, tmp_path: Path
+) -> None:
+    # A journal that was not written back: of a system that crashed, or is suspended to disk.
+    block = tmp_path / "block"
+    block.write_bytes(b"x" * 1024)
+    journal = f"jo\njw -b 20000 {block}\njc\n"
+    run(["debugfs", "-w", "-f", "-", stick], stdin=journal.encode())
+    before = file_digest(stick)
+    # Looked at before the stick, which is no removable one.
+    disk = [
+        *("-drive", f"file={stick},format=raw,if=none,id=own"),
+        *("-device", "ahci", "-device", "ide-hd,drive=own"),
+    ]
+    boot(*attached(image, "stick"), *disk, folder=tmp_path)
+    assert file_digest(stick) == before
