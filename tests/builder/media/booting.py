@@ -16,10 +16,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from bootprof.boot.qemu import EMULATED_PROCESSOR, UEFI_FIRMWARE
-from bootprof.process import program
+from bootprof.process import program, run
 
 # Many times what a boot takes: other tests may run at the same time.
 BOOT_SECONDS = 300
@@ -109,6 +109,18 @@ def attached(image: Path, how: str) -> list[str]:
     return [*drive, "-device", "virtio-blk-pci,drive=medium,bootindex=0"]
 
 
+def unpacked(image: Path, options: str, folder: Path) -> list[str]:
+    """Return what boots the kernel of an ISO without its boot loader, with other boot options."""
+    live = folder / "live"
+    run(["xorriso", "-osirrox", "on", "-indev", image, "-extract", "/live", live])
+    (kernel,) = live.glob("vmlinuz*")
+    initrd = folder / "initrd"
+    archives = [path.read_bytes() for path in sorted(live.glob("initrd*"))]
+    # A boot loader fills up, since the kernel looks for the next one at a multiple of 4.
+    initrd.write_bytes(b"".join(data + bytes(-len(data) % 4) for data in archives))
+    return ["-kernel", str(kernel), "-initrd", str(initrd), "-append", options]
+
+
 @dataclass(frozen=True)
 class Step:
     """Something that is done when the console shows a text.
@@ -136,20 +148,32 @@ def commanded(*commands: Mapping[str, object]) -> Callable[[IO[bytes], Path], No
     """Return a step's action: give commands to QEMU's monitor."""
 
     def act(_: IO[bytes], path: Path) -> None:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(path))
-            stream = connection.makefile("rwb")
-            stream.readline()
-            for command in ({"execute": "qmp_capabilities"}, *commands):
-                stream.write(json.dumps(command).encode() + b"\n")
-                stream.flush()
-                while True:
-                    answer = json.loads(stream.readline())
-                    if "event" not in answer:
-                        assert "error" not in answer, answer
-                        break
+        ask(path, *commands)
 
     return act
+
+
+def ask(monitor: Path, *commands: Mapping[str, object]) -> list[Any]:
+    """Give commands to QEMU's monitor; return what each one returned.
+
+    Raises:
+        AssertionError: QEMU refused one.
+    """
+    answers = []
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(monitor))
+        stream = connection.makefile("rwb")
+        stream.readline()
+        for command in ({"execute": "qmp_capabilities"}, *commands):
+            stream.write(json.dumps(command).encode() + b"\n")
+            stream.flush()
+            while True:
+                answer = json.loads(stream.readline())
+                if "event" not in answer:
+                    assert "error" not in answer, answer
+                    answers.append(answer["return"])
+                    break
+    return answers[1:]
 
 
 def boot(
