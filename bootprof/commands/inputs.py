@@ -22,6 +22,8 @@ from bootprof.progress import note
 from optimizer.formats import BOOTLOG_NAMES, TRACE_NAME
 
 if TYPE_CHECKING:
+    from bootprof.boot.qemu import Machine
+    from bootprof.boot.record import Recording
     from optimizer.drives.models import Drive
     from optimizer.formats.blocktrace import BlockTrace
     from optimizer.images.image import Image
@@ -338,6 +340,26 @@ def add_boot(parser: argparse._ActionsContainer) -> None:
         choices=("disk", "cdrom"),
         default="disk",
         help="attach the image as a disk (USB stick) or as a CD-ROM (default: %(default)s)",
+    )
+
+
+def recording_of(options: argparse.Namespace, machine: Machine) -> Recording:
+    """Return how a boot is recorded, from the options of :func:`add_boot`.
+
+    Raises:
+        InputError: There is no such boot target.
+    """
+    from bootprof.boot.record import Recording
+    from bootprof.boot.target import parse_target
+
+    return Recording(
+        backend=options.backend,
+        entry=options.entry,
+        append=options.append,
+        cache=options.cache,
+        machine=machine,
+        target=parse_target(options.until),
+        timeout_seconds=options.timeout,
     )
 
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from bootprof.commands.inputs import (
     choose_drives,
     find_bootlog,
     open_chosen,
+    recording_of,
     wanted_paths,
 )
 from bootprof.errors import InputError
@@ -101,6 +101,8 @@ def add_parser(subparsers: Parsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Optimize, and print the comparison of both boots."""
+    from bootprof.boot.qemu import Machine
+    from bootprof.boot.record import record
     from bootprof.checksums import find_covering, refuse_signed
     from bootprof.progress import note
     from bootprof.rewrite import rewrite
@@ -118,10 +120,12 @@ def run(options: argparse.Namespace) -> int:
         # Before the boot, which takes a while.
         refuse_signed(image, find_covering(image))
     work = options.work or options.output.with_suffix(".optimize")
+    machine = Machine(firmware=options.firmware, medium=options.medium, memory_mib=options.memory)
+    recording = recording_of(options, machine)
     before = options.profile
     if before is None:
         before = work / "before"
-        boot(options.image, before, options)
+        record(options.image, before, recording)
     bootlog = find_bootlog(before)
     paths = wanted_paths(bootlog)
     if options.dry_run:
@@ -142,7 +146,7 @@ def run(options: argparse.Namespace) -> int:
     if options.no_check:
         return 0
     after = work / "after"
-    boot(options.output, after, options)
+    record(options.output, after, recording)
     return show(compared(before, after), work)
 
 
@@ -192,60 +196,6 @@ def simulate(image: Image, wanted: Wanted, file: Path) -> int:
             change = comparison.change(1, metric).text
             print(f"  {metric.title:<36}{texts[0]:>10}{texts[1]:>10}{change:>16}")
     return worse(comparison)
-
-
-def boot(image: Path, folder: Path, options: argparse.Namespace) -> None:
-    """Boot an image and record it, as bootprof profile does."""
-    from bootprof.boot.direct import direct_kernel, entry_to_boot
-    from bootprof.boot.plan import plan_recording
-    from bootprof.boot.profile import profile
-    from bootprof.boot.qemu import Machine
-    from bootprof.boot.target import parse_target
-    from bootprof.builder.foreignprofiler import obtain_foreign_profiler
-    from bootprof.progress import note, step
-
-    machine = Machine(firmware=options.firmware, medium=options.medium, memory_mib=options.memory)
-    target = parse_target(options.until)
-    entry = entry_to_boot(image, options.backend, options.entry)
-    plan = plan_recording(image, options.backend, direct=entry is not None)
-    if entry is None and (options.append or target.options):
-        raise InputError(
-            f"{image}: its boot loader starts the kernel, so its command line is unknown",
-            hint="give --entry, or leave out --append and --until systemd",
-        )
-    with contextlib.ExitStack() as stack:
-        direct = None
-        if entry is not None:
-            note(f"boot entry: {entry.title} (kernel {entry.release or 'unknown'}, {entry.menu})")
-            direct = stack.enter_context(
-                direct_kernel(
-                    entry,
-                    plan,
-                    target,
-                    lambda: obtain_foreign_profiler(
-                        options.cache,
-                        machine.arch,
-                        entry.release,
-                        with_module="kmod" in plan.agent.split("+"),
-                    ),
-                    options.append,
-                )
-            )
-        update = stack.enter_context(step(f"boot of {image}"))
-        done = profile(
-            image,
-            folder,
-            plan=plan,
-            machine=machine,
-            target=target,
-            timeout_seconds=options.timeout,
-            progress=update,
-            direct=direct,
-        )
-        update(f"boot target after {done.target_ns / 1e9:.1f} s")
-    for text in done.notes:
-        note(text)
-    note(f"backend {done.backend}: {done.reason}")
 
 
 def compared(before: Path, after: Path) -> Comparison:

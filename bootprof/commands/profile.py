@@ -5,14 +5,19 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootprof import backends
-from bootprof.commands.inputs import add_boot, add_path, count, positive
-from bootprof.errors import InputError
+from bootprof.commands.inputs import (
+    add_boot,
+    add_path,
+    choose_drives,
+    count,
+    positive,
+    recording_of,
+)
 from optimizer.formats.text import printable
 
 if TYPE_CHECKING:
@@ -160,34 +165,14 @@ def list_entries(image: Path) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Profile, and print the folder of the profile."""
-    from bootprof.boot.direct import direct_kernel, entry_to_boot
     from bootprof.boot.nbd import Emulation
-    from bootprof.boot.plan import plan_recording
-    from bootprof.boot.profile import profile
     from bootprof.boot.qemu import Machine
     from bootprof.boot.qmp import parse_keys
-    from bootprof.boot.target import parse_target
-    from bootprof.builder.foreignprofiler import obtain_foreign_profiler
-    from bootprof.commands.inputs import choose_drives
-    from bootprof.progress import note, step
+    from bootprof.boot.record import record
+    from bootprof.progress import note
 
     if options.list_entries:
         return list_entries(options.image)
-    target = parse_target(options.until)
-    keys = parse_keys(options.keys) if options.keys is not None else ()
-    emulation = None
-    if options.drive is not None:
-        emulation = Emulation(choose_drives([options.drive])[0], options.drive_scale)
-    entry = None
-    if options.image.is_file():
-        entry = entry_to_boot(options.image, options.backend, options.entry)
-    plan = plan_recording(options.image, options.backend, direct=entry is not None)
-    if entry is None and (options.append or target.options):
-        raise InputError(
-            f"{options.image}: its boot loader starts the kernel, so its command line is unknown",
-            hint="give --entry, or leave out --append and --until systemd",
-        )
-    folder: Path = options.output or options.image.with_suffix(".profile")
     machine = Machine(
         arch=options.arch,
         memory_mib=options.memory,
@@ -196,42 +181,20 @@ def run(options: argparse.Namespace) -> int:
         firmware=options.firmware,
         medium=options.medium,
     )
-    with contextlib.ExitStack() as stack:
-        direct = None
-        if entry is not None:
-            note(f"boot entry: {entry.title} (kernel {entry.release or 'unknown'}, {entry.menu})")
-            direct = stack.enter_context(
-                direct_kernel(
-                    entry,
-                    plan,
-                    target,
-                    lambda: obtain_foreign_profiler(
-                        options.cache,
-                        options.arch,
-                        entry.release,
-                        with_module="kmod" in plan.agent.split("+"),
-                    ),
-                    options.append,
-                )
-            )
-        update = stack.enter_context(step(f"boot of {options.image}"))
-        done = profile(
-            options.image,
-            folder,
-            plan=plan,
-            machine=machine,
-            target=target,
-            timeout_seconds=options.timeout,
-            progress=update,
-            emulation=emulation,
-            direct=direct,
-            keys=keys,
-            screenshot=options.screenshot,
-        )
-        update(f"boot target after {done.target_ns / 1e9:.1f} s")
-    for text in done.notes:
-        note(text)
-    note(f"backend {done.backend}: {done.reason}")
+    recording = recording_of(options, machine)
+    keys = parse_keys(options.keys) if options.keys is not None else ()
+    emulation = None
+    if options.drive is not None:
+        emulation = Emulation(choose_drives([options.drive])[0], options.drive_scale)
+    folder: Path = options.output or options.image.with_suffix(".profile")
+    done = record(
+        options.image,
+        folder,
+        recording,
+        emulation=emulation,
+        keys=keys,
+        screenshot=options.screenshot,
+    )
     plural = "s" if machine.processors > 1 else ""
     note(
         f"one boot of kernel {done.kernel or 'unknown'} with {done.accelerator} on "
