@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bootprof.builder import store
 from bootprof.builder.initrd import profiler
-from bootprof.builder.initrds import obtain_recorder
+from bootprof.builder.initrds import obtain_profiler_archive
 from bootprof.builder.kernelmodule import build_module
 from bootprof.errors import BootprofError, InputError, UnsupportedError
 from bootprof.progress import step
@@ -38,19 +37,7 @@ def obtain_foreign_profiler(cache: Path, arch: str, release: str, *, with_module
     modules = []
     if with_module:
         modules.append(profiler.GuestModule(_module(cache, arch, release), "ranges=1"))
-    recorders = [
-        obtain_recorder(recorder, arch, cache)
-        for recorder in profiler.RECORDERS
-        if arch in recorder.arches
-    ]
-
-    def make(target: Path) -> None:
-        profiler.make_profiler(modules, recorders, release, arch, target, epoch=EPOCH)
-
-    with step("profiler archive"):
-        parts = [*recorders, *(module.path for module in modules)]
-        digest = store.digest_of(modules, EPOCH, *parts)
-        return store.obtain(cache, "profiler", digest, make, ".cpio")[0]
+    return obtain_profiler_archive(modules, cache, arch, release, EPOCH)
 
 
 def _module(cache: Path, arch: str, release: str) -> Path:

@@ -105,15 +105,21 @@ def obtain_profiler(
         profiler.GuestModule(module, "ranges=1"),
         *(profiler.GuestModule(path) for path in additional),
     ]
+    return obtain_profiler_archive(modules, cache, system.arch, kernel.release, epoch)
 
+
+def obtain_profiler_archive(
+    modules: list[profiler.GuestModule], cache: Path, arch: str, release: str, epoch: int
+) -> Path:
+    """Compile the recorders, and write the archive that brings them and some modules in."""
     recorders = [
-        obtain_recorder(recorder, system.arch, cache)
+        obtain_recorder(recorder, arch, cache)
         for recorder in profiler.RECORDERS
-        if system.arch in recorder.arches
+        if arch in recorder.arches
     ]
 
     def make(target: Path) -> None:
-        profiler.make_profiler(modules, recorders, kernel.release, system.arch, target, epoch=epoch)
+        profiler.make_profiler(modules, recorders, release, arch, target, epoch=epoch)
 
     with progress.step("profiler archive"):
         parts = [*recorders, *(module.path for module in modules)]
