@@ -105,10 +105,8 @@ def rewrite(
         written = temporary.with_name(f"{temporary.name}.filesystem")
         try:
             with progress.step(f"{layout.format} in another order") as update:
-                done = write_order(image, wanted, written)
-                if not bare and done.size_bytes > room:
-                    excess = done.size_bytes - room + PADDING_BYTES
-                    done = write_order(image, replace(wanted, shrink_bytes=excess), written)
+                limited = replace(wanted, room_bytes=None if bare else room)
+                done = write_order(image, limited, written)
                 update(f"{done.placed_bytes / 1e6:.1f} MB placed")
             with progress.step("comparing every file with the original"):
                 verify(image, written)

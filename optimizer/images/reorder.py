@@ -33,14 +33,15 @@ class Wanted:
             content that no path names.
         place: Where the wanted content goes: in front of all other content, or behind it, next to
             the tables.
-        shrink_bytes: Make the result smaller by this much: what has to be compressed again, and
-            as much of the packed tails of other files as it takes, gets the highest level.
+        room_bytes: How large the result may be; None for any size. If it gets larger, what has to
+            be compressed again, and as much of the packed tails of other files as it takes, gets
+            the highest level of the compressor, if that is higher than its own.
     """
 
     paths: Sequence[bytes] = ()
     spans: Spans = field(default_factory=lambda: make_spans((), ()))
     place: Place = "end"
-    shrink_bytes: int = 0
+    room_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -31,25 +31,18 @@ LZO_LEVEL = 8
 LZMA_SIZE_OFFSET = 5
 
 
-def compressor(
-    number: int, options: bytes, block_size_bytes: int, *, strongest: bool = False
-) -> Compress:
+def compressor(number: int, options: bytes, block_size_bytes: int) -> Compress:
     """Return a compressor.
 
     Args:
         number: Its number in the superblock.
         options: What the image records behind the superblock; empty for the defaults.
         block_size_bytes: Block size of the image.
-        strongest: Use the highest level instead of the recorded one, where there are levels.
 
     Raises:
         KeyError: The number is none of a compressor.
         ValueError: The options make no sense.
     """
-    if strongest:
-        options = strongest_options(number, options)
-    if strongest and COMPRESSORS[number] == "xz":
-        return _xz(options, block_size_bytes, 9 | lzma.PRESET_EXTREME)
     return {
         "gzip": _gzip,
         "lzma": _lzma,
@@ -104,11 +97,11 @@ def _lzma(_options: bytes, block_size_bytes: int) -> Compress:
     return compress
 
 
-def _xz(options: bytes, block_size_bytes: int, preset: int = 6) -> Compress:
+def _xz(options: bytes, block_size_bytes: int) -> Compress:
     dictionary, _flags = _fields(options, XZ_OPTIONS, block_size_bytes, 0)
     if not 8192 <= dictionary <= 1 << 20:
         raise ValueError(f"xz dictionary of {dictionary} bytes")
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": dictionary}]
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": dictionary}]
 
     def compress(data: bytes) -> bytes:
         return lzma.compress(data, lzma.FORMAT_XZ, lzma.CHECK_CRC32, filters=filters)

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 
 from optimizer.images.layout import FileType
-from optimizer.images.reorder import Reordered, Wanted, covered_extents, needed_inodes
+from optimizer.images.reorder import Reordered, Wanted, needed_inodes
 from optimizer.images.squashfs.compress import Compress, compressor, strongest_options
 from optimizer.images.squashfs.decompress import decompressor
 from optimizer.images.squashfs.format import (
@@ -40,10 +40,10 @@ from optimizer.images.squashfs.metadata import (
     indexed_table,
     write_inodes,
 )
+from optimizer.images.squashfs.plan import Plan, Unit, find_units, make_plan
 from optimizer.images.squashfs.tails import (
-    Group,
+    Packed,
     Tail,
-    grouped,
     pack_groups,
     shrink,
     tail_of,
@@ -54,35 +54,20 @@ COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Unit:
-    """Content that is moved as a whole: runs of blocks that overlap, or a fragment block.
+class WrittenContent:
+    """Where content was written, from the start of the squashfs.
 
     Attributes:
-        offset: Where it lies on the image file.
-        length: Its length in bytes.
+        moved: Place of each unit, by its old offset.
+        fragments: Place of each new fragment block, by the identity of its group.
+        placed_bytes: Size of what is wanted.
+        recompressed_bytes: Decompressed size of what was compressed again.
     """
 
-    offset: int
-    length: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What goes where.
-
-    Attributes:
-        content: Units of the image and new fragment blocks, in their new order.
-        wanted: How many of ``content``, from the start or the end, are wanted.
-        kept_fragments: Old fragment blocks that are not taken apart.
-        wanted_fragments: Those of them that are wanted.
-        groups: New fragment blocks, those of wanted files last.
-    """
-
-    content: list[Unit | Group]
-    wanted: list[Unit | Group]
-    kept_fragments: list[int]
-    wanted_fragments: frozenset[int]
-    groups: list[Group]
+    moved: dict[int, int]
+    fragments: dict[int, int]
+    placed_bytes: int
+    recompressed_bytes: int
 
 
 def reorder_squashfs(
@@ -92,25 +77,59 @@ def reorder_squashfs(
     needed = needed_inodes(layout, wanted)
     units, unit_of = find_units(layout)
     plan = make_plan(layout, wanted, needed.inodes, units, unit_of)
+    number, block_size = layout.superblock.compressor, layout.block_size_bytes
     options = compression_options(layout, source)
-    compress = compressor(
-        layout.superblock.compressor,
-        options,
-        layout.block_size_bytes,
-    )
-    packed = pack_groups(layout, source, plan.groups, compress)
-    smaller: dict[int, bytes] = {}
-    # Without a higher level, compressing again gives the same blocks.
-    if wanted.shrink_bytes and strongest_options(layout.superblock.compressor, options) != options:
-        strongest = compressor(
-            layout.superblock.compressor, options, layout.block_size_bytes, strongest=True
+    compress = compressor(number, options, block_size)
+
+    def write(packed: Packed, smaller: dict[int, bytes]) -> Reordered:
+        target.seek(0)
+        target.truncate()
+        written = write_content(layout, source, target, plan, packed, smaller)
+        places, fragments = place_files(layout, plan, units, unit_of, written, packed, smaller)
+        write_tables(layout, source, target, needed.inodes, places, fragments, compress)
+        files = [i for i in needed.inodes if layout.inodes["type"][i] == FileType.FILE]
+        return Reordered(
+            size_before_bytes=layout.size_bytes,
+            size_bytes=target.tell(),
+            placed_bytes=written.placed_bytes,
+            recompressed_bytes=written.recompressed_bytes,
+            files=len(files),
+            missing=needed.missing,
         )
-        before = sum(len(data) for data, _ in packed.values())
-        packed = pack_groups(layout, source, plan.groups, strongest)
-        saved = before - sum(len(data) for data, _ in packed.values())
-        cold = [number for number in plan.kept_fragments if number not in plan.wanted_fragments]
-        smaller = shrink(layout, source, cold, strongest, wanted.shrink_bytes - saved)
-    # Everything in front of the content stays: superblock and compression options.
+
+    packed = pack_groups(layout, source, plan.groups, compress)
+    done = write(packed, {})
+    room = wanted.room_bytes
+    # Without a higher level, compressing again gives the same blocks.
+    if room is None or done.size_bytes <= room or strongest_options(number, options) == options:
+        return done
+    strongest = compressor(number, strongest_options(number, options), block_size)
+    again = pack_groups(layout, source, plan.groups, strongest)
+    saved = sum(len(packed[each][0]) - len(again[each][0]) for each in packed)
+    cold = [number for number in plan.kept_fragments if number not in plan.wanted_fragments]
+    excess = done.size_bytes - room + PADDING_BYTES
+    return write(again, shrink(layout, source, cold, strongest, excess - saved))
+
+
+def write_content(
+    layout: SquashfsLayout,
+    source: BinaryIO,
+    target: BinaryIO,
+    plan: Plan,
+    packed: Packed,
+    smaller: dict[int, bytes],
+) -> WrittenContent:
+    """Write superblock, compression options and content.
+
+    Args:
+        layout: Of the image.
+        source: The image.
+        target: The empty file.
+        plan: What goes where.
+        packed: The new fragment blocks.
+        smaller: Old fragment blocks that were compressed again, by their old offset.
+    """
+    # Everything in front of the content stays.
     recorded = layout.table(Kind.COMPRESSION_OPTIONS)
     front = SUPERBLOCK.size + (recorded.length_bytes if recorded is not None else 0)
     source.seek(layout.offset_bytes)
@@ -137,111 +156,7 @@ def reorder_squashfs(
             recompressed += each.size
         position += size
         placed += size if id(each) in chosen else 0
-    places, fragments = place_files(
-        layout, plan, units, unit_of, moved, fragment_at, packed, smaller
-    )
-    write_tables(layout, source, target, needed.inodes, places, fragments, compress)
-    files = [i for i in needed.inodes if layout.inodes["type"][i] == FileType.FILE]
-    return Reordered(
-        size_before_bytes=layout.size_bytes,
-        size_bytes=target.tell(),
-        placed_bytes=placed,
-        recompressed_bytes=recompressed,
-        files=len(files),
-        missing=needed.missing,
-    )
-
-
-def find_units(layout: SquashfsLayout) -> tuple[list[Unit], dict[int, int]]:
-    """Find the runs of blocks that are moved as one.
-
-    Returns:
-        The units, ascending by offset, and the unit of each inode that has blocks on the image.
-    """
-    inodes, blocks = layout.inodes, layout.blocks
-    runs = []
-    for row in np.flatnonzero(inodes["block_count"] > 0).tolist():
-        first, count = int(inodes["first_block"][row]), int(inodes["block_count"][row])
-        length = int(blocks["length_bytes"][first : first + count].sum())
-        if length:
-            runs.append((int(blocks["offset_bytes"][first]), length, row))
-    units: list[Unit] = []
-    unit_of: dict[int, int] = {}
-    for offset, length, row in sorted(runs):
-        if units and offset < units[-1].offset + units[-1].length:
-            reach = max(units[-1].offset + units[-1].length, offset + length)
-            units[-1] = Unit(units[-1].offset, reach - units[-1].offset)
-        else:
-            units.append(Unit(offset, length))
-        unit_of[row] = len(units) - 1
-    return units, unit_of
-
-
-def make_plan(
-    layout: SquashfsLayout,
-    wanted: Wanted,
-    needed: Sequence[int],
-    units: Sequence[Unit],
-    unit_of: dict[int, int],
-) -> Plan:
-    """Decide what goes where.
-
-    Args:
-        layout: Of the image.
-        wanted: The order.
-        needed: Inodes in the order of first need.
-        units: From :func:`find_units`.
-        unit_of: From :func:`find_units`.
-    """
-    hot_tails = dict.fromkeys(
-        tail for inode in needed if (tail := tail_of(layout, inode)) is not None
-    )
-    broken = {tail.fragment for tail in hot_tails}
-    all_tails = dict.fromkeys(
-        tail
-        for inode in np.flatnonzero(layout.inodes["fragment_bytes"] > 0).tolist()
-        if (tail := tail_of(layout, inode)) is not None and tail.fragment in broken
-    )
-    hot_groups = grouped(list(hot_tails), layout.block_size_bytes)
-    cold = sorted(
-        (tail for tail in all_tails if tail not in hot_tails),
-        key=lambda tail: (tail.fragment, tail.offset),
-    )
-    cold_groups = grouped(cold, layout.block_size_bytes)
-    group_of = {tail: group for group in hot_groups for tail in group.tails}
-    hot: dict[int, Unit | Group] = {}
-    for inode in needed:
-        tail = tail_of(layout, inode)
-        if tail is not None:
-            group = group_of[tail]
-            hot.setdefault(id(group), group)
-        if inode in unit_of:
-            unit = units[unit_of[inode]]
-            hot.setdefault(id(unit), unit)
-    kept = [number for number in range(layout.fragments.size) if number not in broken]
-    fragment_units = {
-        number: Unit(
-            int(layout.fragments["offset_bytes"][number]),
-            int(layout.fragments["length_bytes"][number]),
-        )
-        for number in kept
-    }
-    movable = sorted([*units, *fragment_units.values()], key=lambda unit: unit.offset)
-    by_offset = {unit.offset: unit for unit in movable}
-    starts = np.array([unit.offset for unit in movable], np.int64)
-    extents = layout.extent_map.extents
-    for extent in covered_extents(layout, wanted.spans) if len(wanted.spans) else ():
-        if layout.is_content[extent]:
-            offset = int(extents["offset_bytes"][extent])
-            found = movable[max(0, int(np.searchsorted(starts, offset, side="right")) - 1)]
-            if found.offset <= offset < found.offset + found.length:
-                hot.setdefault(id(found), found)
-    others: list[Unit | Group] = [unit for unit in by_offset.values() if id(unit) not in hot]
-    others += cold_groups
-    chosen = list(hot.values())
-    content = [*chosen, *others] if wanted.place == "start" else [*others, *chosen]
-    also_wanted = frozenset(number for number in kept if id(fragment_units[number]) in hot)
-    return Plan(content, chosen, kept, also_wanted, [*cold_groups, *hot_groups])
+    return WrittenContent(moved, fragment_at, placed, recompressed)
 
 
 def place_files(
@@ -249,9 +164,8 @@ def place_files(
     plan: Plan,
     units: Sequence[Unit],
     unit_of: dict[int, int],
-    moved: dict[int, int],
-    fragment_at: dict[int, int],
-    packed: dict[int, tuple[bytes, bool]],
+    written: WrittenContent,
+    packed: Packed,
     smaller: dict[int, bytes],
 ) -> tuple[dict[int, FilePlace], bytes]:
     """Return where the content of each file went, and the decompressed fragment table."""
@@ -260,14 +174,14 @@ def place_files(
     for number, old in enumerate(plan.kept_fragments):
         block = layout.fragments[old]
         number_of[old] = number
-        entries["offset"][number] = moved[int(block["offset_bytes"])]
+        entries["offset"][number] = written.moved[int(block["offset_bytes"])]
         length = int(block["length_bytes"]) | (BLOCK_STORED if block["stored"] else 0)
         shrunk = smaller.get(int(block["offset_bytes"]))
         entries["length"][number] = length if shrunk is None else len(shrunk)
     new_place: dict[Tail, tuple[int, int]] = {}
     for number, group in enumerate(plan.groups, len(plan.kept_fragments)):
         data, stored = packed[id(group)]
-        entries["offset"][number] = fragment_at[id(group)]
+        entries["offset"][number] = written.fragments[id(group)]
         entries["length"][number] = len(data) | (BLOCK_STORED if stored else 0)
         offset = 0
         for tail in group.tails:
@@ -280,7 +194,7 @@ def place_files(
         if row in unit_of:
             unit = units[unit_of[row]]
             inner = int(layout.blocks["offset_bytes"][inodes["first_block"][row]]) - unit.offset
-            start = moved[unit.offset] + inner
+            start = written.moved[unit.offset] + inner
         end = tail_of(layout, row)
         if end is None:
             # An empty file may still name a fragment block; it has nothing there.

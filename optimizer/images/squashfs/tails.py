@@ -48,6 +48,10 @@ class Group:
     size: int = 0
 
 
+Packed = dict[int, tuple[bytes, bool]]
+"""New fragment blocks, by the identity of their group: the block, and whether it is stored."""
+
+
 def tail_of(layout: SquashfsLayout, inode: int) -> Tail | None:
     """Return the tail of a file, or None."""
     row = layout.inodes[inode]
@@ -69,7 +73,7 @@ def grouped(tails: Sequence[Tail], block_size_bytes: int) -> list[Group]:
 
 def pack_groups(
     layout: SquashfsLayout, source: BinaryIO, groups: Sequence[Group], compress: Compress
-) -> dict[int, tuple[bytes, bool]]:
+) -> Packed:
     """Compress new fragment blocks.
 
     Returns:

@@ -69,11 +69,11 @@ def tree(sample_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def reordered(
-    image: Path, target: Path, *paths: bytes, place: Place = "end"
+    image: Path, target: Path, *paths: bytes, place: Place = "end", room: int | None = None
 ) -> tuple[SquashfsLayout, SquashfsLayout, Reordered]:
     layout = read_layout(image)
     with image.open("rb") as source, target.open("w+b") as stream:
-        done = reorder(layout, source, Wanted(paths, place=place), stream)
+        done = reorder(layout, source, Wanted(paths, place=place, room_bytes=room), stream)
     return layout, read_layout(target), done
 
 
@@ -94,6 +94,17 @@ def test_the_tree_is_the_same_for_unsquashfs(
     assert difference(image, target) is None
     assert target.stat().st_size % 4096 == 0
     assert new.superblock.inode_count == read_layout(image).superblock.inode_count
+
+
+@pytest.mark.parametrize("level", ["lz4", "zstd -Xcompression-level 1"])
+def test_an_order_without_room_is_compressed_more_strongly(
+    level: str, tree: Path, make_image: MakeImage, tmp_path: Path
+) -> None:
+    image = make_image(tree, "-b", "32K", "-comp", *level.split())
+    _, _, free = reordered(image, tmp_path / "free", *WANTED)
+    _, _, done = reordered(image, tmp_path / "limited", *WANTED, room=free.size_bytes - 1)
+    assert done.size_bytes < free.size_bytes
+    assert unpacked(tmp_path / "limited", tmp_path / "new") == unpacked(image, tmp_path / "old")
 
 
 def test_gensquashfs_images_are_the_same_too(tree: Path, tmp_path: Path) -> None:
