@@ -17,8 +17,8 @@ BUILD ?= build
 JOBS ?= $(shell nproc)
 
 # What the host needs, by the name of its Debian package.
-APT_PACKAGES := arch-test blktrace bpftool busybox-static ca-certificates clang cpio cryptsetup-bin \
-	dosfstools e2fsprogs erofs-utils fatrace fdisk file fuse3 gcc gcc-multilib git grub-common \
+APT_PACKAGES := arch-test bc bison blktrace bpftool busybox-static ca-certificates clang cpio cryptsetup-bin \
+	dosfstools e2fsprogs erofs-utils fatrace fdisk file flex fuse3 gcc gcc-multilib git grub-common \
 	grub-efi-amd64-bin grub-efi-ia32-bin grub-pc-bin inotify-tools iproute2 isolinux \
 	isomd5sum kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev libnbd-bin \
 	linux-headers-amd64 linux-perf linux-source-6.1 llvm make man-db mmdebstrap mtools \
@@ -130,6 +130,11 @@ soak: venv ## Load the module, record under load and unload it, CYCLES times on 
 	BOOTPROF_SUITES="bookworm bullseye trixie sid" BOOTPROF_SOAK_CYCLES=$(CYCLES) \
 	  $(BIN)/pytest tests/kmod -k again_and_again
 
+DEBUG_CYCLES ?= 100
+
+soak-debug: venv ## The same DEBUG_CYCLES (100) times on a kernel with lockdep and KASAN, built from source
+	$(BIN)/python -m vmtest.debugkernel --output $(OUT) --cycles $(DEBUG_CYCLES)
+
 FUZZ_SECONDS ?= 60
 
 fuzz: venv ## Fuzz everything that reads files of other tools, FUZZ_SECONDS (60) for each target
@@ -179,6 +184,6 @@ clean: ## Remove OUT and BUILD, except OUT/cache (downloads, bootstrapped system
 distclean: clean ## Remove OUT/cache and the virtual environment, too
 	rm -rf "$(OUT)" $(VENV)
 
-.PHONY: test-media test-live test-images help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak fuzz test-kills matrix bench-boot \
+.PHONY: test-media test-live test-images help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak soak-debug fuzz test-kills matrix bench-boot \
 	demo docs docs-pictures \
 	docs-tables clean distclean
