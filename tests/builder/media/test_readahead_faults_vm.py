@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""Readahead never stalls a boot: a slow drive, another image, a cut one."""
+"""Readahead never stalls a boot: a slow drive, read errors, another image, a cut one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ import pytest
 from bootprof.cli import main
 from bootprof.process import program, stop, wait_for
 from optimizer.images.image import open_image
-from tests.builder.media.booting import OPTIONS, Booted, attached, boot, build, configure
+from tests.builder.media.booting import (
+    OPTIONS,
+    Booted,
+    Step,
+    attached,
+    boot,
+    build,
+    configure,
+)
 
 pytestmark = [pytest.mark.media, pytest.mark.vm, pytest.mark.root]
 
@@ -68,6 +76,19 @@ def started(found: Booted) -> bool:
 def test_a_slow_drive_only_makes_a_boot_slow(image: Path, tmp_path: Path) -> None:
     with served(image, tmp_path, "--filter=delay", "rdelay=3ms") as drive:
         assert started(boot(*drive, folder=tmp_path))
+
+
+def test_a_boot_with_read_errors_ends_by_itself(image: Path, tmp_path: Path) -> None:
+    # From the kernel on: a boot loader that cannot read waits for a key.
+    trigger = tmp_path / "fail"
+    options = ("--filter=error", "error-pread-rate=5%", f"error-file={trigger}", "error=EIO")
+    start = Step(b"Run /init as init process", lambda *_: trigger.touch())
+    before = time.monotonic()
+    # Where a read fails again and again, there is no root file system: panic=5 restarts.
+    with served(image, tmp_path, *options) as drive, contextlib.suppress(AssertionError):
+        boot(*drive, folder=tmp_path, steps=[start])
+    assert time.monotonic() - before < LONGEST_SECONDS
+    assert b"EIO" in (tmp_path / "nbdkit.log").read_bytes()
 
 
 def test_the_list_of_another_image_is_not_read(image: Path, tmp_path: Path) -> None:
