@@ -39,3 +39,5 @@ GUEST: Final = _PACKAGE / "guest"
 LIVE_TOOL: Final = GUEST / "live/bootprof-live"
 # The plugin for nbdkit that serves an image like a drive.
 DRIVE_PLUGIN: Final = _PACKAGE / "boot/drive.c"
+# The library that lets mksquashfs use compressed blocks again.
+BLOCKS_LIBRARY: Final = _PACKAGE / "builder/blocks.c"

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bootprof import progress
-from bootprof.builder import changes, overlay, parts, store
+from bootprof.builder import blocks, changes, overlay, parts, store
 from bootprof.builder.ext4 import make_ext4
 from bootprof.builder.media.contents import RootImage
 from bootprof.builder.request import BuildRequest
@@ -193,18 +193,20 @@ def obtain_squashfs(
     def make(target: Path) -> None:
         log_file.unlink(missing_ok=True)
         update("packing")
-        complaints.extend(
-            make_squashfs(
-                options,
-                tree,
-                target,
-                sort=sort,
-                epoch=epoch,
-                log_file=log_file,
-                progress=lambda _: update(f"{target.stat().st_size / 1e6:.0f} MB packed"),
-                leave_out=leave_out,
+        with blocks.kept(cache, options.compressor, target) as variables:
+            complaints.extend(
+                make_squashfs(
+                    options,
+                    tree,
+                    target,
+                    sort=sort,
+                    epoch=epoch,
+                    log_file=log_file,
+                    progress=lambda _: update(f"{target.stat().st_size / 1e6:.0f} MB packed"),
+                    leave_out=leave_out,
+                    variables=variables,
+                )
             )
-        )
         os.utime(target, (epoch, epoch))
 
     how = f"sorted by {sort}" if sort else "not sorted"

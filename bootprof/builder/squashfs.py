@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bootprof.builder.config import Squashfs
@@ -55,6 +55,7 @@ def make_squashfs(
     log_file: Path,
     progress: Callable[[str], None],
     leave_out: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Pack a root tree.
 
@@ -67,6 +68,7 @@ def make_squashfs(
         log_file: Where the output of mksquashfs goes.
         progress: Called with the last line of that output.
         leave_out: Wildcards to leave out besides those of the options.
+        variables: For the environment of mksquashfs.
 
     Returns:
         The complaints of mksquashfs about entries of the sort file, which it leaves out.
@@ -96,7 +98,7 @@ def make_squashfs(
             arguments += ["-wildcards", "-ef", excluded]
         run(
             arguments,
-            env={"SOURCE_DATE_EPOCH": str(epoch)},
+            env={**(variables or {}), "SOURCE_DATE_EPOCH": str(epoch)},
             log_file=log_file,
             progress=progress,
         )
