@@ -20,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bootprof.commands.compare import load
-from bootprof.commands.inputs import choose_drives
+from bootprof.commands.inputs import choose_drives, load_build
 from bootprof.report.comparison import compare
 from bootprof.report.details import gather
 from bootprof.report.page import write_report
@@ -62,7 +61,7 @@ def timed(profiles: list[Path], target: Path) -> float:
     """Write the report of two profiles; return the seconds that it took."""
     started = time.perf_counter()
     drives = choose_drives(COMPARED_DRIVES)
-    comparison = compare([load(profile) for profile in profiles], drives)
+    comparison = compare([load_build(profile) for profile in profiles], drives)
     details = [gather(build, drives) for build in comparison.builds]
     write_report(comparison, details, target)
     return time.perf_counter() - started

@@ -12,18 +12,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bootprof.commands.inputs import add_path, choose_drives, find_trace, open_input
+from bootprof.commands.inputs import add_path, choose_drives, load_build
 from bootprof.errors import InputError
 from bootprof.files import STANDARD_STREAM
 from optimizer.drives.names import COMPARED_DRIVES, DRIVE_NAMES
 
 if TYPE_CHECKING:
     from bootprof.commands.inputs import Parsers
-    from bootprof.report.comparison import Build, Comparison
+    from bootprof.report.comparison import Comparison
     from bootprof.report.details import Details
 
 PLOT_NAME, REPORT_NAME = Path("seek"), Path("compare.html")
-HINT = "record a profile with bootprof profile"
 
 EPILOG = f"""\
 Each PROFILE is a folder written by bootprof profile, a block trace file, or - for a block trace on
@@ -185,7 +184,7 @@ def run(options: argparse.Namespace) -> int:
 
     drives = choose_drives(options.drives or COMPARED_DRIVES)
     labels = options.labels or [None] * len(options.profiles)
-    builds = [load(*given) for given in zip(options.profiles, labels, strict=True)]
+    builds = [load_build(*given) for given in zip(options.profiles, labels, strict=True)]
     comparison = compare(builds, drives)
     worse = above_limits(comparison, options.limits)
     plots = make_plots(comparison, options)
@@ -233,20 +232,6 @@ def check_usage(options: argparse.Namespace) -> None:
             "--json and --report - both write to standard output",
             hint="give a file with --report FILE",
         )
-
-
-def load(given: Path, label: str | None = None) -> Build:
-    """Return the build of a profile's folder, of a block trace file, or of standard input (``-``).
-
-    Raises:
-        InputError: There is none.
-        FormatError: It is no block trace.
-    """
-    from bootprof.report.comparison import read_build
-
-    file = find_trace(given, HINT)
-    with open_input(file, HINT) as (_, stream):
-        return read_build(stream, file, label)
 
 
 def place_of(

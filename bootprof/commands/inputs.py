@@ -24,6 +24,7 @@ from optimizer.formats import BOOTLOG_NAMES, TRACE_NAME
 if TYPE_CHECKING:
     from bootprof.boot.qemu import Machine
     from bootprof.boot.record import Recording
+    from bootprof.report.comparison import Build
     from optimizer.drives.models import Drive
     from optimizer.formats.blocktrace import BlockTrace
     from optimizer.images.image import Image
@@ -220,6 +221,21 @@ def load_trace(path: Path, image: Image) -> BlockTrace:
     if not len(trace.reads):
         raise InputError(f"{path}: contains no reads", hint="profile the image again")
     return trace
+
+
+def load_build(given: Path, label: str | None = None) -> Build:
+    """Return the build of a profile's folder, of a block trace file, or of standard input (``-``).
+
+    Raises:
+        InputError: There is none.
+        FormatError: It is no block trace.
+    """
+    from bootprof.report.comparison import read_build
+
+    hint = "record a profile with bootprof profile"
+    file = find_trace(given, hint)
+    with open_input(file, hint) as (_, stream):
+        return read_build(stream, file, label)
 
 
 def add_squashfs(parser: argparse._ActionsContainer) -> None:

@@ -16,6 +16,7 @@ from bootprof.commands.inputs import (
     add_unsigned,
     choose_drives,
     find_bootlog,
+    load_build,
     open_chosen,
     recording_of,
     wanted_paths,
@@ -200,14 +201,10 @@ def simulate(image: Image, wanted: Wanted, file: Path) -> int:
 
 def compared(before: Path, after: Path) -> Comparison:
     """Compare the block traces of two profiles on the usual drives."""
-    from bootprof.report.comparison import compare, read_build
+    from bootprof.report.comparison import compare
     from optimizer.drives.names import COMPARED_DRIVES
 
-    builds = []
-    for folder in (before, after):
-        file = folder / "blocktrace.tsv"
-        with file.open("rb") as stream:
-            builds.append(read_build(stream, file, folder.name))
+    builds = [load_build(folder, folder.name) for folder in (before, after)]
     return compare(builds, choose_drives(COMPARED_DRIVES))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bootprof.commands.compare import load
+from bootprof.commands.inputs import load_build
 from bootprof.errors import FormatError, InputError
 from bootprof.report.comparison import Build, compare
 from optimizer.drives.models import CD_24X, NVME
@@ -89,28 +89,28 @@ def write(path: Path, build: Build) -> None:
 
 def test_a_folder_of_a_profile_is_called_by_its_name(tmp_path: Path) -> None:
     write(tmp_path / "spring" / "blocktrace.tsv", SORTED)
-    assert load(tmp_path / "spring").label == "spring"
-    assert load(tmp_path / "spring" / "blocktrace.tsv").label == "spring"
-    assert load(tmp_path / "spring", "summer").label == "summer"
+    assert load_build(tmp_path / "spring").label == "spring"
+    assert load_build(tmp_path / "spring" / "blocktrace.tsv").label == "spring"
+    assert load_build(tmp_path / "spring", "summer").label == "summer"
 
 
 def test_a_block_trace_file_is_called_by_its_name(tmp_path: Path) -> None:
     write(tmp_path / "old.tsv", SORTED)
-    build = load(tmp_path / "old.tsv")
+    build = load_build(tmp_path / "old.tsv")
     assert build.label == "old"
     assert build.trace.reads.tolist() == SORTED.trace.reads.tolist()
 
 
 def test_a_label_never_holds_what_a_terminal_would_obey(tmp_path: Path) -> None:
     write(tmp_path / "a.tsv", SORTED)
-    assert load(tmp_path / "a.tsv", "red\x1b[31m\n\udcff").label == r"red\x1b[31m\n\xff"
+    assert load_build(tmp_path / "a.tsv", "red\x1b[31m\n\udcff").label == r"red\x1b[31m\n\xff"
 
 
 def test_what_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere: no such file or folder"):
-        load(tmp_path / "nowhere")
+        load_build(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"contains no block trace \(blocktrace\.tsv\)"):
-        load(tmp_path)
+        load_build(tmp_path)
     (tmp_path / "blocktrace.tsv").write_text("hello")
     with pytest.raises(FormatError, match=r"blocktrace\.tsv: line 1: "):
-        load(tmp_path)
+        load_build(tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.commands.compare import load
+from bootprof.commands.inputs import load_build
 from bootprof.report.details import Details, gather
 from optimizer.attribution import Cause
 from optimizer.drives.models import CD_24X, NVME, Drive
@@ -14,7 +14,7 @@ BLOCK = 131072
 
 
 def details_of(profile: Path, *drives: Drive) -> Details:
-    return gather(load(profile), drives or (CD_24X,))
+    return gather(load_build(profile), drives or (CD_24X,))
 
 
 def test_a_whole_profile_has_map_causes_and_timeline(profile: Path, image: Path) -> None:

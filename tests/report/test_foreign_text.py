@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 
-from bootprof.commands.compare import load
+from bootprof.commands.inputs import load_build
 from bootprof.report.as_json import as_json
 from bootprof.report.comparison import Comparison, compare
 from bootprof.report.details import Details, gather
@@ -33,7 +33,7 @@ def hostile(profile: Path) -> tuple[Comparison, list[Details]]:
     events = (profile / "bootlog.events").read_bytes()
     events = events.replace(b"/etc/small", b"/etc/" + name).replace(b"\tsh\t", b"\t" + name + b"\t")
     (profile / "bootlog.events").write_bytes(events)
-    build = load(profile, HOSTILE)
+    build = load_build(profile, HOSTILE)
     trace = replace(build.trace, image=HOSTILE)
     drive = replace(CD_24X, title=HOSTILE)
     gone = replace(build, path=Path("/nowhere") / HOSTILE / "x", trace=trace)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bootprof.commands.compare import load
+from bootprof.commands.inputs import load_build
 from bootprof.errors import InputError
 from bootprof.report.as_json import as_json
 from bootprof.report.comparison import Build, Comparison, compare
@@ -84,7 +84,7 @@ SORTED = trace_build("sorted", [0, 1000, 2000, 13_000])
 
 
 def test_every_section_is_there_with_its_figure(profile: Path) -> None:
-    build = load(profile)
+    build = load_build(profile)
     page = Page(report(*told(dataclasses.replace(build, label="other"), build)))
     assert [section["id"] for section in page.all("section")] == list(TITLES)
     assert [link["href"] for link in page.all("a")] == [f"#{key}" for key in TITLES]
@@ -100,7 +100,7 @@ def test_every_section_is_there_with_its_figure(profile: Path) -> None:
 
 
 def test_the_page_needs_nothing_but_itself(profile: Path) -> None:
-    build = load(profile)
+    build = load_build(profile)
     text = report(*told(build, build))
     page = Page(text)
     for _, attributes in page.tags:
@@ -117,7 +117,7 @@ def test_the_page_needs_nothing_but_itself(profile: Path) -> None:
 
 
 def test_pictures_have_words_tables_captions_and_identifiers_are_unique(profile: Path) -> None:
-    build = load(profile)
+    build = load_build(profile)
     page = Page(report(*told(build, build)))
     for svg in page.all("svg"):
         hidden = svg.get("aria-hidden") == "true" or svg.get("class") == "area"
@@ -133,7 +133,7 @@ def test_pictures_have_words_tables_captions_and_identifiers_are_unique(profile:
 
 
 def test_what_is_missing_is_said(profile: Path) -> None:
-    words = Page(report(*told(UNSORTED, load(profile)))).words()
+    words = Page(report(*told(UNSORTED, load_build(profile)))).words()
     assert "unsorted: no map, because the image nowhere/unsorted/gone.iso does not exist." in words
     assert "unsorted: no causes, because" in words
     assert "unsorted: no timeline, because" in words
@@ -145,7 +145,7 @@ def test_labels_and_paths_cannot_become_markup(profile: Path, tmp_path: Path) ->
     events = (profile / "bootlog.events").read_bytes()
     paths = events.replace(b"/etc/small", b"/etc/<img src=x onerror=alert(2)>\xff\x01")
     (profile / "bootlog.events").write_bytes(paths.replace(b"\tsh\t", b"\t<b>&sh\t"))
-    build = load(profile, hostile)
+    build = load_build(profile, hostile)
     page = Page(report(*told(build, dataclasses.replace(build, label="b"))))
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "img", "b"})
     assert all(not name.startswith("on") for _, attributes in page.tags for name in attributes)
@@ -215,7 +215,7 @@ def test_a_boot_time_by_the_clock_of_the_guest_is_judged_between_equal_machines(
 
 
 def test_panels_of_processes_share_the_axis_of_time(profile: Path) -> None:
-    build = load(profile)
+    build = load_build(profile)
     later = dataclasses.replace(build, label="later")
     comparison, (found, _) = told(build, later)
     assert found.timeline is not None
@@ -259,7 +259,7 @@ def test_what_could_not_be_written_leaves_nothing_behind(tmp_path: Path) -> None
 
 def test_json_has_the_documented_keys_and_no_infinity(profile: Path) -> None:
     still = trace_build("still", [0, 1000])
-    made = as_json(*told(still, UNSORTED, load(profile)), [Path("s.png")], Path("r.html"))
+    made = as_json(*told(still, UNSORTED, load_build(profile)), [Path("s.png")], Path("r.html"))
     found = json.loads(json.dumps(made, allow_nan=False))
     assert set(found) == {
         *("schema", "builds", "seek_length_edges_bytes", "drives", "plots", "report"),
