@@ -213,7 +213,10 @@ def unknown_key(layer: Layer, path: Sequence[str], known: Mapping[str, Key]) -> 
     """Return the error for a key that does not exist, with the one that was probably meant."""
     name = printable(".".join(path), 80)
     by_last = {known_name.rpartition(".")[2]: known_name for known_name in known}
+    tables = {known_name.partition(".")[0] for known_name in known if "." in known_name}
     near = difflib.get_close_matches(name, known, 1, 0.7)
+    if not near and path[0] not in tables:
+        near = difflib.get_close_matches(path[0][:80], tables, 1, 0.7)
     near = near or [by_last[n] for n in difflib.get_close_matches(path[-1][:80], by_last, 1, 0.7)]
     return InputError(
         f"{layer.place(path)}: {name}: no such key",

@@ -95,6 +95,7 @@ def test_an_error_names_file_line_and_key(
     [
         ('name = "x"\n[system]\nsiute = "sid"\n', "did you mean system.suite?"),
         ('name = "x"\nsuite = "sid"\n', "did you mean system.suite?"),
+        ('name = "x"\n[sytem]\nsuite = "sid"\n', "did you mean system?"),
         ('name = "x"\n[system]\nzzz = "sid"\n', "bootprof config --keys lists the keys"),
         ('name = "x"\n[media]\nlable = "sid"\n', "did you mean media.label?"),
     ],
