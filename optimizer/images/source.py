@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn, TypeVar
 
 from optimizer.errors import FormatError
 
@@ -15,6 +16,9 @@ MEMORY_HINT = "the image is damaged, or made to fill the memory of what reads it
 # gigabytes of them. Real images have 50 to 100 bytes a path.
 FREE_PATH_BYTES = 16 << 20
 LARGEST_MEAN_PATH_BYTES = 256
+COPY_BYTES = 1 << 20
+
+AnyLayout = TypeVar("AnyLayout")
 
 
 class Source:
@@ -58,8 +62,37 @@ class Source:
         raise FormatError(f"{where}: {message}", hint or "copy or build the image again")
 
 
-def source_name(source: str | Path | BinaryIO) -> str:
-    """Return what messages call a source."""
+def read_from(
+    source: str | Path | BinaryIO, offset_bytes: int, read: Callable[[Source], AnyLayout]
+) -> AnyLayout:
+    """Read the layout of a file system.
+
+    Args:
+        source: Path of the image, or an open binary file that can seek (it stays open).
+        offset_bytes: Where the file system begins in it; see
+            :func:`optimizer.images.image.open_image` for ISO and disk images.
+        read: Reads a format.
+
+    Raises:
+        FormatError: As ``read`` does.
+        OSError: The file cannot be read.
+    """
     if isinstance(source, str | Path):
-        return os.fspath(source)
-    return str(getattr(source, "name", "image"))
+        with Path(source).open("rb") as file:
+            return read(Source(file, os.fspath(source), offset_bytes))
+    return read(Source(source, str(getattr(source, "name", "image")), offset_bytes))
+
+
+def copy_span(source: BinaryIO, offset_bytes: int, length_bytes: int, target: BinaryIO) -> None:
+    """Append a range of a file to another one.
+
+    Raises:
+        EOFError: The file ended.
+    """
+    source.seek(offset_bytes)
+    while length_bytes:
+        data = source.read(min(length_bytes, COPY_BYTES))
+        if not data:
+            raise EOFError("the image ended while it was read")
+        target.write(data)
+        length_bytes -= len(data)

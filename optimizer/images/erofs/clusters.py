@@ -23,6 +23,7 @@ from optimizer.images.erofs.format import (
     Storage,
     Superblock,
 )
+from optimizer.images.erofs.inodes import START_OFFSET_BYTES
 from optimizer.images.layout import FileType, Rows
 from optimizer.images.source import MEMORY_HINT
 
@@ -37,7 +38,7 @@ WHOLE_FRAGMENT = np.uint64(1 << 63)
 
 ADVISE_SMALL_PACKS, ADVISE_EXTENT_RECORDS = 0x1, 0x1
 ADVISE_BIG_CLUSTERS_1, ADVISE_BIG_CLUSTERS_2 = 0x2, 0x4
-ADVISE_INLINE_TAIL, ADVISE_FRAGMENT = 0x8, 0x20
+ADVISE_INLINE_TAIL, ADVISE_INTERLACED, ADVISE_FRAGMENT = 0x8, 0x10, 0x20
 
 STORED, HEAD_1, NO_HEAD = 0, 1, 2
 """Types of a logical cluster; 3 is a head with the second algorithm."""
@@ -72,24 +73,25 @@ RUN = np.dtype(
         ("length_bytes", "<i8"),  # there
         ("place", "u1"),  # Place
         ("algorithm", "i1"),  # -1: not compressed
+        ("interlaced", "?"),  # stored so that each byte keeps its place in a block
     ]
 )
 """A run of a file's bytes: a block, a physical cluster, a tail, a hole."""
 
 
 @dataclass(frozen=True)
-class Packs:
-    """Index packs of compact indexes and entries of full ones: every address in the metadata.
+class Addresses:
+    """Every address of content in the metadata: of a plain file, of a chunk, of an index pack.
+
+    One address locates several runs, which follow one another on the image.
 
     Attributes:
-        address_bytes: Position of each address.
-        inode: Its inode.
+        position_bytes: Where each address stands; it has 4 bytes and counts blocks.
         first_run: The runs that it locates are first_run..end_run.
         end_run: The run behind them.
     """
 
-    address_bytes: Numbers
-    inode: Numbers
+    position_bytes: Numbers
     first_run: Numbers
     end_run: Numbers
 
@@ -101,12 +103,12 @@ class Runs:
     Attributes:
         rows: :data:`RUN`, by inode, then in the file.
         body_end_bytes: For each inode the position behind its index and tail in the metadata.
-        packs: The addresses of the compressed ones.
+        addresses: What locates those in blocks.
     """
 
     rows: Rows
     body_end_bytes: Numbers
-    packs: Packs
+    addresses: Addresses
 
 
 def find_runs(content: Content, superblock: Superblock, inodes: Rows) -> Runs:
@@ -128,24 +130,28 @@ def find_runs(content: Content, superblock: Superblock, inodes: Rows) -> Runs:
         content.source.fail(
             f"files have more than {most} blocks, which no image of this size has", MEMORY_HINT
         )
-    parts = [_flat(content, superblock, inodes, flat, ends)]
-    parts.append(_chunks(content, superblock, inodes, np.flatnonzero(chunked), ends))
-    found, packs = _compressed(content, superblock, inodes, np.flatnonzero(compressed), ends)
-    rows = np.concatenate([*parts, found])
+    parts = [
+        _flat(content, superblock, inodes, flat, ends),
+        _chunks(content, superblock, inodes, np.flatnonzero(chunked), ends),
+        _compressed(content, superblock, inodes, np.flatnonzero(compressed), ends),
+    ]
+    rows = np.concatenate([found for found, _ in parts])
     order = np.argsort(rows["inode"], kind="stable")
     rank = np.empty(order.size, np.int64)
     rank[order] = np.arange(order.size)
-    before = parts[0].size + parts[1].size
-    in_blocks = rows["place"] == Place.BLOCKS
-    at = rows[in_blocks]
+    at = rows[rows["place"] == Place.BLOCKS]
     content.check(at["offset_bytes"], at["length_bytes"], "content of a file")
-    if packs.first_run.size:
-        # Runs of one inode stay together, so that a pack's stay, too.
-        first = rank[before + np.minimum(packs.first_run, max(0, found.size - 1))]
-        packs = Packs(
-            packs.address_bytes, packs.inode, first, first + packs.end_run - packs.first_run
-        )
-    return Runs(rows[order], ends, packs)
+    before = np.cumsum([0, *(found.size for found, _ in parts)])
+    # Runs of one inode stay together, so that those of an address do, too.
+    firsts = [rank[start + each.first_run] for start, (_, each) in zip(before, parts, strict=False)]
+    counts = [each.end_run - each.first_run for _, each in parts]
+    first = np.concatenate(firsts)
+    addresses = Addresses(
+        np.concatenate([each.position_bytes for _, each in parts]),
+        first,
+        first + np.concatenate(counts),
+    )
+    return Runs(rows[order], ends, addresses)
 
 
 def spread(counts: Numbers) -> tuple[Numbers, Numbers]:
@@ -163,7 +169,7 @@ def _rows(count: int) -> Rows:
 
 def _flat(
     content: Content, superblock: Superblock, inodes: Rows, chosen: Numbers, ends: Numbers
-) -> Rows:
+) -> tuple[Rows, Addresses]:
     """Return blocks and tails of contents that are stored in one piece."""
     block_bytes = superblock.block_bytes
     rows = inodes[chosen]
@@ -186,11 +192,12 @@ def _flat(
     last["place"] = Place.METADATA
     _check_tails(content, superblock, last)
     ends[last["inode"]] += last["length_bytes"]
-    return _by_inode(np.concatenate([blocks, last]))
-
-
-def _by_inode(rows: Rows) -> Rows:
-    return rows[np.lexsort((rows["file_offset_bytes"], rows["inode"]))]
+    found = np.concatenate([blocks, last])
+    found = found[np.lexsort((found["file_offset_bytes"], found["inode"]))]
+    with_blocks, count = np.unique(blocks["inode"], return_counts=True)
+    first = np.searchsorted(found["inode"], with_blocks)
+    position = inodes["position_bytes"][with_blocks] + START_OFFSET_BYTES
+    return found, Addresses(position, first, first + count)
 
 
 def _check_tails(content: Content, superblock: Superblock, tails: Rows) -> None:
@@ -204,7 +211,7 @@ def _check_tails(content: Content, superblock: Superblock, tails: Rows) -> None:
 
 def _chunks(
     content: Content, superblock: Superblock, inodes: Rows, chosen: Numbers, ends: Numbers
-) -> Rows:
+) -> tuple[Rows, Addresses]:
     """Return the blocks of files in chunks."""
     rows = inodes[chosen]
     bits = (rows["start"] & CHUNK_BITS_MASK).astype(np.int64)
@@ -242,7 +249,10 @@ def _chunks(
     found["place"] = np.where(hole, Place.HOLE, Place.BLOCKS)
     found["offset_bytes"] = np.where(hole, 0, (block[chunk] + inner) * superblock.block_bytes)
     found["length_bytes"] = np.where(hole, 0, superblock.block_bytes)
-    return found
+    filled = np.flatnonzero(block != NO_CHUNK)
+    first = np.searchsorted(chunk, filled)
+    last = np.searchsorted(chunk, filled, side="right")
+    return found, Addresses((at + np.where(is_long, 4, 0))[filled], first, last)
 
 
 @dataclass(frozen=True)
@@ -272,7 +282,7 @@ class _Index:
 
 def _compressed(
     content: Content, superblock: Superblock, inodes: Rows, chosen: Numbers, ends: Numbers
-) -> tuple[Rows, Packs]:
+) -> tuple[Rows, Addresses]:
     rows = inodes[chosen]
     header_at = -(-rows["body_bytes"] // INDEX_ENTRY_BYTES) * INDEX_ENTRY_BYTES
     headers = content.records(header_at, HEADER, "map header")
@@ -292,12 +302,12 @@ def _compressed(
     if float((counts * smallest).sum()) > content.size_bytes:
         content.source.fail("indexes of files are longer than the image", MEMORY_HINT)
     index = _read_index(content, superblock, rows, headers, begin, counts)
-    found, packs = _clusters(content, superblock, chosen, rows, headers, index)
+    found, addresses = _clusters(content, superblock, chosen, rows, headers, index)
     ends[chosen] = index.end_bytes
     tails = found[found["place"] == Place.METADATA]
     ends[tails["inode"]] += tails["length_bytes"]
-    # Whole fragments go last: their places do not matter to the packs.
-    return np.concatenate([found, alone]), packs
+    # Whole fragments go last: nothing in the metadata locates them.
+    return np.concatenate([found, alone]), addresses
 
 
 def _check_headers(content: Content, rows: Rows, headers: Rows) -> None:
@@ -397,7 +407,7 @@ def _clusters(
     rows: Rows,
     headers: Rows,
     index: _Index,
-) -> tuple[Rows, Packs]:
+) -> tuple[Rows, Addresses]:
     """Turn entries into runs: each head has the bytes up to the next one."""
     logical = index.place * superblock.block_bytes + index.offset
     heads = np.flatnonzero((index.kind != NO_HEAD) & (logical < rows["size_bytes"][index.owner]))
@@ -435,6 +445,7 @@ def _clusters(
     found["algorithm"] = np.where(
         kind == STORED, -1, np.where(kind == HEAD_1, algorithms & 15, algorithms >> 4)
     )
+    found["interlaced"] = (kind == STORED) & (advise & ADVISE_INTERLACED != 0)
     in_packed = last & (advise & ADVISE_FRAGMENT != 0)
     found["place"][in_packed] = Place.PACKED
     low = headers["low"][owner].astype(np.int64)
@@ -454,4 +465,4 @@ def _clusters(
     new[1:] = address[1:] != address[:-1]
     begins = np.flatnonzero(new)
     stops = np.append(begins[1:], heads.size)
-    return found, Packs(address[begins], chosen[owner[begins]], begins, stops)
+    return found, Addresses(address[begins], begins, stops)

@@ -32,8 +32,11 @@ COMPRESSORS = ("lz4", "lzma", "deflate", "zstd")
 class Feature(IntFlag):
     """Incompatible features that decide what is read; :data:`READ_FEATURES` has all bits."""
 
+    LEADING_ZEROS = 0x1
+    """Zeros fill up a cluster in front of its compressed bytes, not behind them."""
     DEVICES = 0x8
     FRAGMENTS = 0x20
+    XATTR_PREFIXES = 0x40
     ADDRESSES_48BIT = 0x80
     METABOX = 0x100
 
@@ -67,25 +70,35 @@ class Superblock:
         block_bits: Logarithm of the block size.
         root: Number of the root directory's inode.
         inode_count: Inodes of the file system.
+        checksum: Of the first block from the superblock on, if ``compatible`` says so.
+        compatible: Bit set of compatible features.
         made_seconds: Seconds since 1970; the time of all inodes of 32 bytes, too.
+        made_nanoseconds: Nanoseconds of that time.
         block_count: Blocks of the file system.
         metadata_block: Block from which on inodes are numbered.
         xattr_block: Block from which on shared extended attributes are numbered.
         features: Bit set, :class:`Feature`.
         compressors: Bit set of the numbers of compressors.
         packed: Number of the inode that holds all fragments; 0 if there is none.
+        prefixes: Long prefixes of names of extended attributes, which that inode holds.
+        slots: Slots of 16 bytes behind the superblock.
     """
 
     block_bits: int
     root: int
     inode_count: int
+    checksum: int
+    compatible: int
     made_seconds: int
+    made_nanoseconds: int
     block_count: int
     metadata_block: int
     xattr_block: int
     features: int
     compressors: int
     packed: int
+    prefixes: int
+    slots: int
 
     @property
     def block_bytes(self) -> int:
@@ -111,9 +124,9 @@ def read_superblock(source: Source) -> Superblock:
     """
     data = source.read(SUPERBLOCK_OFFSET_BYTES, SUPERBLOCK.size, "superblock of EROFS")
     (
-        magic, _checksum, _compatible, block_bits, _slots, root, inodes, made, _nanoseconds, blocks,
+        magic, checksum, compatible, block_bits, slots, root, inodes, made, nanoseconds, blocks,
         metadata_block, xattr_block, _uuid, _volume, features, compressors, devices, _device_slot,
-        directory_bits, _prefixes, _prefix_start, packed,
+        directory_bits, prefixes, _prefix_start, packed,
     ) = SUPERBLOCK.unpack(data)  # fmt: skip
     if magic != MAGIC:
         source.fail("no EROFS here: the magic number is missing")
@@ -140,8 +153,9 @@ def read_superblock(source: Source) -> Superblock:
     if not blocks or metadata_block >= blocks:
         source.fail(f"superblock: metadata at block {metadata_block} of {blocks}")
     return Superblock(
-        block_bits, root, inodes, made, blocks, metadata_block, xattr_block,
-        features, compressors, packed if features & Feature.FRAGMENTS else 0,
+        block_bits, root, inodes, checksum, compatible, made, nanoseconds, blocks, metadata_block,
+        xattr_block, features, compressors, packed if features & Feature.FRAGMENTS else 0,
+        prefixes if features & Feature.XATTR_PREFIXES else 0, slots,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ INODE = np.dtype(
         ("body_bytes", "<i8"),  # position of what follows inode and xattrs
         ("storage", "u1"),  # Storage
         ("extended", "?"),  # 64 bytes instead of 32
+        ("mtime_nanoseconds", "<u4"),
         ("xattr_bytes", "<i8"),  # of inline xattrs, with their header
         ("start", "<u4"),  # i_u: start block, number of compressed blocks, or format of chunks
     ]
@@ -57,6 +58,8 @@ _LONG = np.dtype(
     ]
 )
 EXTENDED = 1
+START_OFFSET_BYTES = 16
+"""Of i_u in an inode of either size."""
 LARGEST_SIZE_BYTES = 1 << 62
 XATTR_HEADER_BYTES, XATTR_UNIT_BYTES = 12, 4
 
@@ -106,6 +109,8 @@ def read_inodes(content: Content, superblock: Superblock, numbers: NDArray[np.in
     found["size_bytes"][extended] = np.minimum(long["size"], np.uint64(LARGEST_SIZE_BYTES))
     found["mtime"] = np.int64(min(superblock.made_seconds, LARGEST_SIZE_BYTES))
     found["mtime"][extended] = long["mtime"].view("<i8")
+    found["mtime_nanoseconds"] = superblock.made_nanoseconds
+    found["mtime_nanoseconds"][extended] = long["mtime_nanoseconds"]
     count = short["xattrs"].astype(np.int64)
     found["xattr_bytes"] = np.where(
         count > 0, XATTR_HEADER_BYTES + XATTR_UNIT_BYTES * (count - 1), 0

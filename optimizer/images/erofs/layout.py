@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,10 @@ from optimizer.images.erofs.inodes import read_inodes
 from optimizer.images.erofs.tree import content_spans, walk
 from optimizer.images.extents import ExtentKind, ExtentMap
 from optimizer.images.layout import ENTRY_FIELDS, FileType, Format, Layout, Part, Rows
-from optimizer.images.source import Source, source_name
+from optimizer.images.source import Source, read_from
+
+if TYPE_CHECKING:
+    from optimizer.images.reorder import Reordered, Wanted
 
 PATH = np.dtype([*ENTRY_FIELDS, ("block", "<i8")])
 """One path; ``block`` is the block of its directory that it is in, -1 for the root."""
@@ -174,23 +177,14 @@ class ErofsLayout(Layout):
 
 
 def read_layout(source: str | Path | BinaryIO, offset_bytes: int = 0) -> ErofsLayout:
-    """Read the layout of an EROFS image.
-
-    Args:
-        source: Path of the image, or an open binary file that can seek (it stays open).
-        offset_bytes: Where the file system begins in it; see
-            :func:`optimizer.images.image.open_image` for ISO and disk images.
+    """Read the layout of an EROFS image, see :func:`optimizer.images.source.read_from`.
 
     Raises:
         FormatError: No EROFS, one with unsupported features, or a truncated or corrupt one; the
             message says where.
         OSError: The file cannot be read.
     """
-    name = source_name(source)
-    if isinstance(source, str | Path):
-        with Path(source).open("rb") as file:
-            return _read(Source(file, name, offset_bytes))
-    return _read(Source(source, name, offset_bytes))
+    return read_from(source, offset_bytes, _read)
 
 
 def _read(source: Source) -> ErofsLayout:
@@ -267,10 +261,27 @@ def _measure(file: BinaryIO, name: str, offset_bytes: int, limit_bytes: int | No
     return read_superblock(Source(file, name, offset_bytes, limit_bytes)).size_bytes
 
 
+def _reorder(layout: ErofsLayout, source: BinaryIO, wanted: Wanted, target: BinaryIO) -> Reordered:
+    # Most commands read images and do not write any.
+    from optimizer.images.erofs.reorder import reorder_erofs
+
+    return reorder_erofs(layout, source, wanted, target)
+
+
+def _unequal(
+    one: ErofsLayout, one_file: BinaryIO, other: ErofsLayout, other_file: BinaryIO
+) -> str | None:
+    from optimizer.images.erofs.verify import first_difference
+
+    return first_difference(one, one_file, other, other_file)
+
+
 FORMAT = Format(
     name="erofs",
     magics=(MAGIC,),
     magic_offset_bytes=SUPERBLOCK_OFFSET_BYTES,
     measure=_measure,
     read=read_layout,
+    reorder=_reorder,
+    unequal=_unequal,
 )

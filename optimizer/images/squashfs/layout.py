@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from optimizer.formats.text import printable
 from optimizer.images.extents import ExtentKind, ExtentMap
 from optimizer.images.layout import ENTRY_FIELDS, FileType, Format, Layout, Part, Rows
-from optimizer.images.source import Source, source_name
+from optimizer.images.source import Source, read_from
 from optimizer.images.squashfs.decompress import decompressor
 from optimizer.images.squashfs.extents import KINDS, Extended, file_extents, find_extents
 from optimizer.images.squashfs.format import (
@@ -175,23 +175,14 @@ class SquashfsLayout(Layout):
 
 
 def read_layout(source: str | Path | BinaryIO, offset_bytes: int = 0) -> SquashfsLayout:
-    """Read the layout of a squashfs 4.0 image.
-
-    Args:
-        source: Path of the image, or an open binary file that can seek (it stays open).
-        offset_bytes: Where the squashfs begins in it; see
-            :func:`optimizer.images.image.open_image` for ISO and disk images.
+    """Read the layout of a squashfs 4.0 image, see :func:`optimizer.images.source.read_from`.
 
     Raises:
         FormatError: No squashfs, another version, or a truncated or corrupt one; the message
             says where.
         OSError: The file cannot be read.
     """
-    name = source_name(source)
-    if isinstance(source, str | Path):
-        with Path(source).open("rb") as file:
-            return _read(Source(file, name, offset_bytes))
-    return _read(Source(source, name, offset_bytes))
+    return read_from(source, offset_bytes, _read)
 
 
 def _read(source: Source) -> SquashfsLayout:

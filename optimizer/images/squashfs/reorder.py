@@ -18,6 +18,7 @@ import numpy as np
 
 from optimizer.images.layout import FileType
 from optimizer.images.reorder import Reordered, Wanted, needed_inodes
+from optimizer.images.source import copy_span
 from optimizer.images.squashfs.compress import Compress, compressor, strongest_options
 from optimizer.images.squashfs.decompress import decompressor
 from optimizer.images.squashfs.format import (
@@ -50,7 +51,6 @@ from optimizer.images.squashfs.tails import (
 )
 
 PADDING_BYTES = 4096
-COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def write_content(
                 size = len(smaller[each.offset])
                 recompressed += layout.block_size_bytes
             else:
-                copy(source, each.offset, each.length, target)
+                copy_span(source, each.offset, each.length, target)
         else:
             data, _ = packed[id(each)]
             fragment_at[id(each)] = position
@@ -377,14 +377,3 @@ def required(layout: SquashfsLayout, kind: Kind) -> Table:
     table = layout.table(kind)
     assert table is not None, kind
     return table
-
-
-def copy(source: BinaryIO, offset: int, length: int, target: BinaryIO) -> None:
-    """Copy a range of a file."""
-    source.seek(offset)
-    while length:
-        data = source.read(min(length, COPY_BYTES))
-        if not data:
-            raise EOFError("the image ended while it was read")
-        target.write(data)
-        length -= len(data)

@@ -11,6 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from optimizer.formats.text import printable
+from optimizer.images.compare import tree_difference
 from optimizer.images.layout import FileType, Rows
 from optimizer.images.squashfs.decompress import CorruptBlockError, Decompress, decompressor
 from optimizer.images.squashfs.format import Kind
@@ -43,28 +44,14 @@ def first_difference(
     Raises:
         FormatError: A block cannot be decompressed.
     """
-    if one.paths != other.paths:
-        return "the names differ"
-    pairs = np.unique(np.stack([one.entries["inode"], other.entries["inode"]], 1), axis=0)
-    if len(pairs) != one.inodes.size or len(pairs) != other.inodes.size:
-        return "the hard links differ"
-    first, second = one.inodes[pairs[:, 0]], other.inodes[pairs[:, 1]]
-    for name in SAME_FIELDS:
-        wrong = np.flatnonzero(first[name] != second[name])
-        if wrong.size:
-            return f"{_name(one, int(pairs[wrong[0], 0]))}: {name} differs"
-    sized = first["type"] != FileType.DIRECTORY
-    wrong = np.flatnonzero(sized & (first["size_bytes"] != second["size_bytes"]))
-    if wrong.size:
-        return f"{_name(one, int(pairs[wrong[0], 0]))}: the size differs"
+    pairs, different = tree_difference(one, other, SAME_FIELDS)
+    if different is not None:
+        return different
     if _xattrs(one, one_file) != _xattrs(other, other_file):
         return "the extended attributes differ"
     one_tails, other_tails = _tails(one, one_file), _tails(other, other_file)
     for left, right in pairs.tolist():
-        if one.inodes["type"][left] == FileType.SYMLINK:
-            if one.symlink_target(left) != other.symlink_target(right):
-                return f"{_name(one, left)}: the link differs"
-        elif one.inodes["type"][left] == FileType.FILE:
+        if one.inodes["type"][left] == FileType.FILE:
             if _blocks(one, one_file, left) != _blocks(other, other_file, right):
                 return f"{_name(one, left)}: the content differs"
             if one_tails.get(left) != other_tails.get(right):

@@ -21,59 +21,9 @@ from optimizer.images.erofs.format import Storage
 from optimizer.images.erofs.layout import ErofsLayout, read_layout
 from optimizer.images.image import open_image
 from optimizer.images.layout import FileType
+from tests.optimizer.images.erofs.conftest import FORMS
 
-FORMS = {
-    "plain": [],
-    "not-inline": ["-E^inline_data"],
-    "compact": ["-zlz4"],
-    "big-clusters": ["-zlz4hc,9", "-C65536"],
-    "full-index": ["-zlz4", "-Elegacy-compress"],
-    "full-index-big": ["-zlz4hc", "-C65536", "-Elegacy-compress"],
-    "tail-packing": ["-zlz4hc", "-Eztailpacking", "-C65536"],
-    "tail-packing-full": ["-zlz4", "-Eztailpacking,legacy-compress"],
-    "fragments": ["-zlz4hc", "-Efragments", "-C65536"],
-    "fragments-full": ["-zlz4", "-Efragments,legacy-compress"],
-    "dedupe": ["-zlz4hc", "-Ededupe", "-C16384"],
-    "chunks": ["--chunksize=4096"],
-    "small": ["-zlz4", "-Efragments", "-C8192"],
-}
 EXTENT = re.compile(r"^ *\d+: +(\d+)\.\. *(\d+) \| +\d+ : +(\d+)\.\. *(\d+) \|", re.MULTILINE)
-
-
-def make_tree(folder: Path) -> None:
-    """Make files of all sizes, links, a directory of several blocks, and equal contents."""
-    draw = random.Random(1)
-    words = [bytes(draw.choices(b"abcdefgh ", k=6)) for _ in range(64)]
-    for size in (0, 1, 100, 4095, 4096, 4097, 8192, 70_000, 300_001):
-        text = b"".join(draw.choices(words, k=size // 6 + 1))[:size]
-        (folder / f"text-{size}").write_bytes(text)
-        (folder / f"noise-{size}").write_bytes(draw.randbytes(size))
-        (folder / f"mixed-{size}").write_bytes(text[: size // 2] + draw.randbytes(size - size // 2))
-    (folder / "same").write_bytes((folder / "text-300001").read_bytes())
-    (folder / "link").symlink_to("text-100")
-    (folder / "hard").hardlink_to(folder / "text-4097")
-    os.mkfifo(folder / "fifo")
-    (folder / "many").mkdir()
-    for number in range(300):
-        (folder / "many" / f"a file with a rather long name {number}").write_text(f"{number}")
-    for name in ("text-100", "noise-4096", "many"):
-        os.setxattr(folder / name, "user.common", b"value of all")
-    os.setxattr(folder / "text-1", "user.only", b"value of one")
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("erofs")
-    tree = folder / "tree"
-    tree.mkdir()
-    make_tree(tree)
-    found = {}
-    for form, options in FORMS.items():
-        found[form] = folder / f"{form}.erofs"
-        command = ["mkfs.erofs", "-T1000", "-x2", *options, str(found[form]), str(tree)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, (form, done.stderr)
-    return found
 
 
 def joined(runs: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
@@ -96,8 +46,8 @@ def dumped(image: Path, layout: ErofsLayout, inode: int) -> list[tuple[int, int,
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_runs_are_those_of_dump_erofs(images: dict[str, Path], form: str) -> None:
-    layout = read_layout(images[form])
+def test_runs_are_those_of_dump_erofs(erofs_images: dict[str, Path], form: str) -> None:
+    layout = read_layout(erofs_images[form])
     rows = layout.runs.rows
     files = np.flatnonzero(layout.inodes["type"] == FileType.FILE).tolist()
     small = [one for one in files if layout.inodes["size_bytes"][one] < 4]
@@ -114,7 +64,7 @@ def test_runs_are_those_of_dump_erofs(images: dict[str, Path], form: str) -> Non
                 strict=True,
             )
         ]
-        expected = dumped(images[form], layout, inode)
+        expected = dumped(erofs_images[form], layout, inode)
         if layout.inodes["storage"][inode] not in (Storage.FULL_INDEX, Storage.COMPACT_INDEX):
             found, expected = joined(found), joined(expected)
         elif len(expected) == len(in_packed):
@@ -127,9 +77,11 @@ def test_runs_are_those_of_dump_erofs(images: dict[str, Path], form: str) -> Non
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_names_and_attributes_are_those_of_the_tree(images: dict[str, Path], form: str) -> None:
-    tree = images[form].parent / "tree"
-    layout = read_layout(images[form])
+def test_names_and_attributes_are_those_of_the_tree(
+    erofs_images: dict[str, Path], form: str
+) -> None:
+    tree = erofs_images[form].parent / "tree"
+    layout = read_layout(erofs_images[form])
     expected = {b"/"} | {b"/" + os.fsencode(path.relative_to(tree)) for path in tree.rglob("*")}
     assert set(layout.paths) == expected
     for index, path in enumerate(layout.paths):
@@ -147,13 +99,16 @@ def test_names_and_attributes_are_those_of_the_tree(images: dict[str, Path], for
     assert layout.inode_of(b"/hard") == layout.inode_of(b"/text-4097")
 
 
-def test_a_disk_image_is_searched_for_erofs(images: dict[str, Path], tmp_path: Path) -> None:
+def test_a_disk_image_is_searched_for_erofs(erofs_images: dict[str, Path], tmp_path: Path) -> None:
     disk = tmp_path / "disk"
-    disk.write_bytes(bytes(1 << 20) + images["compact"].read_bytes())
+    disk.write_bytes(bytes(1 << 20) + erofs_images["compact"].read_bytes())
     image = open_image(disk)
     assert image.layout().offset_bytes == 1 << 20
     assert image.layout().format == "erofs"
-    inner, alone = image.layout().extent_map, open_image(images["compact"]).layout().extent_map
+    inner, alone = (
+        image.layout().extent_map,
+        open_image(erofs_images["compact"]).layout().extent_map,
+    )
     assert (inner.extents["offset_bytes"] == alone.extents["offset_bytes"] + (1 << 20)).all()
 
 
@@ -168,19 +123,19 @@ def test_a_disk_image_is_searched_for_erofs(images: dict[str, Path], tmp_path: P
     ],
 )
 def test_unsupported_images_are_refused_by_name(
-    images: dict[str, Path], offset: int, value: int, message: str
+    erofs_images: dict[str, Path], offset: int, value: int, message: str
 ) -> None:
-    data = bytearray(images["compact"].read_bytes())
+    data = bytearray(erofs_images["compact"].read_bytes())
     data[offset] = data[offset] | value if offset >= 1104 else value
     with pytest.raises(FormatError, match=message):
         read_layout(io.BytesIO(data))
 
 
 @pytest.mark.parametrize("form", ["plain", "compact", "full-index-big", "fragments", "chunks"])
-def test_damaged_images_are_read_or_refused(images: dict[str, Path], form: str) -> None:
-    data = images[form].read_bytes()
+def test_damaged_images_are_read_or_refused(erofs_images: dict[str, Path], form: str) -> None:
+    data = erofs_images[form].read_bytes()
     draw = random.Random(form)
-    rows = read_layout(images[form]).every_inode
+    rows = read_layout(erofs_images[form]).every_inode
     hot = rows["position_bytes"].tolist()
     for _ in range(150):
         damaged = bytearray(data)
