@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""Checksums and signatures in an ISO that cover its file system.
+"""Checksums and signatures in an ISO that cover its file system, or other files of it.
 
 A checksum file (``md5sum.txt``, ``SHA256SUMS``, ``airootfs.sha512`` and many other names) is
 recognized by its content: it holds the digest of a file that changes. The digest is replaced where
@@ -57,21 +57,28 @@ SUPPORTED = b"RHLISOSTATUS=1"
 
 @dataclass(frozen=True)
 class Covering:
-    """What in an image depends on the bytes of its file system.
+    """What in an image depends on the bytes of files that change.
 
     Attributes:
+        changed: Paths of these files in the ISO; none in another image.
         lists: Paths in the ISO of checksum files.
         implanted: Whether a digest of the ISO is implanted in it.
         signatures: What will no longer match, a sentence each.
     """
 
+    changed: tuple[bytes, ...] = ()
     lists: tuple[bytes, ...] = ()
     implanted: bool = False
     signatures: tuple[str, ...] = ()
 
 
-def find_covering(image: Image) -> Covering:
-    """Find the checksums and signatures that cover the chosen file system of an image."""
+def find_covering(image: Image, others: Sequence[bytes] = ()) -> Covering:
+    """Find the checksums and signatures that cover the chosen file system of an image.
+
+    Args:
+        image: The image.
+        others: Paths in an ISO of other files that change.
+    """
     place = image.chosen
     assert place is not None
     signatures = []
@@ -85,7 +92,8 @@ def find_covering(image: Image) -> Covering:
         files = image.iso.files()
         texts = read_texts(stream, files)
         found: dict[bytes, None] = {}
-        new = [place.path]
+        changed = (place.path, *others)
+        new = list(changed)
         while new:
             lengths = {len(digest) for text in texts.values() for digest in DIGEST.findall(text)}
             digests = [
@@ -99,7 +107,7 @@ def find_covering(image: Image) -> Covering:
                 if path not in found and holds_any(text, digests)
             ]
             found.update(dict.fromkeys(new))
-        covered = (place.path, *found)
+        covered = (*changed, *found)
         signatures += [
             f"the signature {printable(path)}"
             for path in files
@@ -112,20 +120,29 @@ def find_covering(image: Image) -> Covering:
         ]
         stream.seek(IMPLANTED_OFFSET_BYTES)
         implanted = IMPLANTED in stream.read(IMPLANTED_BYTES)
-    return Covering(tuple(found), implanted, tuple(dict.fromkeys(signatures)))
+    return Covering(changed, tuple(found), implanted, tuple(dict.fromkeys(signatures)))
 
 
-def refuse_signed(image: Image, covering: Covering) -> None:
-    """Refuse an image with signatures that would no longer match.
+def checked_covering(
+    image: Image, others: Sequence[bytes] = (), *, allow_unsigned: bool = False
+) -> Covering:
+    """Find what covers the files that will change; refuse signatures that will no longer match.
+
+    Args:
+        image: As for :func:`find_covering`.
+        others: As for :func:`find_covering`.
+        allow_unsigned: Whether to go on if there are signatures.
 
     Raises:
         InputError: There are some.
     """
-    if covering.signatures:
+    covering = find_covering(image, others)
+    if covering.signatures and not allow_unsigned:
         raise InputError(
             f"{image.path}: will no longer match: {'; '.join(covering.signatures)}",
             hint="sign the image again afterwards, and give --allow-unsigned",
         )
+    return covering
 
 
 def renew(image: Image, covering: Covering, target: Path) -> None:
@@ -133,27 +150,27 @@ def renew(image: Image, covering: Covering, target: Path) -> None:
 
     Args:
         image: The image before.
-        covering: What :func:`find_covering` found in it.
+        covering: What :func:`checked_covering` found in it.
         target: The rewritten image; it is changed.
     """
     if covering.lists:
-        renew_lists(image, covering.lists, target)
+        renew_lists(image, covering, target)
     if covering.implanted:
         implant(image, target)
 
 
-def renew_lists(image: Image, lists: Sequence[bytes], target: Path) -> None:
+def renew_lists(image: Image, covering: Covering, target: Path) -> None:
     """Replace the digests in checksum files of a rewritten ISO."""
     assert image.iso is not None
-    assert image.chosen is not None
+    lists = covering.lists
     before, after = image.iso.files(), read_iso(target).files()
     with image.path.open("rb") as old, target.open("r+b") as new:
         texts = {path: content_of(old, before[path]) for path in lists}
         lengths = {len(digest) for text in texts.values() for digest in DIGEST.findall(text)}
-        was = {path: digests_of(old, before[path], lengths) for path in (image.chosen.path, *lists)}
+        was = {path: digests_of(old, before[path], lengths) for path in (*covering.changed, *lists)}
         changed: dict[bytes, bytes] = {}
         # A list may cover others, in any order.
-        for path in (image.chosen.path, *(list(lists) * len(lists))):
+        for path in (*covering.changed, *(lists * len(lists))):
             if path in texts:
                 write_content(new, after[path], replaced(texts[path], changed))
             now = digests_of(new, after[path], lengths)

@@ -9,15 +9,15 @@ changes. Where it does not, xorriso replaces the file in an ISO, and keeps its b
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 
 from bootprof import progress
-from bootprof.checksums import Covering, find_covering, refuse_signed, renew
+from bootprof.checksums import Covering, renew
 from bootprof.errors import BootprofError, InputError
 from bootprof.files import replacing
 from bootprof.process import run
@@ -76,20 +76,29 @@ class Rewritten:
         return said
 
 
-def rewrite(
-    image: Image, wanted: Wanted, target: Path, *, allow_unsigned: bool = False
-) -> Rewritten:
+def refuse_same(image: Path, target: Path) -> None:
+    """Refuse to write an image over the one that is read.
+
+    Raises:
+        InputError: They are the same file.
+    """
+    if target.exists() and target.samefile(image):
+        raise InputError(
+            f"{target}: is the image that is read", hint="choose another name with --output"
+        )
+
+
+def rewrite(image: Image, wanted: Wanted, target: Path, covering: Covering) -> Rewritten:
     """Write an image whose chosen file system is in another order.
 
     Args:
         image: The image.
         wanted: The order.
         target: Image to write; it appears when it is whole and verified.
-        allow_unsigned: Whether to go on if there are signatures that will no longer match.
+        covering: The checksums that :func:`bootprof.checksums.checked_covering` found in the image.
 
     Raises:
-        InputError: The file system has no order to change, does not fit into this image, or is
-            signed.
+        InputError: The file system has no order to change, or does not fit into this image.
         BootprofError: The result differs from the original: an error of bootprof.
     """
     layout = image.layout()
@@ -97,9 +106,6 @@ def rewrite(
     assert place is not None  # layout() raised if not
     bare = place.offset_bytes == 0 and image.iso is None
     refuse_nested(image, layout)
-    covering = find_covering(image)
-    if not allow_unsigned:
-        refuse_signed(image, covering)
     room = room_of(image)
     with replacing(target) as temporary:
         written = temporary.with_name(f"{temporary.name}.filesystem")
@@ -125,7 +131,7 @@ def rewrite(
                     hint="reorder the file system by itself, and put it into the image",
                 )
             with progress.step(f"image {target}, by xorriso"):
-                replace_in_iso(image, place.path, written, temporary)
+                replace_in_iso(image, {place.path: written}, temporary)
                 renew(image, covering, temporary)
             return Rewritten(done, "xorriso", covering)
         finally:
@@ -199,35 +205,81 @@ def overwrite(image: Image, written: Path, room: int, target: Path) -> None:
         stream.write(bytes(max(0, min(left, image.size_bytes - stream.tell()))))
 
 
-def replace_in_iso(image: Image, path: bytes, written: Path, target: Path) -> None:
-    """Replace a file of an ISO; boot records and partitions are kept.
+def replace_in_iso(image: Image, replacements: Mapping[bytes, Path], target: Path) -> None:
+    """Replace files of an ISO; boot records and partitions are kept.
+
+    Args:
+        image: The ISO.
+        replacements: What becomes the content of each path.
+        target: ISO to write.
 
     Raises:
         BootprofError: xorriso wrote something else.
     """
+    assert image.iso is not None
+    maps = [
+        word
+        for path, file in replacements.items()
+        for word in ("-map", file, path.decode(errors="surrogateescape"))
+    ]
     # It complains about boot records that it is about to replay.
     run(
         [
             *("xorriso", "-return_with", "FAILURE", "32"),
             *("-indev", image.path, "-outdev", target),
-            *("-boot_image", "any", "replay", "-padding", "0"),
-            *("-map", written, path.decode(errors="surrogateescape"), "-commit"),
+            *("-boot_image", "any", "replay", "-padding", "0", *maps, "-commit"),
         ]
     )
-    iso = read_iso(target)
-    regions: Sequence[Region] = iso.files().get(path, ())
-    wanted = written.stat().st_size
-    if sum(region.length_bytes for region in regions) != wanted or not same_content(
-        written, target, regions[0].offset_bytes
-    ):
-        raise BootprofError(f"{image.path}: xorriso did not write {printable(path)} as it should")
+    before, after = image.iso.files(), read_iso(target).files()
+    # xorriso writes their own place into some boot images.
+    patched = {each.offset_bytes for each in image.iso.regions if each.kind.startswith("boot ")}
+    with image.path.open("rb") as old, target.open("rb") as new:
+        for path, regions in before.items():
+            if path not in replacements:
+                same = regions[0].offset_bytes in patched or same_content(
+                    old, regions, new, after.get(path, ())
+                )
+            else:
+                with replacements[path].open("rb") as file:
+                    length = replacements[path].stat().st_size
+                    whole = [Region("file", path, 0, length)]
+                    same = same_content(file, whole, new, after.get(path, ()))
+            if not same:
+                raise BootprofError(
+                    f"{image.path}: xorriso did not write {printable(path)} as it should"
+                )
 
 
-def same_content(file: Path, image: Path, offset_bytes: int) -> bool:
-    """Return whether a range of an image has the content of a file."""
-    with file.open("rb") as one, image.open("rb") as other:
-        other.seek(offset_bytes)
-        while data := one.read(COPY_BYTES):
-            if other.read(len(data)) != data:
-                return False
-    return True
+def same_content(
+    one: BinaryIO, regions: Sequence[Region], other: BinaryIO, others: Sequence[Region]
+) -> bool:
+    """Return whether two files have the same content.
+
+    Args:
+        one: What has the first one.
+        regions: Where it lies.
+        other: What has the second one.
+        others: Where it lies.
+    """
+    return sum(each.length_bytes for each in regions) == sum(
+        each.length_bytes for each in others
+    ) and all(
+        first == second
+        for first, second in zip(pieces_of(one, regions), pieces_of(other, others), strict=True)
+    )
+
+
+def pieces_of(stream: BinaryIO, regions: Sequence[Region]) -> Iterator[bytes]:
+    """Return the content of a file in an image, in pieces of a size that only the file decides."""
+    rest = b""
+    for region in regions:
+        stream.seek(region.offset_bytes)
+        left = region.length_bytes
+        while left and (data := stream.read(min(left, COPY_BYTES - len(rest)))):
+            left -= len(data)
+            rest += data
+            if len(rest) == COPY_BYTES:
+                yield rest
+                rest = b""
+    if rest:
+        yield rest

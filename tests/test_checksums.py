@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.checksums import find_covering
+from bootprof.checksums import checked_covering, find_covering
 from bootprof.cli import main
 from bootprof.errors import InputError
-from bootprof.rewrite import rewrite
+from bootprof.rewrite import Rewritten, rewrite
 from optimizer.images.image import Image, open_image
 from optimizer.images.reorder import Wanted
 
@@ -61,6 +61,14 @@ def make_iso(squashfs: Path, folder: Path, **more: bytes) -> Path:
     return image
 
 
+def rewritten(
+    iso: Path, wanted: Wanted, target: Path, *, allow_unsigned: bool = False
+) -> Rewritten:
+    image = open_image(iso)
+    covering = checked_covering(image, allow_unsigned=allow_unsigned)
+    return rewrite(image, wanted, target, covering)
+
+
 def extracted(iso: Path, folder: Path) -> Path:
     command = ["xorriso", "-osirrox", "on", "-indev", str(iso), "-extract", "/", str(folder)]
     subprocess.run(command, check=True, capture_output=True)
@@ -74,7 +82,7 @@ def test_every_checksum_file_fits_afterwards(
     if way == "xorriso":
         monkeypatch.setattr("bootprof.rewrite.room_of", lambda _: 4096)
     iso, target = make_iso(squashfs, tmp_path), tmp_path / "out.iso"
-    done = rewrite(open_image(iso), WANTED, target)
+    done = rewritten(iso, WANTED, target)
     assert done.way == way
     assert set(done.covering.lists) == {b"/md5sum.txt", b"/SHA256SUMS", b"/live/airootfs.sha512"}
     tree = extracted(target, tmp_path / "out")
@@ -89,7 +97,7 @@ def test_an_implanted_digest_is_written_anew(squashfs: Path, tmp_path: Path) -> 
     # Of a smaller ISO, the program cannot check what it implanted itself.
     iso, target = make_iso(squashfs, tmp_path, more=bytes(4 << 20)), tmp_path / "out.iso"
     subprocess.run(["implantisomd5", "--supported-iso", iso], check=True, capture_output=True)
-    assert rewrite(open_image(iso), WANTED, target).covering.implanted
+    assert rewritten(iso, WANTED, target).covering.implanted
     checked = subprocess.run(
         ["checkisomd5", "--verbose", target],
         check=True,
@@ -113,10 +121,10 @@ def test_a_signed_image_is_refused_unless_allowed(
 ) -> None:
     iso, target = make_iso(squashfs, tmp_path, **{name: content}), tmp_path / "out.iso"
     with pytest.raises(InputError, match="no longer match") as caught:
-        rewrite(open_image(iso), WANTED, target)
+        rewritten(iso, WANTED, target)
     assert said in caught.value.message
     assert not target.exists()
-    done = rewrite(open_image(iso), WANTED, target, allow_unsigned=True)
+    done = rewritten(iso, WANTED, target, allow_unsigned=True)
     assert any(said in sentence for sentence in done.sentences())
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from bootprof.checksums import Covering
 from bootprof.cli import main
 from bootprof.errors import BootprofError, InputError
-from bootprof.rewrite import rewrite, room_of, verify
+from bootprof.rewrite import Rewritten, rewrite, room_of, verify
 from optimizer.images.image import open_image
 from optimizer.images.reorder import Wanted
 from tests.trees import unpacked
@@ -47,6 +48,10 @@ def make_iso(squashfs: Path, folder: Path) -> Path:
     return image
 
 
+def rewritten(image: Path, wanted: Wanted, target: Path) -> Rewritten:
+    return rewrite(open_image(image), wanted, target, Covering())
+
+
 def content_of(image: Path, folder: Path) -> dict[str, tuple[object, ...]]:
     place = open_image(image).chosen
     assert place is not None
@@ -55,7 +60,7 @@ def content_of(image: Path, folder: Path) -> dict[str, tuple[object, ...]]:
 
 def test_a_bare_file_system_becomes_the_output(squashfs: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.squashfs"
-    done = rewrite(open_image(squashfs), Wanted(WANTED), target)
+    done = rewritten(squashfs, Wanted(WANTED), target)
     assert done.way == "whole"
     assert content_of(target, tmp_path / "new") == content_of(squashfs, tmp_path / "old")
 
@@ -64,7 +69,7 @@ def test_nothing_else_changes_in_an_iso_where_it_fits(squashfs: Path, tmp_path: 
     iso, target = make_iso(squashfs, tmp_path), tmp_path / "out.iso"
     image = open_image(iso)
     assert image.chosen is not None
-    done = rewrite(image, Wanted(WANTED), target)
+    done = rewrite(image, Wanted(WANTED), target, Covering())
     assert done.way == "in place"
     old, new = iso.read_bytes(), target.read_bytes()
     begin, end = image.chosen.offset_bytes, image.chosen.offset_bytes + room_of(image)
@@ -78,7 +83,7 @@ def test_an_iso_where_it_does_not_fit_is_written_by_xorriso(
 ) -> None:
     monkeypatch.setattr("bootprof.rewrite.room_of", lambda _: 4096)
     iso, target = make_iso(squashfs, tmp_path), tmp_path / "out.iso"
-    done = rewrite(open_image(iso), Wanted(WANTED), target)
+    done = rewritten(iso, Wanted(WANTED), target)
     assert done.way == "xorriso"
     assert content_of(target, tmp_path / "new") == content_of(iso, tmp_path / "old")
     others = open_image(target).iso
@@ -92,7 +97,7 @@ def test_a_disk_image_is_written_where_it_fits(squashfs: Path, tmp_path: Path) -
     disk, target = tmp_path / "disk.img", tmp_path / "out.img"
     content = squashfs.read_bytes()
     disk.write_bytes(b"\1" * MIB + content + b"\2" * MIB)
-    done = rewrite(open_image(disk), Wanted(WANTED), target)
+    done = rewritten(disk, Wanted(WANTED), target)
     assert done.way == "in place"
     new = target.read_bytes()
     assert (new[:MIB], new[-MIB:]) == (b"\1" * MIB, b"\2" * MIB)
@@ -107,7 +112,7 @@ def test_a_disk_image_where_it_does_not_fit_is_refused(
     disk = tmp_path / "disk.img"
     disk.write_bytes(bytes(MIB) + squashfs.read_bytes())
     with pytest.raises(InputError, match="cannot be moved"):
-        rewrite(open_image(disk), Wanted(WANTED), tmp_path / "out.img")
+        rewritten(disk, Wanted(WANTED), tmp_path / "out.img")
     assert [path.name for path in tmp_path.iterdir()] == ["disk.img"]
 
 
@@ -127,7 +132,7 @@ def test_a_file_system_in_a_file_is_refused_by_name(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     subprocess.run(["mksquashfs", tree, image, "-quiet", "-no-progress"], check=True)
     with pytest.raises(InputError, match=r"/LiveOS/rootfs\.img is a file system"):
-        rewrite(open_image(image), Wanted(WANTED), tmp_path / "out.img")
+        rewritten(image, Wanted(WANTED), tmp_path / "out.img")
 
 
 def test_the_command_takes_sort_files_and_says_what_it_did(

@@ -264,6 +264,18 @@ def add_unsigned(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_place(parser: argparse._ActionsContainer) -> None:
+    """Declare ``--place`` of a command that puts files into another order."""
+    parser.add_argument(
+        "-p",
+        "--place",
+        choices=("start", "end"),
+        default="end",
+        help="start: in front of all other files; end: behind them, next to the tables of the "
+        "image (default: %(default)s)",
+    )
+
+
 def open_chosen(path: Path, options: argparse.Namespace) -> Image:
     """Open an image with the squashfs that the options select, and print remarks about it.
 

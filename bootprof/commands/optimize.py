@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bootprof.commands.inputs import (
     add_boot,
     add_path,
+    add_place,
     add_squashfs,
     add_unsigned,
     choose_drives,
@@ -79,13 +80,7 @@ def add_parser(subparsers: Parsers) -> None:
         help="folder for profiles, plots and report (default: OUT with the suffix .optimize)",
     )
     add_boot(parser)
-    parser.add_argument(
-        "-p",
-        "--place",
-        choices=("start", "end"),
-        default="end",
-        help="where the files of the boot go, as for bootprof reorder (default: %(default)s)",
-    )
+    add_place(parser)
     parser.add_argument(
         "-n",
         "--dry-run",
@@ -104,22 +99,18 @@ def run(options: argparse.Namespace) -> int:
     """Optimize, and print the comparison of both boots."""
     from bootprof.boot.qemu import Machine
     from bootprof.boot.record import record
-    from bootprof.checksums import find_covering, refuse_signed
+    from bootprof.checksums import checked_covering
     from bootprof.progress import note
-    from bootprof.rewrite import rewrite
+    from bootprof.rewrite import refuse_same, rewrite
     from optimizer.images.reorder import Wanted
 
     image = open_chosen(options.image, options)
     image.layout()
     if options.output is None:
         options.output = options.image.with_suffix(f".optimized{options.image.suffix}")
-    if options.output.exists() and options.output.samefile(options.image):
-        raise InputError(
-            f"{options.output}: is the image that is read", hint="choose another name with --output"
-        )
-    if not options.allow_unsigned:
-        # Before the boot, which takes a while.
-        refuse_signed(image, find_covering(image))
+    refuse_same(options.image, options.output)
+    # Before the boot, which takes a while.
+    covering = checked_covering(image, allow_unsigned=options.allow_unsigned)
     work = options.work or options.output.with_suffix(".optimize")
     machine = Machine(firmware=options.firmware, medium=options.medium, memory_mib=options.memory)
     recording = recording_of(options, machine)
@@ -131,12 +122,7 @@ def run(options: argparse.Namespace) -> int:
     paths = wanted_paths(bootlog)
     if options.dry_run:
         return simulate(image, Wanted(paths, place=options.place), bootlog)
-    done = rewrite(
-        image,
-        Wanted(paths, place=options.place),
-        options.output,
-        allow_unsigned=options.allow_unsigned,
-    )
+    done = rewrite(image, Wanted(paths, place=options.place), options.output, covering)
     for sentence in done.sentences():
         note(f"bootprof: {sentence}")
     if not done.reordered.files:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bootprof.commands.inputs import (
     add_path,
+    add_place,
     add_squashfs,
     add_unsigned,
     find_bootlog,
@@ -59,14 +60,7 @@ def add_parser(subparsers: Parsers) -> None:
     add_path(parser, "image", metavar="IMAGE", help="squashfs, ISO or disk image")
     add_path(parser, "order", metavar="ORDER", help="bootlog, sort file, block trace or profile")
     add_path(parser, "-o", "--output", required=True, metavar="OUT", help="image to write")
-    parser.add_argument(
-        "-p",
-        "--place",
-        choices=("start", "end"),
-        default="end",
-        help="start: in front of all other files; end: behind them, next to the tables of the "
-        "image (default: %(default)s)",
-    )
+    add_place(parser)
     add_unsigned(parser)
     add_squashfs(parser)
     parser.set_defaults(run=run)
@@ -74,20 +68,19 @@ def add_parser(subparsers: Parsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reorder, and print what was done."""
-    from bootprof.rewrite import rewrite
+    from bootprof.checksums import checked_covering
+    from bootprof.rewrite import refuse_same, rewrite
 
     image = open_chosen(options.image, options)
-    if options.output.exists() and options.output.samefile(options.image):
-        raise InputError(
-            f"{options.output}: is the image that is read", hint="choose another name with --output"
-        )
+    refuse_same(options.image, options.output)
     wanted = wanted_order(image, options)
     if not len(wanted.paths) and not len(wanted.spans):
         raise InputError(
             f"{options.order}: names nothing to place",
             hint="give a bootlog with absolute paths of files on the image",
         )
-    done = rewrite(image, wanted, options.output, allow_unsigned=options.allow_unsigned)
+    covering = checked_covering(image, allow_unsigned=options.allow_unsigned)
+    done = rewrite(image, wanted, options.output, covering)
     if not done.reordered.placed_bytes:
         print(f"bootprof: warning: no file of {options.order} is on the image", file=sys.stderr)
     for sentence in done.sentences():

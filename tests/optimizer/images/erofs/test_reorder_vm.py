@@ -42,7 +42,7 @@ done
 def test_the_kernel_sees_the_same_tree(
     erofs_images: dict[str, Path], output: Path, tmp_path: Path
 ) -> None:
-    files = {}
+    files: dict[str, Path] = {}
     for form in FORMS:
         layout = read_layout(erofs_images[form])
         target = tmp_path / form
