@@ -145,3 +145,21 @@ def test_the_same_initrd_gives_the_same_bytes(archive: bytes) -> None:
 def test_what_is_no_initrd_is_refused_with_the_place(initrd: bytes, what: str) -> None:
     with pytest.raises(FormatError, match=what):
         repack(initrd, "initrd.img")
+
+
+@pytest.mark.parametrize(
+    "compress",
+    [
+        lambda data: zstandard.ZstdCompressor().compress(data),
+        lambda data: gzip.compress(data),
+        lambda data: lzma.compress(data, lzma.FORMAT_XZ),
+        lambda data: bz2.compress(data),
+    ],
+    ids=["zstd", "gzip", "xz", "bzip2"],
+)
+def test_an_initrd_that_unpacks_without_end_is_refused(
+    compress: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bootprof.builder.initrd.repack.UNPACKED_LIMIT_BYTES", 1 << 20)
+    with pytest.raises(FormatError, match="more than 1 MiB"):
+        repack(compress(bytes(2 << 20)), "initrd.img")
