@@ -38,6 +38,10 @@ ALGORITHMS: Mapping[int, tuple[str, ...]] = {
 DIGEST = re.compile(rb"(?<![0-9A-Fa-f])[0-9A-Fa-f]{32,128}(?![0-9A-Fa-f])")
 # A list of all files of an ISO with a package pool has some 5 MB.
 LARGEST_LIST_BYTES = 16 << 20
+# Of all text files together, and the most lists that cover the file system or each other: an ISO
+# can have one file under thousands of names.
+ALL_TEXTS_BYTES = 128 << 20
+MOST_LISTS = 64
 TEXT_BYTES = 4096
 COPY_BYTES = 1 << 20
 SIGNATURE_SUFFIXES = (
@@ -78,6 +82,9 @@ def find_covering(image: Image, others: Sequence[bytes] = ()) -> Covering:
     Args:
         image: The image.
         others: Paths in an ISO of other files that change.
+
+    Raises:
+        InputError: There is more text, or there are more lists, than any image has.
     """
     place = image.chosen
     assert place is not None
@@ -90,7 +97,7 @@ def find_covering(image: Image, others: Sequence[bytes] = ()) -> Covering:
         if image.iso is None or not place.path:
             return Covering(signatures=tuple(signatures))
         files = image.iso.files()
-        texts = read_texts(stream, files)
+        texts = read_texts(image.path, stream, files)
         found: dict[bytes, None] = {}
         changed = (place.path, *others)
         new = list(changed)
@@ -107,6 +114,11 @@ def find_covering(image: Image, others: Sequence[bytes] = ()) -> Covering:
                 if path not in found and holds_any(text, digests)
             ]
             found.update(dict.fromkeys(new))
+            if len(found) > MOST_LISTS:
+                raise InputError(
+                    f"{image.path}: more than {MOST_LISTS} checksum files cover the file system",
+                    hint="reorder the file system by itself, and put it into the image",
+                )
         covered = (*changed, *found)
         signatures += [
             f"the signature {printable(path)}"
@@ -169,14 +181,26 @@ def renew_lists(image: Image, covering: Covering, target: Path) -> None:
         lengths = {len(digest) for text in texts.values() for digest in DIGEST.findall(text)}
         was = {path: digests_of(old, before[path], lengths) for path in (*covering.changed, *lists)}
         changed: dict[bytes, bytes] = {}
-        # A list may cover others, in any order.
-        for path in (*covering.changed, *(lists * len(lists))):
-            if path in texts:
-                write_content(new, after[path], replaced(texts[path], changed))
+
+        def renew_digests(path: bytes) -> None:
             now = digests_of(new, after[path], lengths)
-            changed |= {
-                digest.encode(): now[algorithm].encode() for algorithm, digest in was[path].items()
-            }
+            changed.update(
+                (digest.encode(), now[algorithm].encode())
+                for algorithm, digest in was[path].items()
+            )
+
+        for path in covering.changed:
+            renew_digests(path)
+        written = dict(texts)
+        # A list may cover others, in any order.
+        for _ in lists:
+            renewed = {path: replaced(text, changed) for path, text in texts.items()}
+            if renewed == written:
+                break
+            for path in [path for path in lists if renewed[path] != written[path]]:
+                write_content(new, after[path], renewed[path])
+                renew_digests(path)
+            written = renewed
 
 
 def implant(image: Image, target: Path) -> None:
@@ -193,15 +217,39 @@ def implant(image: Image, target: Path) -> None:
     )
 
 
-def read_texts(stream: BinaryIO, files: Mapping[bytes, Sequence[Region]]) -> dict[bytes, bytes]:
-    """Return the content of the text files of an ISO, by path."""
-    found = {}
+def read_texts(
+    image: Path, stream: BinaryIO, files: Mapping[bytes, Sequence[Region]]
+) -> dict[bytes, bytes]:
+    """Return the content of the text files of an ISO, by path.
+
+    Args:
+        image: For an error.
+        stream: The ISO.
+        files: Its files.
+
+    Raises:
+        InputError: They are larger than :data:`ALL_TEXTS_BYTES`.
+    """
+    found: dict[bytes, bytes] = {}
+    contents: dict[tuple[tuple[int, int], ...], bytes] = {}
+    room_bytes = ALL_TEXTS_BYTES
     for path, regions in files.items():
         if sum(region.length_bytes for region in regions) > LARGEST_LIST_BYTES:
             continue
-        stream.seek(regions[0].offset_bytes)
-        if b"\0" not in stream.read(min(TEXT_BYTES, regions[0].length_bytes)):
-            found[path] = content_of(stream, regions)
+        place = tuple((region.offset_bytes, region.length_bytes) for region in regions)
+        if place not in contents:
+            stream.seek(regions[0].offset_bytes)
+            if b"\0" in stream.read(min(TEXT_BYTES, regions[0].length_bytes)):
+                continue
+            contents[place] = content_of(stream, regions)
+            room_bytes -= len(contents[place])
+            if room_bytes < 0:
+                raise InputError(
+                    f"{image}: its text files are larger than {ALL_TEXTS_BYTES} bytes together, "
+                    "too large to search for checksums",
+                    hint="reorder the file system by itself, and put it into the image",
+                )
+        found[path] = contents[place]
     return found
 
 

@@ -11,11 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.checksums import checked_covering, find_covering
+from bootprof.checksums import (
+    ALL_TEXTS_BYTES,
+    MOST_LISTS,
+    checked_covering,
+    find_covering,
+    read_texts,
+)
 from bootprof.cli import main
 from bootprof.errors import InputError
 from bootprof.rewrite import Rewritten, rewrite
 from optimizer.images.image import Image, open_image
+from optimizer.images.iso9660 import Region
 from optimizer.images.reorder import Wanted
 
 WANTED = Wanted([b"/file-%d" % number for number in (17, 3, 11)])
@@ -146,3 +153,32 @@ def test_a_hash_tree_behind_the_file_system_is_a_signature(squashfs: Path, tmp_p
     disk = tmp_path / "disk.img"
     disk.write_bytes(bytes(1 << 20) + squashfs.read_bytes() + b"verity\0\0" + bytes(4088))
     assert find_covering(open_image(disk)).signatures
+
+
+def test_more_checksum_files_than_any_image_has_are_refused(squashfs: Path, tmp_path: Path) -> None:
+    more = {f"sum{number}": b"%032x\n" % number for number in range(MOST_LISTS)}
+    covering = hashlib.md5(squashfs.read_bytes()).hexdigest().encode()
+    iso = make_iso(squashfs, tmp_path, **{name: covering + text for name, text in more.items()})
+    assert find_covering(open_image(iso)).lists  # 3, whose digests stand alone
+    spaced = {name: covering + b" " + text for name, text in more.items()}
+    (tmp_path / "more").mkdir()
+    iso = make_iso(squashfs, tmp_path / "more", **spaced)
+    with pytest.raises(InputError, match=f"more than {MOST_LISTS} checksum files"):
+        rewrite(open_image(iso), WANTED, tmp_path / "out.iso")
+    assert not (tmp_path / "out.iso").exists()
+
+
+def test_a_text_under_many_names_is_read_once_and_all_texts_are_limited(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    length = 8 << 20
+    image.write_bytes(b"text\n" * (2 * length // 5 + 1))
+    same = {b"/%d" % n: [Region("file", b"/%d" % n, 0, length)] for n in range(20_000)}
+    moved = {
+        b"/%d" % n: [Region("file", b"/%d" % n, n, length)]
+        for n in range(ALL_TEXTS_BYTES // length + 1)
+    }
+    with image.open("rb") as stream:
+        found = read_texts(image, stream, same)
+        assert len({id(content) for content in found.values()}) == 1
+        with pytest.raises(InputError, match="text files are larger than"):
+            read_texts(image, stream, moved)

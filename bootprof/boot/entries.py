@@ -173,7 +173,8 @@ def extract(entry: BootEntry, folder: Path, archives: Sequence[Path], options: s
             words are for the first process.
 
     Raises:
-        FormatError: A file cannot be read.
+        FormatError: A file cannot be read, or the initrds are larger than
+            :data:`FILE_LIMIT_BYTES` together.
     """
     kernel, initrd = folder / "kernel", folder / "initrd"
     entry.volume.copy(entry.kernel, kernel)
@@ -188,6 +189,12 @@ def extract(entry: BootEntry, folder: Path, archives: Sequence[Path], options: s
     for number, path in enumerate(entry.initrds):
         parts.append(folder / f"part{number}")
         entry.volume.copy(path, parts[-1])
+        # A medium can have one large file under many names.
+        if sum(part.stat().st_size for part in parts) > FILE_LIMIT_BYTES:
+            raise FormatError(
+                f"{entry.volume.image}: {entry.menu}: the initrds of an entry have more than "
+                f"{FILE_LIMIT_BYTES} bytes"
+            )
     with initrd.open("xb") as stream:
         for part in (*parts, *archives):
             with part.open("rb") as source:
@@ -275,7 +282,7 @@ def _checked(
     if kernel is None or None in initrds:
         return None
     if kernel not in releases:
-        releases[kernel] = _release(volume, kernel)
+        releases[kernel] = kernel_release(volume.head(kernel, _HEAD_BYTES))
     release = releases[kernel]
     if release is None or (not release and not initrds):
         return None
@@ -288,16 +295,6 @@ def _checked(
         volume=volume,
         release=release,
     )
-
-
-def _release(volume: Volume, path: str) -> str | None:
-    with free_folder(FILE_LIMIT_BYTES // 8) as folder:
-        try:
-            volume.copy(path, folder / "kernel")
-        except FormatError:
-            return None
-        with (folder / "kernel").open("rb") as stream:
-            return kernel_release(stream.read(_HEAD_BYTES))
 
 
 def _same(one: BootEntry, other: BootEntry) -> bool:
@@ -314,13 +311,17 @@ def _unified(volume: Volume, found: Sequence[BootEntry]) -> list[BootEntry]:
     if not names and not found:
         names = [path for name in UNIFIED_FALLBACK if (path := volume.find(name))]
     entries = []
+    room_bytes = FILE_LIMIT_BYTES
     for path in sorted(names)[:MOST_ENTRIES]:
+        if room_bytes < 0:
+            break
         with free_folder(FILE_LIMIT_BYTES // 8) as folder:
             image = folder / "unified"
             try:
                 volume.copy(path, image)
             except FormatError:
                 continue
+            room_bytes -= image.stat().st_size
             sections = pe_sections(image)
             if ".linux" not in sections:
                 continue

@@ -24,6 +24,7 @@ MOST_ENTRIES: Final = 200
 MOST_FILES: Final = 100
 MOST_WORDS: Final = 100_000
 DEEPEST: Final = 20
+MOST_INITRDS: Final = 20
 LONGEST_TEXT: Final = 4096
 """Of a kernel's command line (COMMAND_LINE_SIZE of x86 is 2048), of a path and a title."""
 
@@ -52,10 +53,15 @@ class MenuEntry:
     preferred: bool = False
 
 
-# Of a GRUB script: quoted strings, comments, separators, everything else.
+# A word before its variables are replaced.
+_LONGEST_WORD: Final = 4 * LONGEST_TEXT
+
+# Of a GRUB script: quoted strings, comments, separators, everything else. Names are short, so that
+# a thousand of them without an end do not each search the rest of the menu for it; possessive
+# repetition ("++") keeps no state for each character.
 _GRUB_TOKEN = re.compile(
     r"""(?P<space>[ \t\r]+|\\\n)|(?P<comment>\#[^\n]*)|(?P<end>[\n;])|(?P<brace>[{}])(?=\s|;|\Z)
-    |(?P<word>(?:'[^']*'|"(?:\\.|[^"\\])*"|\$\{[^}\s]*\}|\\.|[^\s;'"\\])+)|(?P<stray>.)""",
+    |(?P<word>(?:'[^']*+'|"(?:\\.|[^"\\])*+"|\$\{[^}\s]{,64}\}|\\.|[^\s;'"\\])++)|(?P<stray>.)""",
     re.VERBOSE | re.DOTALL,
 )
 _GRUB_PIECE = re.compile(
@@ -87,6 +93,7 @@ class _Grub:
     def expand(self, word: str) -> tuple[str, bool]:
         """Return a word without quotes and with its variables, and whether one was not set."""
         parts: list[str] = []
+        length = 0
         unset = False
 
         def value(name: str) -> str:
@@ -94,7 +101,8 @@ class _Grub:
             unset = unset or name not in self.variables
             return self.variables.get(name, "")
 
-        for single, double, escaped, variable, plain in _GRUB_PIECE.findall(word):
+        for found in _GRUB_PIECE.finditer(word[:_LONGEST_WORD]):
+            single, double, escaped, variable, plain = found.groups("")
             if double:
                 text = _GRUB_VARIABLE.sub(lambda found: value(found[1] or found[2]), double)
                 parts.append(re.sub(r"\\([\\\"$])", r"\1", text))
@@ -102,6 +110,9 @@ class _Grub:
                 parts.append(value(variable.strip("${}")))
             else:
                 parts.append(single or escaped or plain)
+            length += len(parts[-1])
+            if length > LONGEST_TEXT:
+                break
         return "".join(parts)[:LONGEST_TEXT], unset
 
 
@@ -260,14 +271,18 @@ def _command(
         _source(state, grub_path(state.expand(words[1])[0], state.menu), depth + 1)
     elif entry is not None and name in _LINUX and len(words) > 1:
         entry.kernel = grub_path(state.expand(words[1])[0], state.menu)
-        options = []
+        options: list[str] = []
+        room = LONGEST_TEXT
         for word in words[2:]:
             text, unset = state.expand(word)
+            if room <= 0:
+                break
             if text and not (unset and _EMPTY_VALUE.match(text)):
                 options.append(text)
+                room -= len(text)
         entry.options = " ".join(" ".join(options).split())[:LONGEST_TEXT]
     elif entry is not None and name in _INITRD:
-        found = [state.expand(word)[0] for word in words[1:]]
+        found = [state.expand(word)[0] for word in words[1 : MOST_INITRDS + 1]]
         # With "newc:NAME:PATH" GRUB makes an archive of a file.
         entry.initrds = tuple(
             grub_path(path, state.menu)
@@ -354,7 +369,7 @@ def _syslinux_entry(label: _Label, append: str, menu: str, preferred: bool) -> M
     return MenuEntry(
         (label.title or label.name)[:LONGEST_TEXT],
         _absolute(kernel, folder),
-        tuple(_absolute(path, folder) for path in initrds.split(",") if path),
+        tuple(_absolute(path, folder) for path in initrds.split(",")[:MOST_INITRDS] if path),
         " ".join(kept)[:LONGEST_TEXT],
         menu,
         preferred,
@@ -403,7 +418,7 @@ def read_loader_entry(read: Reader, path: str) -> MenuEntry | None:
             title = value
         elif key == "linux":
             kernel = _absolute(value, "/")
-        elif key == "initrd" and len(initrds) < DEEPEST:
+        elif key == "initrd" and len(initrds) < MOST_INITRDS:
             initrds.append(_absolute(value, "/"))
         elif key == "options":
             options.append(value)

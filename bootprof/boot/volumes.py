@@ -8,10 +8,10 @@ reads is foreign.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -65,10 +65,8 @@ class Volume:
             FormatError: It cannot be read, or it is larger than :data:`FILE_LIMIT_BYTES`.
         """
         if self.regions is None:
-            source = f"{self.image.resolve()}@@{self.offset_bytes}"
-            limits = (f"--fsize={FILE_LIMIT_BYTES}", f"--cpu={TOOL_SECONDS}")
             try:
-                run(["prlimit", *limits, "mcopy", "-n", "-i", source, f"::{path}", target])
+                self._copy_of_fat(path, target, FILE_LIMIT_BYTES)
             except ToolError as error:
                 raise FormatError(
                     f"{self.image}: {printable(path)} cannot be read: {error.hint}"
@@ -77,27 +75,48 @@ class Volume:
         size_bytes = sum(region.length_bytes for region in self.regions[path])
         if size_bytes > FILE_LIMIT_BYTES:
             raise FormatError(f"{self.image}: {printable(path)} has {size_bytes} bytes")
-        with self.image.open("rb") as source_file, target.open("xb") as stream:
-            for region in self.regions[path]:
-                source_file.seek(region.offset_bytes)
-                left = region.length_bytes
-                while left and (data := source_file.read(min(CHUNK_BYTES, left))):
-                    stream.write(data)
+        with target.open("xb") as stream:
+            for data in self._pieces(self.regions[path], size_bytes):
+                stream.write(data)
+
+    def head(self, path: str, limit_bytes: int) -> bytes:
+        """Return the beginning of a file; nothing if it cannot be read.
+
+        Args:
+            path: As :meth:`find` returns it.
+            limit_bytes: How much of it at most; no more of it is read.
+        """
+        if self.regions is not None:
+            return b"".join(self._pieces(self.regions[path], limit_bytes))
+        with tempfile.TemporaryDirectory(prefix="bootprof-") as folder:
+            target = Path(folder) / "head"
+            # The kernel ends mcopy at the limit, with this much written.
+            with contextlib.suppress(ToolError):
+                self._copy_of_fat(path, target, limit_bytes)
+            return target.read_bytes() if target.exists() else b""
+
+    def _pieces(self, regions: Sequence[Region], limit_bytes: int) -> Iterator[bytes]:
+        """Yield the content of a file of an ISO, up to a limit."""
+        with self.image.open("rb") as stream:
+            for region in regions:
+                stream.seek(region.offset_bytes)
+                left = min(region.length_bytes, limit_bytes)
+                limit_bytes -= left
+                while left and (data := stream.read(min(CHUNK_BYTES, left))):
+                    yield data
                     left -= len(data)
+
+    def _copy_of_fat(self, path: str, target: Path, limit_bytes: int) -> None:
+        source = f"{self.image.resolve()}@@{self.offset_bytes}"
+        limits = (f"--fsize={limit_bytes}", f"--cpu={TOOL_SECONDS}")
+        run(["prlimit", *limits, "mcopy", "-n", "-i", source, f"::{path}", target])
 
     def text(self, path: str) -> str | None:
         """Return the beginning of a file as text; None if there is no such file."""
         found = self.find(path)
         if found is None:
             return None
-        with tempfile.TemporaryDirectory(prefix="bootprof-") as folder:
-            target = Path(folder) / "menu"
-            try:
-                self.copy(found, target)
-            except FormatError:
-                return None
-            with target.open("rb") as stream:
-                return stream.read(MENU_LIMIT_BYTES).decode(errors="replace")
+        return self.head(found, MENU_LIMIT_BYTES).decode(errors="replace")
 
 
 def volumes(image: Path) -> tuple[Volume, ...]:
@@ -152,7 +171,7 @@ def _fat_names(image: Path, offset_bytes: int) -> dict[str, str]:
     return {path.lower(): path for path in paths}
 
 
-@contextmanager
+@contextlib.contextmanager
 def free_folder(needed_bytes: int) -> Iterator[Path]:
     """Give a temporary folder that has room for so many bytes.
 

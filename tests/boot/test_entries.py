@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from bootprof.boot.entries import choose_entry, extract, find_entries, kernel_release, pe_sections
-from bootprof.errors import InputError
+from bootprof.boot.volumes import volumes
+from bootprof.errors import FormatError, InputError
 
 ESP_OFFSET = 1 << 20
 
@@ -161,3 +162,28 @@ def test_what_is_no_kernel() -> None:
     assert kernel_release(bytes(9000)) is None
     assert kernel_release(b"") is None
     assert kernel_release(fake_kernel("1\x1b[2J")) == "1\\x1b[2J"
+
+
+@pytest.mark.parametrize("make", [make_iso, make_disk])
+def test_no_more_than_wanted_is_read_of_a_file(
+    make: Callable[[Path, Mapping[str, bytes]], Path], tmp_path: Path
+) -> None:
+    content = bytes(range(256)) * 4096
+    volume = volumes(make(tmp_path, {"file": content}))[0]
+    path = volume.find("/file")
+    assert path is not None
+    assert volume.head(path, 65536) == content[:65536]
+    assert volume.head(path, len(content) + 1) == content
+
+
+def test_one_file_as_many_initrds_fills_no_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    menu = b"menuentry 'Live' { linux /kernel\n initrd" + b" /initrd" * 1000 + b" }"
+    files = {"boot/grub/grub.cfg": menu, "kernel": fake_kernel(), "initrd": bytes(65536)}
+    entry = choose_entry(make_iso(tmp_path, files))
+    monkeypatch.setattr("bootprof.boot.entries.FILE_LIMIT_BYTES", 4 * 65536)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FormatError, match=r"/boot/grub/grub\.cfg: the initrds of an entry"):
+        extract(entry, tmp_path / "out", [], "")
+    assert len(list((tmp_path / "out").iterdir())) == 6

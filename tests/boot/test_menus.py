@@ -4,10 +4,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootprof.boot.menus import MOST_ENTRIES, read_grub, read_loader_entry, read_syslinux
+from bootprof.boot.menus import (
+    LONGEST_TEXT,
+    MOST_ENTRIES,
+    MOST_INITRDS,
+    read_grub,
+    read_loader_entry,
+    read_syslinux,
+)
+from bootprof.boot.volumes import MENU_LIMIT_BYTES
 
 DEBIAN_GRUB = """
 source /boot/grub/config.cfg
@@ -230,6 +241,40 @@ def test_menus_that_include_themselves_and_have_no_end() -> None:
     assert len(read_syslinux({"/a": many + "include a\n"}.get, "/a")) == MOST_ENTRIES
     growing = "set a=$a$a$a$a\n" * 1000 + "set a=xx$a\nmenuentry x { linux /k $a }"
     assert len(read_grub({"/a": "set a=xxxx\n" + growing}.get, "/a")[0].options) <= 4096
+
+
+def foreign_grub(words: str) -> str:
+    variable = "set a=" + "x" * LONGEST_TEXT
+    return f"{variable}\nmenuentry x {{\nlinux /k {words}\ninitrd {words}\n}}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "${" * (MENU_LIMIT_BYTES // 2),
+        '"' + "a" * MENU_LIMIT_BYTES,
+        "a\"'" * (MENU_LIMIT_BYTES // 3),
+        "if ; {" * (MENU_LIMIT_BYTES // 6),
+        foreign_grub("$a" * (MENU_LIMIT_BYTES // 2)),
+        foreign_grub("$a " * (MENU_LIMIT_BYTES // 3)),
+        foreign_grub('"' + "$a" * (MENU_LIMIT_BYTES // 2) + '"'),
+        foreign_grub("a," * (MENU_LIMIT_BYTES // 2)),
+        "label x\nkernel /k\ninitrd " + "a," * (MENU_LIMIT_BYTES // 2),
+        "linux /k\ninitrd /i\n" * (MENU_LIMIT_BYTES // 20),
+    ],
+    ids=range(10),
+)
+def test_a_large_menu_takes_little_memory(text: str) -> None:
+    """Nor time: searched from each place anew, the first takes ten minutes."""
+    tracemalloc.start()
+    try:
+        found = [*read_grub(lambda _: text, "/m"), *read_syslinux(lambda _: text, "/m")]
+        found += filter(None, [read_loader_entry(lambda _: text, "/m")])
+        assert tracemalloc.get_traced_memory()[1] < 128 << 20
+    finally:
+        tracemalloc.stop()
+    assert all(len(entry.options) <= LONGEST_TEXT for entry in found)
+    assert all(len(entry.initrds) <= MOST_INITRDS for entry in found)
 
 
 @given(

@@ -58,6 +58,12 @@ def mounts(folder: Path) -> list[str]:
     return [line for line in lines if str(folder) in line]
 
 
+def loop_devices(folder: Path) -> list[str]:
+    """Return the loop devices over files below a folder."""
+    backing = [path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
+    return [path for path in backing if str(folder) in path]
+
+
 def unfinished(folder: Path) -> list[Path]:
     """Return temporary files and folders."""
     return [
@@ -109,6 +115,7 @@ def test_a_killed_build_leaves_nothing_and_the_next_one_is_right(
     # The kernel takes a moment for a tree of processes, not more.
     assert wait_for(lambda: not processes(folder), 15), processes(folder)
     assert not mounts(folder)
+    assert not loop_devices(folder)
     if number == signal.SIGTERM:
         assert not unfinished(folder)
     assert small.build(folder)["images"][0]["sha256"] == place.digest

@@ -9,8 +9,12 @@ Hypothesis, which makes a failing one as small as it can.
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import re
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 from hypothesis import HealthCheck, Verbosity, given, settings
 
@@ -19,9 +23,10 @@ from tests.fuzz.mutations import mutated
 from tests.fuzz.targets import TARGETS, Target, attempt
 
 BATCH = 1000
+EXECUTED = re.compile(r"stat::number_of_executed_units: *(\d+)")
 
 
-def with_hypothesis(name: str, target: Target, seconds: float) -> int:
+def with_hypothesis(target: Target, seconds: float) -> int:
     """Run a target for some time; return how many inputs were tried.
 
     Raises:
@@ -46,15 +51,26 @@ def with_hypothesis(name: str, target: Target, seconds: float) -> int:
     return tried
 
 
-def with_atheris(target: Target, seconds: float) -> None:
-    """Run a target under atheris, which ends the process."""
-    import atheris
+def with_atheris(name: str, corpus: Path, seconds: float) -> int:
+    """Run a target under atheris; return how many inputs were tried.
 
-    atheris.instrument_all()
-    atheris.Setup(
-        [sys.argv[0], f"-max_total_time={int(seconds)}"], lambda data: attempt(target, bytes(data))
-    )
-    atheris.Fuzz()
+    Args:
+        name: Of the target.
+        corpus: Folder for inputs that reach new code, from which a later run goes on, and for
+            inputs that fail.
+        seconds: How long.
+
+    Raises:
+        SystemExit: An input failed; it is saved in the folder.
+    """
+    command = [sys.executable, "-m", "tests.fuzz.guided", name, str(corpus), str(int(seconds))]
+    done = subprocess.run(command, capture_output=True, check=False)
+    said = done.stderr.decode(errors="replace") + done.stdout.decode(errors="replace")
+    executed = EXECUTED.search(said)
+    if done.returncode or executed is None:
+        print(said[-4000:], file=sys.stderr)
+        sys.exit(f"{name}: a finding; the input is in {corpus}")
+    return int(executed[1])
 
 
 def main() -> int:
@@ -63,14 +79,17 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", choices=[[], *TARGETS], metavar="TARGET")
     parser.add_argument("--seconds", type=float, default=60.0, help="for each target")
     parser.add_argument(
-        "--atheris", action="store_true", help="guided by coverage; one target, pip install atheris"
+        "--corpus", type=Path, default=Path("build/fuzz"), help="where atheris keeps its inputs"
     )
+    parser.add_argument("--random", action="store_true", help="without atheris")
     options = parser.parse_args()
-    names = options.targets or list(TARGETS)
-    if options.atheris:
-        with_atheris(TARGETS[names[0]], options.seconds)
-    for name in names:
-        tried = with_hypothesis(name, TARGETS[name], options.seconds)
+    guided = not options.random and importlib.util.find_spec("atheris") is not None
+    print("guided by coverage (atheris)" if guided else "at random (Hypothesis)")
+    for name in options.targets or TARGETS:
+        if guided:
+            tried = with_atheris(name, options.corpus / name, options.seconds)
+        else:
+            tried = with_hypothesis(TARGETS[name], options.seconds)
         print(f"{name:12} {tried:>9,} inputs, no finding", flush=True)
     return 0
 

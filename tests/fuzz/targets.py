@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from bootprof.boot.menus import LONGEST_TEXT, MenuEntry, read_grub, read_loader_entry, read_syslinux
 from bootprof.errors import BootprofError
 from bootprof.imports import Source, candidates, load, names
 from bootprof.imports.common.source import Counts
@@ -19,6 +20,27 @@ from optimizer.formats.bootlog import read_bootlog, write_events, write_list
 from optimizer.formats.events import Bootlog
 from optimizer.formats.sortfile import distinct_paths_of
 from tests.imports.samples import READ_LINES, SAMPLES
+
+GRUB = b"""set default="1>0"
+if [ "${grub_platform}" = "efi" ]; then set a=/live; else set a="/li\\"ve"; fi
+source /boot/grub/more.cfg
+menuentry 'Live (amd64)' --hotkey=l { linux ($root)$a/vmlinuz boot=live x=${y} -- 5
+\tinitrd /live/a.img newc:b:/b /live/c.img }
+submenu "More" { menuentry "Safe" --class a { linuxefi ../k \\\n nomodeset; initrdefi /i } }
+"""
+SYSLINUX = b"""default two
+menu include other.cfg title
+append quiet
+label one
+  menu label ^One
+  linux /live/vmlinuz x
+  append initrd=/live/a.img,/live/b.img boot=live
+label two
+  menu default
+  kernel k
+  initrd i
+"""
+LOADER = b"title Live\nlinux /vmlinuz\ninitrd /a.img\ninitrd /b.img\noptions quiet root=x\n"
 
 
 @dataclass(frozen=True)
@@ -84,6 +106,18 @@ def run_strace_files(content: bytes) -> None:
     readable(load("strace").bootlog(sources))
 
 
+def run_menu(read: Callable[[Callable[[str], str | None], str], object], content: bytes) -> None:
+    """Let a reader of boot menus read one, which may include itself and others."""
+    found = read(lambda _: content.decode(errors="replace"), "/boot/menu")
+    for entry in found if isinstance(found, list) else [found]:
+        if entry is None:
+            continue
+        assert isinstance(entry, MenuEntry)
+        assert len(entry.options) <= LONGEST_TEXT
+        assert all(path.startswith("/") for path in (entry.kernel, *entry.initrds))
+        assert "/../" not in f"{entry.kernel}/"
+
+
 def _targets() -> dict[str, Target]:
     found: dict[str, Target] = {}
     for name in names():
@@ -116,6 +150,9 @@ def _targets() -> dict[str, Target]:
         lambda content: read_block_trace(io.BytesIO(content), "trace"),
         (b"#bootprof-blocktrace 1\n#image: a.iso\n#image_bytes: 4096\n#target_ns: 5\n1\t0\t512\n",),
     )
+    found["grub"] = Target(lambda content: run_menu(read_grub, content), (GRUB,))
+    found["syslinux"] = Target(lambda content: run_menu(read_syslinux, content), (SYSLINUX,))
+    found["loader"] = Target(lambda content: run_menu(read_loader_entry, content), (LOADER,))
     return found
 
 
