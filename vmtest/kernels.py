@@ -6,16 +6,15 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bootprof.builder import store
 from bootprof.builder.kernelmodule import find_headers
-from bootprof.builder.roottree import open_tree
+from bootprof.builder.roottree import RootTree, open_tree
 from bootprof.errors import InputError, UnsupportedError
-from bootprof.process import run
+from bootprof.process import ISOLATED, run
 
 
 def chosen_suites() -> list[str]:
@@ -65,45 +64,47 @@ def fetch_kernel(
     )
 
     def make(target: Path) -> None:
-        # A link in the chroot leads to a place in it, and not to one of the host.
-        with (
-            open_tree(chroot.resolve()) as tree,
-            tempfile.TemporaryDirectory(prefix="bootprof-", dir=tree.locate("tmp")) as name,
-        ):
-            folder = Path(name)
-            # As root and not as _apt: the folder is in a chroot that only root can enter.
-            apt = ["apt-get", "-o", "APT::Sandbox::User=root", "-q"]
-            # From 7.1 on, kernel and modules are packages of their own, which -image- depends on.
-            pattern = f"^linux-(image|binary|modules)-{re.escape(release)}$"
-            shell = (
-                f"cd /{folder.relative_to(tree.path)} && {' '.join(apt)} update &&"
-                f" {' '.join(apt)} download busybox-static"
-                f" $(apt-cache pkgnames linux- | grep -E '{pattern}')"
-            )
-            run(["chroot", chroot, "sh", "-c", shell])
-            for package in sorted(folder.glob("*.deb")):
-                run(["dpkg-deb", "-x", package, target])
+        inside = "/tmp/bootprof-kernel"
+        # As root and not as _apt: the folder is in a chroot that only root can enter.
+        apt = "apt-get -o APT::Sandbox::User=root -q"
+        # From 7.1 on, kernel and modules are packages of their own, which -image- depends on.
+        pattern = f"^linux-(image|binary|modules)-{re.escape(release)}$"
+        shell = (
+            f"cd {inside} && {apt} update && {apt} download busybox-static"
+            f" $(apt-cache pkgnames linux- | grep -E '{pattern}')"
+        )
+        with open_tree(chroot) as tree:
+            # Remains of a killed run.
+            tree.remove(inside)
+            tree.make_folder(inside)
+            try:
+                run([*ISOLATED, f"--root={chroot}", "sh", "-c", shell])
+                for name in tree.glob(f"{inside}/*.deb"):
+                    run(["dpkg-deb", "-x", tree.locate(name), target])
+            finally:
+                tree.remove(inside)
 
     unpacked = store.obtain(cache, f"kernel-{release}", architecture + "+busybox", make)[0]
-    return GuestKernel(
-        release,
-        first_of(unpacked, f"boot/vmlinuz-{release}", f"usr/lib/modules/{release}/vmlinuz"),
-        first_of(unpacked, f"lib/modules/{release}", f"usr/lib/modules/{release}"),
-        first_of(unpacked, "bin/busybox", "usr/bin/busybox"),
-    )
+    with open_tree(unpacked) as tree:
+        return GuestKernel(
+            release,
+            first_of(tree, f"boot/vmlinuz-{release}", f"usr/lib/modules/{release}/vmlinuz"),
+            first_of(tree, f"lib/modules/{release}", f"usr/lib/modules/{release}"),
+            first_of(tree, "bin/busybox", "usr/bin/busybox"),
+        )
 
 
-def first_of(folder: Path, *names: str) -> Path:
-    """Return the first of some paths that exists.
+def first_of(tree: RootTree, *names: str) -> Path:
+    """Return the first of some paths that exists in a package; a link stays in it.
 
     Raises:
-        UnsupportedError: None is.
+        UnsupportedError: None does.
     """
     for name in names:
-        if (folder / name).exists():
-            return folder / name
+        if tree.status(name, follow=True) is not None:
+            return tree.locate(name)
     raise UnsupportedError(
-        f"{folder}: neither {' nor '.join(names)} in the kernel's package",
+        f"{tree.path}: neither {' nor '.join(names)} in the kernel's package",
         hint="Debian may have changed where a kernel package puts its files",
     )
 

@@ -140,9 +140,12 @@ def build_chroot(
 
 def header_releases(chroot: Path) -> list[str]:
     """Return the kernel releases that a chroot has headers for, the newest last."""
-    return sorted(
-        path.name for path in (chroot / "lib/modules").glob("*") if (path / "build").is_symlink()
-    )
+    with open_tree(chroot) as tree:
+        return [
+            name
+            for name in tree.listing("lib/modules")
+            if tree.status(f"lib/modules/{name}/build") is not None
+        ]
 
 
 def compile_module(
@@ -156,7 +159,6 @@ def compile_module(
         tree.remove(inside)
         for source in sources:
             tree.write_file(f"{inside}/{source.name}", source.read_bytes())
-        folder = tree.locate(inside)
     try:
         run(
             [
@@ -169,7 +171,9 @@ def compile_module(
         )
         target.mkdir()
         # Debug information is nine tenths of it, and its archive is held in memory.
-        run(["strip", "--strip-debug", "-o", target / "bootprof.ko", folder / "bootprof.ko"])
+        with open_tree(chroot) as tree:
+            module = tree.locate(f"{inside}/bootprof.ko")
+        run(["strip", "--strip-debug", "-o", target / "bootprof.ko", module])
     finally:
         with open_tree(chroot) as tree:
             tree.remove(inside)
