@@ -11,7 +11,10 @@ from __future__ import annotations
 import lzma
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from optimizer.errors import FormatError
 
 # Identifiers in the superblock, from fs/squashfs/squashfs_fs.h of the kernel.
 COMPRESSORS = {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}
@@ -28,6 +31,23 @@ LZMA_ALONE_HEADER = struct.Struct("<BIQ")
 
 # Handed a compressed block and the most bytes it may inflate to; raises CorruptBlockError.
 Decompress = Callable[[bytes, int], bytes]
+
+
+@contextmanager
+def damaged(name: str, what: str) -> Iterator[None]:
+    """Let what an image contains be an error of the image if it cannot be used.
+
+    Args:
+        name: The image.
+        what: What of it is used in the block.
+
+    Raises:
+        FormatError: A ValueError (such as CorruptBlockError) or struct.error was raised.
+    """
+    try:
+        yield
+    except (ValueError, struct.error) as error:
+        raise FormatError(f"{name}: {what} is corrupt ({error})") from None
 
 
 class CorruptBlockError(ValueError):

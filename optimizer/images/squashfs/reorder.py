@@ -20,7 +20,7 @@ from optimizer.images.layout import FileType
 from optimizer.images.reorder import Reordered, Wanted, needed_inodes
 from optimizer.images.source import copy_span
 from optimizer.images.squashfs.compress import Compress, compressor, strongest_options
-from optimizer.images.squashfs.decompress import decompressor
+from optimizer.images.squashfs.decompress import damaged, decompressor
 from optimizer.images.squashfs.format import (
     BLOCK_STORED,
     FLAG_STORED_FRAGMENTS,
@@ -78,8 +78,9 @@ def reorder_squashfs(
     units, unit_of = find_units(layout)
     plan = make_plan(layout, wanted, needed.inodes, units, unit_of)
     number, block_size = layout.superblock.compressor, layout.block_size_bytes
-    options = compression_options(layout, source)
-    compress = compressor(number, options, block_size)
+    with damaged(layout.name, "the record of compression options"):
+        options = compression_options(layout, source)
+        compress = compressor(number, options, block_size)
 
     def write(packed: Packed, smaller: dict[int, bytes]) -> Reordered:
         target.seek(0)
@@ -349,13 +350,14 @@ def move_table(
     data = bytearray(source.read(table.length_bytes))
     distance = target.tell() - (table.offset_bytes - layout.offset_bytes)
     first = index - (table.offset_bytes - layout.offset_bytes)
-    if kind == Kind.XATTR_TABLE:
-        # The index has a header with the position of the names and values.
-        start, count, unused = XATTR_ID_HEADER.unpack_from(data, first)
-        XATTR_ID_HEADER.pack_into(data, first, start + distance, count, unused)
-        first += XATTR_ID_HEADER.size
-    for place in range(first, len(data) - POINTER.size + 1, POINTER.size):
-        POINTER.pack_into(data, place, POINTER.unpack_from(data, place)[0] + distance)
+    with damaged(layout.name, kind.name.lower().replace("_", " ")):
+        if kind == Kind.XATTR_TABLE:
+            # The index has a header with the position of the names and values.
+            start, count, unused = XATTR_ID_HEADER.unpack_from(data, first)
+            XATTR_ID_HEADER.pack_into(data, first, start + distance, count, unused)
+            first += XATTR_ID_HEADER.size
+        for place in range(first, len(data) - POINTER.size + 1, POINTER.size):
+            POINTER.pack_into(data, place, POINTER.unpack_from(data, place)[0] + distance)
     target.write(data)
     return index + distance
 

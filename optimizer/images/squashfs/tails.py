@@ -11,7 +11,7 @@ from threading import Lock
 from typing import BinaryIO
 
 from optimizer.images.squashfs.compress import Compress
-from optimizer.images.squashfs.decompress import decompressor
+from optimizer.images.squashfs.decompress import Decompress, damaged, decompressor
 from optimizer.images.squashfs.format import FLAG_STORED_FRAGMENTS
 from optimizer.images.squashfs.layout import SquashfsLayout
 
@@ -105,15 +105,29 @@ def group_contents(
             wanted.setdefault(tail.fragment, []).append(tail)
     contents: dict[Tail, bytes] = {}
     for fragment, tails in sorted(wanted.items()):
-        block = layout.fragments[fragment]
-        source.seek(int(block["offset_bytes"]))
-        data = source.read(int(block["length_bytes"]))
-        if not block["stored"]:
-            data = decompress(data, layout.block_size_bytes)
+        data = read_fragment(layout, source, fragment, decompress)
         for tail in tails:
             contents[tail] = data[tail.offset : tail.offset + tail.size]
     for group in groups:
         yield b"".join(contents.pop(tail) for tail in group.tails)
+
+
+def read_fragment(
+    layout: SquashfsLayout, source: BinaryIO, number: int, decompress: Decompress
+) -> bytes:
+    """Return the decompressed content of a fragment block.
+
+    Raises:
+        FormatError: It is damaged.
+    """
+    block = layout.fragments[number]
+    offset = int(block["offset_bytes"])
+    source.seek(offset)
+    data = source.read(int(block["length_bytes"]))
+    if block["stored"]:
+        return data
+    with damaged(layout.name, f"fragment block {number} at {offset:#x}"):
+        return decompress(data, layout.block_size_bytes)
 
 
 def shrink(
@@ -143,12 +157,9 @@ def shrink(
         return int(block["offset_bytes"]), compress(read(number)), int(block["length_bytes"])
 
     def read(number: int) -> bytes:
+        # Threads cannot share a decompressor.
         with lock:
-            block = layout.fragments[number]
-            source.seek(int(block["offset_bytes"]))
-            data = source.read(int(block["length_bytes"]))
-            # Threads cannot share a decompressor.
-            return data if block["stored"] else decompress(data, layout.block_size_bytes)
+            return read_fragment(layout, source, number, decompress)
 
     lock = Lock()
     with ThreadPoolExecutor(WORKERS) as pool:

@@ -189,3 +189,25 @@ def test_a_damaged_superblock_is_not_written_anew(
     layout = read_layout(io.BytesIO(data))
     with (tmp_path / "new").open("w+b") as stream, pytest.raises(FormatError, match="checksum"):
         reorder(layout, io.BytesIO(data), Wanted(WANTED), stream)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_damaged_image_is_refused_or_put_into_another_order(
+    erofs_images: dict[str, Path], form: str, tmp_path: Path
+) -> None:
+    draw = random.Random(form)
+    data = erofs_images[form].read_bytes()
+    for _ in range(12):
+        damaged = bytearray(data)
+        for _ in range(draw.randrange(1, 4)):
+            place = draw.choice((1024 + draw.randrange(128), draw.randrange(len(damaged) - 8)))
+            damaged[place : place + 8] = draw.randbytes(8)
+        image = tmp_path / "damaged"
+        image.write_bytes(damaged)
+        try:
+            reordered(image, tmp_path / "written", *WANTED)
+            found = difference(image, tmp_path / "written")
+        except FormatError as error:
+            assert "\n" not in error.message
+        else:
+            assert found is None

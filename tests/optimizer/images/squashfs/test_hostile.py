@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.errors import FormatError
+from optimizer.images.reorder import Wanted, reorder, unequal
 from optimizer.images.squashfs.format import Kind
 from optimizer.images.squashfs.layout import SquashfsLayout, read_layout
 
@@ -308,3 +309,41 @@ def test_random_bytes_behind_a_superblock_give_a_format_error(
 ) -> None:
     with pytest.raises(FormatError):
         read_layout(io.BytesIO(plain_image[:96] + content))
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_random_corruption_gives_a_format_error_or_another_order(
+    images: list[bytes], data: st.DataObject
+) -> None:
+    """Every file is wanted, and so every fragment is inflated."""
+    image = bytearray(images[data.draw(st.integers(0, len(images) - 1))])
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, 127) | st.integers(0, len(image) - 1))
+        value = data.draw(st.binary(min_size=1, max_size=8))[: len(image) - place]
+        image[place : place + len(value)] = value
+    source, target = io.BytesIO(bytes(image)), io.BytesIO()
+    try:
+        layout = read_layout(source)
+        reorder(layout, source, Wanted(layout.paths), target)
+        again = read_layout(target)
+    except FormatError as error:
+        assert "\n" not in error.message
+        return
+    # What is damaged in the same way is the same.
+    assert unequal(layout, source, again, target) is None
+
+
+@pytest.mark.parametrize("options", [b"", b"\0" * 8, b"\xff" * 8])
+def test_compression_options_that_make_no_sense_are_named(
+    images: list[bytes], options: bytes
+) -> None:
+    image = images[4]
+    head = bytearray(image[:96])
+    # Of xz, with the flag that says so: a metadata block in front of the content.
+    head[24] |= 1 << 2
+    damaged = bytes(head) + struct.pack("<H", 0x8000 | len(options)) + options
+    source = io.BytesIO(damaged + image[len(damaged) :])
+    layout = read_layout(source)
+    with pytest.raises(FormatError, match="compression options is corrupt"):
+        reorder(layout, source, Wanted(layout.paths), io.BytesIO())
