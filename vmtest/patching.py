@@ -40,7 +40,8 @@ while [ $i -lt CYCLES ]; do
   echo function > current_tracer
   echo nop > current_tracer
   i=$((i + 1))
-  echo "cycle $i"
+  read seconds _ < /proc/uptime
+  echo "cycle $i at $seconds"
 done
 touch /tmp/done
 wait
@@ -74,7 +75,8 @@ def main() -> int:
     if options.console is not None:
         options.console.write_text(result.console)
     found = complaints(result.console)
-    note(f"{result.console.count('cycle ')} cycles, {len(found)} complaints of the kernel")
+    cycles = [line for line in result.console.splitlines() if line.startswith("cycle ")]
+    note(f"{len(cycles)} cycles, {len(found)} complaints of the kernel; {''.join(cycles[-1:])}")
     for line in found[:3]:
         note(line)
     return 0 if result.status == 0 and not found else 1

@@ -28,9 +28,11 @@ from bootprof.boot.nbd import (
 )
 from bootprof.errors import BootprofError, InputError, ToolError
 from bootprof.process import program, wait_for
+from bootprof.sources import DRIVE_PLUGIN
 from optimizer.drives.models import CD_24X, DRIVES, NVME, Drive
 from optimizer.drives.seek import modelled_seconds
 from optimizer.formats.blocktrace import READ_DTYPE
+from tests.guest.programs import CHECKS, COMPLAINTS, ENVIRONMENT
 
 MIB = 1 << 20
 
@@ -242,3 +244,23 @@ def test_a_server_that_is_told_to_end_still_says_what_it_did(image: Path, tmp_pa
     done = read_statistics(statistics)
     assert isinstance(done, Statistics)
     assert done.requests == 1
+
+
+def test_the_plugin_has_no_wrong_access_or_undefined_operation(image: Path, tmp_path: Path) -> None:
+    statistics, copy = tmp_path / "statistics", tmp_path / "copy"
+    _, *arguments = plugin_arguments(Emulation(NVME, 0.001), image, tmp_path, statistics)
+    plugin = tmp_path / "checked.so"
+    build = ["gcc", "-shared", "-fPIC", "-O1", "-g", *CHECKS, "-o", plugin, DRIVE_PLUGIN, "-lm"]
+    subprocess.run(build, check=True)
+    library = subprocess.check_output(["gcc", "-print-file-name=libasan.so"], text=True).strip()
+    words = [*("nbdkit", "--foreground", "--readonly", "-U", "-"), plugin, *arguments]
+    done = subprocess.run(
+        [*words, "--run", f'nbdcopy "$uri" {copy}'],
+        env=os.environ | ENVIRONMENT | {"PATH": os.environ["PATH"], "LD_PRELOAD": library},
+        capture_output=True,
+        check=False,
+    )
+    assert not any(complaint in done.stderr for complaint in COMPLAINTS), done.stderr.decode()
+    assert done.returncode == 0, done.stderr.decode()
+    assert copy.read_bytes() == image.read_bytes()
+    assert int(statistics.read_text().split()[0]) > 0
