@@ -164,8 +164,7 @@ def test_more_checksum_files_than_any_image_has_are_refused(squashfs: Path, tmp_
     (tmp_path / "more").mkdir()
     iso = make_iso(squashfs, tmp_path / "more", **spaced)
     with pytest.raises(InputError, match=f"more than {MOST_LISTS} checksum files"):
-        rewrite(open_image(iso), WANTED, tmp_path / "out.iso")
-    assert not (tmp_path / "out.iso").exists()
+        find_covering(open_image(iso))
 
 
 def test_a_text_under_many_names_is_read_once_and_all_texts_are_limited(tmp_path: Path) -> None:
