@@ -250,10 +250,21 @@ def test_the_plugin_has_no_wrong_access_or_undefined_operation(image: Path, tmp_
     statistics, copy = tmp_path / "statistics", tmp_path / "copy"
     _, *arguments = plugin_arguments(Emulation(NVME, 0.001), image, tmp_path, statistics)
     plugin = tmp_path / "checked.so"
-    build = ["gcc", "-shared", "-fPIC", "-O1", "-g", *CHECKS, "-o", plugin, DRIVE_PLUGIN, "-lm"]
+    build: list[str | Path] = [
+        "gcc",
+        "-shared",
+        "-fPIC",
+        "-O1",
+        "-g",
+        *CHECKS,
+        "-o",
+        plugin,
+        DRIVE_PLUGIN,
+        "-lm",
+    ]
     subprocess.run(build, check=True)
     library = subprocess.check_output(["gcc", "-print-file-name=libasan.so"], text=True).strip()
-    words = [*("nbdkit", "--foreground", "--readonly", "-U", "-"), plugin, *arguments]
+    words = ["nbdkit", "--foreground", "--readonly", "-U", "-", str(plugin), *arguments]
     done = subprocess.run(
         [*words, "--run", f'nbdcopy "$uri" {copy}'],
         env=os.environ | ENVIRONMENT | {"PATH": os.environ["PATH"], "LD_PRELOAD": library},
