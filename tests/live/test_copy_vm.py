@@ -8,24 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.builder.media.booting import OPTIONS, attached, boot, build, configure
+from tests.builder.media.booting import (
+    OPTIONS,
+    add_check,
+    attached,
+    boot,
+    build,
+    configure,
+    settings,
+    usb,
+)
 
 pytestmark = [pytest.mark.live, pytest.mark.vm, pytest.mark.root]
 
-SETTINGS = f"""
-name = "copies"
-[system]
-files = "files"
-files_owner = "root"
-[squashfs]
-compressor = "lz4"
-[media]
-title = "Copies"
-label = "COPIES"
-boot_options = "{OPTIONS}"
+SETTINGS = settings(
+    "copies",
+    """
 [live]
 tools = true
-"""
+""",
+)
 # Once: the copy has the same probe.
 COPY = """\
 #!/bin/sh
@@ -40,10 +42,7 @@ echo "copied: $?"
 def image(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("copies")
     config = configure(folder, SETTINGS)
-    check = folder / "files/usr/local/lib/probe/copy"
-    check.parent.mkdir(parents=True)
-    check.write_text(COPY)
-    check.chmod(0o755)
+    add_check(folder, "copy", COPY)
     options = f"{OPTIONS} copy=yes"
     (iso,) = build(config, output, "--no-sort", "-D", f"media.boot_options={options}")
     return iso
@@ -54,11 +53,7 @@ def test_a_copy_boots(kind: str, image: Path, tmp_path: Path) -> None:
     stick = tmp_path / "stick.img"
     with stick.open("wb") as stream:
         stream.truncate(512 << 20)
-    usb = [
-        *("-drive", f"file={stick},format=raw,if=none,id=target"),
-        *("-device", "qemu-xhci", "-device", "usb-storage,drive=target,removable=on"),
-    ]
-    found = boot(*attached(image, "cd"), *usb, folder=tmp_path)
+    found = boot(*attached(image, "cd"), *usb(stick), folder=tmp_path)
     assert found.facts["copied"] == "0", found.console
     again = boot(*attached(stick, "stick"), folder=tmp_path, kind=kind)
     assert again.mounts["/run/live/medium"].device.startswith("/dev/sda")

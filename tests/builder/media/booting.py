@@ -28,31 +28,30 @@ EMULATION = ("-accel", "tcg,thread=multi,tb-size=64", *EMULATED_PROCESSOR)
 OVMF_IA32 = Path("/usr/share/OVMF")
 FIRMWARES = ("bios", "uefi", "uefi32")
 
-PROBE = """\
-#!/bin/sh
-PATH=/usr/sbin:/usr/bin
-{
-    echo "PROBE begins"
-    echo "kernel: $(uname -r) $(uname -m)"
-    echo "options: $(cat /proc/cmdline)"
-    if [ -e /sys/firmware/efi/fw_platform_size ]; then
-        echo "firmware: uefi $(cat /sys/firmware/efi/fw_platform_size)"
-    else
-        echo "firmware: bios"
-    fi
-    while read -r device folder type options rest; do
-        echo "mount: $device $folder $type $options"
-    done < /proc/mounts
-    for check in /usr/local/lib/probe/*; do
-        if [ -x "$check" ]; then "$check"; fi
-    done
-    echo "PROBE ends"
-} > /dev/ttyS0 2>&1
-sleep 1
-echo o > /proc/sysrq-trigger
-sleep 60
-"""
+# What the roots of these tests get besides their packages: the probe, and what it asks for.
+FILES = Path(__file__).with_name("files")
+TOP = Path(__file__).parents[3]
 OPTIONS = "boot=live console=ttyS0 init=/usr/local/sbin/probe quickusbmodules panic=5"
+# The same system for every test: it is bootstrapped, finished and packed once. So it has what any
+# of the features needs, and the one feature that writes into a root is on.
+SETTINGS = f"""
+name = "{{name}}"
+[system]
+packages = [
+    "cryptsetup-initramfs", "dbus", "e2fsprogs", "eject", "kmod", "linux-image-amd64", "live-boot",
+    "live-tools", "login", "memtest86+", "systemd-sysv", "udev",
+]
+files = "files"
+files_owner = "root"
+[squashfs]
+compressor = "lz4"
+[media]
+title = "{{title}}"
+label = "{{label}}"
+boot_options = "{OPTIONS}"
+eject = true
+{{further}}
+"""
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,25 @@ class Booted:
     console: str
 
 
+def settings(name: str, further: str = "") -> str:
+    """Return the settings of a test.
+
+    Args:
+        name: Names the images; title and label of the media are made from it.
+        further: Keys of ``[media]``, and further tables.
+    """
+    return SETTINGS.format(name=name, title=name.capitalize(), label=name.upper(), further=further)
+
+
 def write_probe(folder: Path) -> None:
     """Write the probe into a folder of files for a root."""
-    path = folder / "usr/local/sbin/probe"
-    path.parent.mkdir(parents=True)
-    path.write_text(PROBE)
+    shutil.copytree(FILES, folder, dirs_exist_ok=True)
+
+
+def add_check(folder: Path, name: str, script: str) -> None:
+    """Write a script that the probe runs into the files beside a configuration."""
+    path = folder / "files/usr/local/lib/probe" / name
+    path.write_text(script)
     path.chmod(0o755)
 
 
@@ -107,6 +120,32 @@ def attached(image: Path, how: str) -> list[str]:
     if how == "stick":
         return [*drive, "-device", "qemu-xhci", "-device", "usb-storage,drive=medium,bootindex=0"]
     return [*drive, "-device", "virtio-blk-pci,drive=medium,bootindex=0"]
+
+
+def usb(disk: Path, name: str = "kept") -> list[str]:
+    """Return what attaches a further USB stick, which the machine's firmware does not boot."""
+    return [
+        *("-drive", f"file={disk},format=raw,if=none,id={name}"),
+        *("-device", "qemu-xhci", "-device", f"usb-storage,drive={name},removable=on,id={name}"),
+    ]
+
+
+def internal(disk: Path, *, bus: str = "virtio") -> list[str]:
+    """Return what attaches a disk of the machine; one on "sata" is looked at before a stick."""
+    drive = ["-drive", f"file={disk},format=raw,if=none,id=own"]
+    if bus == "virtio":
+        return [*drive, "-device", "virtio-blk-pci,drive=own"]
+    return [*drive, "-device", "ahci,id=sata", "-device", "ide-hd,drive=own,bus=sata.0"]
+
+
+def persistence_disk(folder: Path, kind: str = "ext4") -> Path:
+    """Write the image of a disk without partitions, whose file system keeps /root."""
+    tree = folder / "kept"
+    tree.mkdir()
+    (tree / "persistence.conf").write_text("/root\n")
+    path = folder / "stick.img"
+    run(["mke2fs", "-q", "-F", "-t", kind, "-L", "persistence", "-d", tree, path, "32M"])
+    return path
 
 
 def unpacked(image: Path, options: str, folder: Path) -> list[str]:
@@ -247,9 +286,8 @@ def read_probe(console: str) -> Booted:
 def configure(folder: Path, text: str) -> Path:
     """Write a configuration with the probe in its root; return its file."""
     write_probe(folder / "files")
-    top = Path(__file__).parents[3]
     path = folder / "live.cfg"
-    shutil.copy(top / "config/live.cfg", path)
+    shutil.copy(TOP / "config/live.cfg", path)
     (folder / "settings.cfg").write_text(text)
     return path
 
@@ -259,7 +297,7 @@ def build(config: Path, output: Path, *options: str) -> list[Path]:
     words: list[str | Path] = ["--config", config, "--output", output, *options]
     done = subprocess.run(
         [sys.executable, "-m", "bootprof", "build", *words],
-        cwd=Path(__file__).parents[3],
+        cwd=TOP,
         env={**os.environ},
         capture_output=True,
         text=True,

@@ -17,6 +17,7 @@ from tests.builder.media.booting import (
     boot,
     build,
     configure,
+    settings,
     typed,
     unpacked,
 )
@@ -25,44 +26,6 @@ pytestmark = [pytest.mark.media, pytest.mark.vm, pytest.mark.root]
 
 # systemd is what ejects, so it has to run; of its units, only those that a shutdown needs.
 OPTIONS = "boot=live console=ttyS0 systemd.unit=probe.target quickusbmodules panic=5"
-SETTINGS = f"""
-name = "eject"
-[system]
-files = "files"
-files_owner = "root"
-[squashfs]
-compressor = "lz4"
-[media]
-title = "Eject"
-label = "EJECT"
-boot_options = "{OPTIONS}"
-eject = true
-"""
-TARGET = """\
-[Unit]
-Requires=basic.target probe.service
-After=basic.target
-AllowIsolate=yes
-"""
-SERVICE = """\
-[Unit]
-After=basic.target
-[Service]
-ExecStart=/usr/local/sbin/down
-"""
-# Prints what a probe prints, and goes down by the way that is typed.
-DOWN = r"""#!/bin/sh
-PATH=/usr/sbin:/usr/bin
-exec < /dev/ttyS0 > /dev/ttyS0
-echo "PROBE begins"
-while read -r device folder type options rest
-do
-	echo "mount: $device $folder $type $options"
-done < /proc/mounts
-echo "PROBE ends"
-read -r way
-systemctl --no-block "$way"
-"""
 # What the kernel prints last.
 LAST = {"poweroff": b"reboot: Power down", "reboot": b"reboot: Restarting system"}
 # QEMU waits at the end of a machine, so that it can be asked.
@@ -71,19 +34,8 @@ PAUSE = ("-no-shutdown",)
 
 @pytest.fixture(scope="module")
 def image(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("eject")
-    config = configure(folder, SETTINGS)
-    files = {
-        "etc/systemd/system/probe.target": TARGET,
-        "etc/systemd/system/probe.service": SERVICE,
-        "usr/local/sbin/down": DOWN,
-    }
-    for name, text in files.items():
-        path = folder / "files" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    (folder / "files/usr/local/sbin/down").chmod(0o755)
-    (iso,) = build(config, output, "--no-sort")
+    config = configure(tmp_path_factory.mktemp("eject"), settings("eject"))
+    (iso,) = build(config, output, "--no-sort", "-D", f"media.boot_options={OPTIONS}")
     return iso
 
 

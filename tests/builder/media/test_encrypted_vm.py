@@ -10,34 +10,29 @@ import pytest
 
 from bootprof.process import run
 from tests.builder.media.booting import (
-    OPTIONS,
     Step,
     attached,
     boot,
     build,
     commanded,
     configure,
+    persistence_disk,
+    settings,
     typed,
+    usb,
 )
 
 pytestmark = [pytest.mark.media, pytest.mark.vm, pytest.mark.root]
 
-SETTINGS = f"""
-name = "encrypted"
-[system]
-files = "files"
-files_owner = "root"
-[squashfs]
-compressor = "lz4"
-[media]
-title = "Encrypted"
-label = "ENCRYPTED"
-boot_options = "{OPTIONS}"
+SETTINGS = settings(
+    "encrypted",
+    """
 [persistence]
 enabled = true
 encrypted = true
 wait_seconds = 40
-"""
+""",
+)
 PASSPHRASE = "a long passphrase"
 PROMPT = b"Please unlock disk"
 MIB = 1 << 20
@@ -50,20 +45,10 @@ def image(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return iso
 
 
-def file_system(folder: Path) -> Path:
-    tree = folder / "tree"
-    tree.mkdir()
-    (tree / "persistence.conf").write_text("/root\n")
-    path = folder / "stick.img"
-    command: list[str | Path] = ["mke2fs", "-q", "-F", "-t", "ext4", "-L", "persistence", "-d"]
-    run([*command, tree, path, "32M"])
-    return path
-
-
 @pytest.fixture
 def stick(tmp_path: Path) -> Path:
     """A LUKS container with a file system for persistence."""
-    path = file_system(tmp_path)
+    path = persistence_disk(tmp_path)
     with path.open("r+b") as stream:
         stream.truncate(64 * MIB)
     key = tmp_path / "key"
@@ -78,13 +63,6 @@ def stick(tmp_path: Path) -> Path:
         ]
     )
     return path
-
-
-def usb(disk: Path) -> list[str]:
-    return [
-        *("-drive", f"file={disk},format=raw,if=none,id=kept"),
-        *("-device", "qemu-xhci", "-device", "usb-storage,drive=kept,removable=on"),
-    ]
 
 
 def test_a_wrong_passphrase_can_be_corrected(image: Path, stick: Path, tmp_path: Path) -> None:
@@ -107,7 +85,7 @@ def test_without_a_passphrase_the_boot_goes_on(image: Path, stick: Path, tmp_pat
 
 
 def test_a_stick_that_appears_late_is_waited_for(image: Path, tmp_path: Path) -> None:
-    path = file_system(tmp_path)
+    path = persistence_disk(tmp_path)
     drive: dict[str, object] = {
         "execute": "blockdev-add",
         "arguments": {

@@ -15,7 +15,7 @@ import pytest
 
 from bootprof.builder.features import network_root
 from bootprof.builder.layers import load_config
-from tests.builder.media.booting import OPTIONS, Booted, boot, build, configure
+from tests.builder.media.booting import Booted, boot, build, configure, settings
 
 pytestmark = [pytest.mark.media, pytest.mark.vm, pytest.mark.root]
 
@@ -23,21 +23,14 @@ pytestmark = [pytest.mark.media, pytest.mark.vm, pytest.mark.root]
 HOST = "10.0.2.2"
 NFS4_PORT = 12049
 HTTP_PORT = 18080
-SETTINGS = f"""
-name = "network"
-[system]
-files = "files"
-files_owner = "root"
-[squashfs]
-compressor = "lz4"
-[media]
+SETTINGS = settings(
+    "network",
+    f"""
 kinds = ["netboot"]
-title = "Network"
-label = "NETWORK"
-boot_options = "{OPTIONS}"
 [network]
 root = "nfs4://{HOST}:{NFS4_PORT}/live"
-"""
+""",
+)
 GANESHA = """\
 NFS_CORE_PARAM {{
     NFS_Port = {port};

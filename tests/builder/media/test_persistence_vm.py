@@ -10,69 +10,39 @@ import pytest
 
 from bootprof.files import file_digest
 from bootprof.process import run
-from tests.builder.media.booting import OPTIONS, attached, boot, build, configure
+from tests.builder.media.booting import (
+    attached,
+    boot,
+    build,
+    configure,
+    internal,
+    persistence_disk,
+    settings,
+    usb,
+)
 
 pytestmark = [pytest.mark.media, pytest.mark.vm, pytest.mark.root]
 
-SETTINGS = f"""
-name = "persistence"
-[system]
-files = "files"
-files_owner = "root"
-[squashfs]
-compressor = "lz4"
-[media]
-title = "Persistence"
-label = "PERSISTENCE"
-boot_options = "{OPTIONS}"
+SETTINGS = settings(
+    "persistence",
+    """
 [persistence]
 enabled = true
 wait_seconds = 3
-"""
-# Leaves a file, and tells what an earlier boot left; and the log of the check.
-CHECK = """\
-#!/bin/sh
-echo "kept: $(cat /root/kept 2>/dev/null)"
-echo yes > /root/kept
-sync
-if [ -e /var/log/live/fsck.log ]; then echo "checked: yes"; else echo "checked: no"; fi
-"""
-SIZE_MIB = 32
+""",
+)
 
 
 @pytest.fixture(scope="module")
 def image(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("persistence")
-    config = configure(folder, SETTINGS)
-    check = folder / "files/usr/local/lib/probe/persistence"
-    check.parent.mkdir(parents=True)
-    check.write_text(CHECK)
-    check.chmod(0o755)
-    (iso,) = build(config, output, "--no-sort")
+    (iso,) = build(configure(tmp_path_factory.mktemp("persistence"), SETTINGS), output, "--no-sort")
     return iso
 
 
 @pytest.fixture
 def stick(tmp_path: Path) -> Path:
     """A file system for persistence on a disk without partitions."""
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    (tree / "persistence.conf").write_text("/root\n")
-    path = tmp_path / "stick.img"
-    run(
-        [
-            *("mke2fs", "-q", "-F", "-t", "ext4", "-L", "persistence"),
-            *("-d", tree, path, f"{SIZE_MIB}M"),
-        ]
-    )
-    return path
-
-
-def usb(disk: Path, name: str = "kept") -> list[str]:
-    return [
-        *("-drive", f"file={disk},format=raw,if=none,id={name}"),
-        *("-device", "qemu-xhci", "-device", f"usb-storage,drive={name},removable=on,id={name}"),
-    ]
+    return persistence_disk(tmp_path)
 
 
 def state(disk: Path) -> str:
@@ -124,11 +94,7 @@ def test_a_boot_goes_on_without_what_cannot_be_repaired_and_leaves_it_alone(
 
 def test_no_disk_of_the_machine_is_written_to(image: Path, stick: Path, tmp_path: Path) -> None:
     before = file_digest(stick)
-    disk = [
-        *("-drive", f"file={stick},format=raw,if=none,id=own"),
-        *("-device", "virtio-blk-pci,drive=own"),
-    ]
-    found = boot(*attached(image, "cd"), *disk, folder=tmp_path)
+    found = boot(*attached(image, "cd"), *internal(stick), folder=tmp_path)
     assert "/root" not in found.mounts
     assert file_digest(stick) == before
 
@@ -143,9 +109,5 @@ def test_a_journal_on_a_disk_of_the_machine_is_not_replayed(
     run(["debugfs", "-w", "-f", "-", stick], stdin=journal.encode())
     before = file_digest(stick)
     # Looked at before the stick, which is no removable one.
-    disk = [
-        *("-drive", f"file={stick},format=raw,if=none,id=own"),
-        *("-device", "ahci", "-device", "ide-hd,drive=own"),
-    ]
-    boot(*attached(image, "stick"), *disk, folder=tmp_path)
+    boot(*attached(image, "stick"), *internal(stick, bus="sata"), folder=tmp_path)
     assert file_digest(stick) == before

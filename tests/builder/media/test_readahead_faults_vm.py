@@ -15,32 +15,17 @@ import pytest
 from bootprof.cli import main
 from bootprof.process import program, stop, wait_for
 from optimizer.images.image import open_image
-from tests.builder.media.booting import (
-    OPTIONS,
-    Booted,
-    Step,
-    attached,
-    boot,
-    build,
-    configure,
-)
+from tests.builder.media.booting import Booted, Step, attached, boot, build, configure, settings
 
 pytestmark = [pytest.mark.media, pytest.mark.vm, pytest.mark.root]
 
-SETTINGS = f"""
-name = "readahead"
-[system]
-files = "files"
-files_owner = "root"
-[squashfs]
-compressor = "lz4"
-[media]
-title = "Readahead"
-label = "READAHEAD"
-boot_options = "{OPTIONS}"
+SETTINGS = settings(
+    "readahead",
+    """
 [readahead]
 what = "tables"
-"""
+""",
+)
 # A boot that fails on its own restarts after panic=5; one that hangs would take this.
 LONGEST_SECONDS = 240
 

@@ -14,26 +14,20 @@ import pytest
 from bootprof.errors import ToolError
 from bootprof.files import file_digest
 from bootprof.process import run
-from tests.builder.media.booting import FIRMWARES, OPTIONS, attached, boot, build, configure
+from tests.builder.media.booting import FIRMWARES, attached, boot, build, configure, settings
 
 pytestmark = [pytest.mark.media, pytest.mark.vm, pytest.mark.root]
 
-SETTINGS = f"""
-name = "shapes"
-[system]
-files = "files"
-files_owner = "root"
-[squashfs]
-compressor = "lz4"
-[media]
+SETTINGS = settings(
+    "shapes",
+    """
 kinds = ["iso", "disk", "partition", "netboot"]
-title = "Shapes"
-label = "SHAPES"
-boot_options = "{OPTIONS}"
 toram = true
+memory_test = true
 local_disk = true
-entries = {{ "Another" = "another=1" }}
-"""
+entries = { "Another" = "another=1" }
+""",
+)
 
 
 @dataclass(frozen=True)
