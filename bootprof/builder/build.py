@@ -47,14 +47,17 @@ def build(request: BuildRequest) -> BuildResult:
     with store.locked(cache), temporary_files():
         trees = roots.obtain_trees(request, cache, added)
         tree = trees.full
+        features.check_root(config, tree)
         kernel = find_kernel(tree)
         epoch = source_date_epoch(tree)
         if sort is not None:
             rootimage.warn_if_stale(sort, tree, config.squashfs.stale_percent)
         images = rootimage.obtain_images(request, cache, trees, sort, epoch, version)
-        archives = [initrds.obtain_initrd(config.initrd, cache, kernel)]
-        if config.media.quick_probes:
-            archives.append(initrds.obtain_additions(cache, config.system.arch, epoch))
+        quick = config.media.quick_probes
+        archives = [
+            initrds.obtain_initrd(config.initrd, cache, kernel),
+            initrds.obtain_additions(cache, config.system.arch, epoch, quick_probes=quick),
+        ]
         if any(feature.scripts or feature.programs for feature in wanted):
             archives.append(initrds.obtain_features(wanted, cache, tree, config.system.arch, epoch))
         if request.readahead is not None:

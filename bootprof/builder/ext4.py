@@ -2,18 +2,17 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """Packing a root tree as an ext4 file system, without a mount or a loop device.
 
-The same tree gives the same bytes: identifiers come from a digest, and the times that mke2fs takes
-from the build host's own inodes are overwritten.
+The same tree gives the same bytes: identifiers come from a digest, and times from the tree.
 """
 
 from __future__ import annotations
 
-import re
 import stat
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from bootprof.builder import mke2fs
 from bootprof.builder.root import limit_times
 from bootprof.builder.roottree import RootTree, open_tree
 from bootprof.files import remove
@@ -26,10 +25,6 @@ INLINE_LINK_BYTES = 60
 # Not counted below: group descriptors, bitmaps, extent blocks, lost+found.
 MARGIN_BYTES = 8 << 20
 MARGIN_SHARE = 0.02
-# Inodes that are no file's, but the root folder's: 2.
-ROOT_INODE, FIRST_INODE = 2, 11
-FREE_INODES = re.compile(rb"^  Free inodes: (.*)$", re.M)
-INODE_COUNT = re.compile(rb"^Inode count: +(\d+)$", re.M)
 
 
 def make_ext4(
@@ -58,24 +53,23 @@ def make_ext4(
     identifier, seed = (
         uuid.uuid5(uuid.NAMESPACE_OID, f"{digest} {name}") for name in ("fs", "seed")
     )
-    fixed = {"E2FSPROGS_FAKE_TIME": str(epoch), "SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"}
-    options = f"hash_seed={seed},lazy_itable_init=0,root_owner=0:0,nodiscard"
-    command: list[str | Path] = [
-        *("mke2fs", "-q", "-F", "-t", "ext4", "-b", str(BLOCK_BYTES), "-I", str(INODE_BYTES)),
-        *("-O", "^has_journal,^resize_inode", "-m", "0", "-N", str(inodes + FIRST_INODE + 16)),
-        *("-U", str(identifier), "-E", options, "-d", copy, target, str(blocks)),
-    ]
-    run(command, env=fixed, log_file=log_file)
+    mke2fs.write(
+        copy,
+        target,
+        str(blocks),
+        [
+            *("-b", str(BLOCK_BYTES), "-I", str(INODE_BYTES)),
+            *("-O", "^has_journal,^resize_inode"),
+            *("-N", str(inodes + mke2fs.FIRST_INODE + 16)),
+        ],
+        extended=["nodiscard"],
+        uuid=str(identifier),
+        seed=str(seed),
+        fields={"atime": f"@{epoch}", "ctime": f"@{epoch}"},
+        epoch=epoch,
+        log_file=log_file,
+    )
     remove(copy)
-    lines = [
-        f"set_inode_field <{inode}> {field} @{epoch}\n"
-        for inode in inodes_in_use(run(["dumpe2fs", target]))
-        for field in ("atime", "ctime")
-    ]
-    script = target.with_name(f"{target.name}-times")
-    script.write_text("".join(lines))
-    run(["debugfs", "-w", "-f", script, target], env=fixed, log_file=log_file)
-    script.unlink()
 
 
 def measure(tree: RootTree) -> tuple[int, int]:
@@ -91,17 +85,3 @@ def measure(tree: RootTree) -> tuple[int, int]:
         ):
             size_bytes += -(-found.st_size // BLOCK_BYTES) * BLOCK_BYTES
     return size_bytes, inodes
-
-
-def inodes_in_use(described: bytes) -> Iterator[int]:
-    """Yield the inodes that files, folders and links have, from the output of dumpe2fs."""
-    count = INODE_COUNT.search(described)
-    assert count is not None
-    free: set[int] = set()
-    for line in FREE_INODES.findall(described):
-        for part in line.split(b", "):
-            first, _, last = part.partition(b"-")
-            if first:
-                free.update(range(int(first), int(last or first) + 1))
-    yield ROOT_INODE
-    yield from (inode for inode in range(FIRST_INODE, int(count[1]) + 1) if inode not in free)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from bootprof.builder.bootmenu import check_boot_options
 from bootprof.builder.config import LiveConfig
+from bootprof.builder.roottree import open_tree
 from bootprof.errors import InputError
 from bootprof.sources import GUEST, LIVE_TOOL
 
@@ -41,6 +42,8 @@ class Feature:
     Attributes:
         name: As the documentation calls it.
         packages: Debian packages of the root.
+        needs: Files of the root that come with these packages; with ``system.source``, no
+            packages are installed.
         drivers: Modules and folders of modules, below the modules' ``kernel``, that stay in the
             initrd.
         programs: Programs of the root that are copied into the initrd, with their libraries.
@@ -52,6 +55,7 @@ class Feature:
 
     name: str
     packages: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     drivers: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     scripts: tuple[Path, ...] = ()
@@ -67,6 +71,7 @@ def persistence(config: LiveConfig) -> Feature:
     return Feature(
         "persistence",
         packages=("e2fsprogs", *(("cryptsetup-initramfs",) if settings.encrypted else ())),
+        needs=("sbin/cryptsetup", "lib/cryptsetup/askpass") if settings.encrypted else (),
         drivers=(
             "drivers/usb/storage",
             "drivers/scsi/sd_mod",
@@ -110,6 +115,7 @@ def eject(config: LiveConfig) -> Feature:
     return Feature(
         "eject",
         packages=("live-tools", "eject"),
+        needs=("lib/systemd/system-shutdown/live-tools.shutdown", "usr/bin/eject"),
         # Or the shutdown waits for a key, which no rack has.
         files={"etc/live/tools.conf": "LIVE_MEDIUM_EJECT_VERBOSE=false\n"},
     )
@@ -122,6 +128,7 @@ def live_tools(config: LiveConfig) -> Feature:
         "live tools",
         # sfdisk, which moves the spare partition table to the end of a larger stick.
         packages=("fdisk",),
+        needs=("sbin/sfdisk",),
         executables={"usr/sbin/bootprof-live": LIVE_TOOL.read_text()},
     )
 
@@ -165,6 +172,22 @@ def applied(config: LiveConfig) -> LiveConfig:
         initrd=replace(config.initrd, keep=tuple(dict.fromkeys(kept))),
         media=replace(config.media, boot_options=" ".join(options)),
     )
+
+
+def check_root(config: LiveConfig, tree: Path) -> None:
+    """Check that a root tree has what the chosen features need.
+
+    Raises:
+        InputError: It lacks a file.
+    """
+    with open_tree(tree) as root:
+        for feature in chosen(config):
+            for path in feature.needs:
+                if not root.is_file(path):
+                    raise InputError(
+                        f"{feature.name}: the root tree has no {path}",
+                        hint=f"install in it: {' '.join(feature.packages)}",
+                    )
 
 
 def files(config: LiveConfig) -> dict[str, str]:

@@ -45,13 +45,14 @@ def obtain_initrd(config: Initrd, cache: Path, kernel: Kernel) -> Path:
     return path
 
 
-def obtain_additions(cache: Path, arch: str, epoch: int) -> Path:
+def obtain_additions(cache: Path, arch: str, epoch: int, *, quick_probes: bool) -> Path:
     """Write the initrd archive that every image gets."""
 
     def make(target: Path) -> None:
-        additions.make_additions(target, arch, epoch=epoch)
+        additions.make_additions(target, arch, epoch=epoch, quick_probes=quick_probes)
 
-    digest = store.digest_of(*additions.ADDITIONS, *additions.PROGRAMS, *COMMON, arch, epoch)
+    sources = [*additions.ALWAYS, *additions.QUICK_PROBES, *additions.PROGRAMS, *COMMON]
+    digest = store.digest_of(*sources, arch, epoch, quick_probes)
     return store.obtain(cache, "additions", digest, make, ".cpio")[0]
 
 

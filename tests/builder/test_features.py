@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +98,20 @@ def test_a_command_line_that_gets_too_long_is_refused() -> None:
     config = replace(CONFIGS["nfs"], media=Media(boot_options="x" * 1950))
     with pytest.raises(InputError, match="with those of features"):
         features.applied(config)
+
+
+@pytest.mark.parametrize("name", ["encrypted", "eject"])
+def test_a_root_that_lacks_what_a_feature_needs_is_refused(name: str, tmp_path: Path) -> None:
+    # As of another builder: no packages are installed in it.
+    (feature,) = features.chosen(CONFIGS[name])
+    with pytest.raises(InputError, match=f"the root tree has no {feature.needs[0]}") as caught:
+        features.check_root(CONFIGS[name], tmp_path)
+    assert feature.packages[-1] in caught.value.hint
+    # Libraries and programs are below /usr, with links to them.
+    for folder in ("bin", "lib", "sbin"):
+        (tmp_path / "usr" / folder).mkdir(parents=True)
+        (tmp_path / folder).symlink_to(f"usr/{folder}")
+    for path in feature.needs:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    features.check_root(CONFIGS[name], tmp_path)

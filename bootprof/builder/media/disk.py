@@ -82,13 +82,11 @@ def make_disk(media: Media, contents: Contents, target: Path, *, epoch: int) -> 
     Raises:
         InputError: A file is too large for the file system.
     """
-    staging = target.parent / f"{target.name}.staging"
-    try:
+    with parts.staging_beside(target) as staging:
         stick = make_parts(media, contents, staging, epoch=epoch)
         layout = disklayout.resolve(
             disklayout.stick(media.file_system),
             {"live": stick.live.stat().st_size},
-            table="gpt",
             content=stick.content,
         )
         with target.open("wb") as stream:
@@ -109,5 +107,3 @@ def make_disk(media: Media, contents: Contents, target: Path, *, epoch: int) -> 
                 with file.open("rb") as source:
                     shutil.copyfileobj(source, stream, COPY_BYTES)
         return layout
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

@@ -16,7 +16,6 @@ from uuid import UUID, uuid5
 from bootprof.errors import InputError
 
 Role = Literal["bios", "esp", "live"]
-Table = Literal["gpt", "dos"]
 
 MIB = 1 << 20
 SECTOR_BYTES = 512
@@ -66,11 +65,11 @@ class Partition:
 
     Attributes:
         role: What it is for.
-        number: Its number in the table, from 1; 0 if it has no entry.
+        number: Its number in the table, from 1.
         start: First sector (512 bytes).
         sectors: Size in sectors.
         type: Its type, as sfdisk takes it.
-        uuid: Its identifier in a GUID partition table.
+        uuid: Its identifier.
     """
 
     role: Role
@@ -93,16 +92,14 @@ class Partition:
 
 @dataclass(frozen=True)
 class DiskLayout:
-    """The partitions of a disk.
+    """The partitions of a disk with a GUID partition table.
 
     Attributes:
-        table: Kind of the partition table.
-        identifier: Identifier of the disk: a UUID, or eight hexadecimal digits.
+        identifier: Identifier of the disk, a UUID.
         size_bytes: Size of the disk in bytes.
         partitions: Its partitions, in their order on the disk.
     """
 
-    table: Table
     identifier: str
     size_bytes: int
     partitions: tuple[Partition, ...]
@@ -126,7 +123,6 @@ def resolve(
     rules: Sequence[Rule],
     content_bytes: Mapping[Role, int],
     *,
-    table: Table,
     content: str,
     size_bytes: int | None = None,
 ) -> DiskLayout:
@@ -135,25 +131,18 @@ def resolve(
     Args:
         rules: The partitions, in their order.
         content_bytes: What the content of those that have no fixed size needs.
-        table: Kind of the partition table.
         content: Digest of what the medium holds, from which identifiers are made.
         size_bytes: Size of the disk, or None for one that is just large enough.
 
     Raises:
         InputError: The disk is too small.
     """
-    spare = GPT_SPARE_BYTES if table == "gpt" else 0
-    start, number, found = ALIGNMENT_BYTES, 0, []
-    for rule in rules:
-        type_ = rule.gpt_type if table == "gpt" else rule.dos_type
+    start, found = ALIGNMENT_BYTES, []
+    for number, rule in enumerate(rules, 1):
         uuid = identifier(content, f"partition {rule.role}")
         if rule.role == "bios":
-            first = GPT_FIRST_SECTOR if table == "gpt" else 1
-            number += table == "gpt"
-            sectors = ALIGNMENT_BYTES // SECTOR_BYTES - first
-            found.append(
-                Partition("bios", number if table == "gpt" else 0, first, sectors, type_, uuid)
-            )
+            sectors = ALIGNMENT_BYTES // SECTOR_BYTES - GPT_FIRST_SECTOR
+            found.append(Partition("bios", number, GPT_FIRST_SECTOR, sectors, rule.gpt_type, uuid))
             continue
         if rule.size_mib is None:
             size = -(-content_bytes[rule.role] // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
@@ -162,40 +151,29 @@ def resolve(
         elif size_bytes is None:
             raise ValueError("the rest of a disk of no size")
         else:
-            size = (size_bytes - spare - start) // ALIGNMENT_BYTES * ALIGNMENT_BYTES
-        number += 1
+            size = (size_bytes - GPT_SPARE_BYTES - start) // ALIGNMENT_BYTES * ALIGNMENT_BYTES
+        sectors = size // SECTOR_BYTES
         found.append(
-            Partition(rule.role, number, start // SECTOR_BYTES, size // SECTOR_BYTES, type_, uuid)
+            Partition(rule.role, number, start // SECTOR_BYTES, sectors, rule.gpt_type, uuid)
         )
         start += size
-    needed = start + spare
+    needed = start + GPT_SPARE_BYTES
     if any(partition.sectors <= 0 for partition in found) or needed > (size_bytes or needed):
         raise InputError(
             f"the disk has {size_bytes or 0} bytes, the live system needs {needed}",
             hint="choose a larger one",
         )
-    whole = identifier(content, "disk")
-    return DiskLayout(
-        table, whole if table == "gpt" else whole[:8], size_bytes or needed, tuple(found)
-    )
+    return DiskLayout(identifier(content, "disk"), size_bytes or needed, tuple(found))
 
 
 def sfdisk_script(layout: DiskLayout) -> str:
     """Return a layout as the script that sfdisk(8) reads."""
-    lines = [f"label: {layout.table}"]
-    if layout.table == "gpt":
-        lines += [f"label-id: {layout.identifier}", f"first-lba: {GPT_FIRST_SECTOR}"]
-    else:
-        lines += [f"label-id: 0x{layout.identifier}"]
-    for partition in layout.partitions:
-        if partition.number == 0:
-            continue
-        line = f"start={partition.start}, size={partition.sectors}, type={partition.type}"
-        if layout.table == "gpt":
-            line += f", uuid={partition.uuid}, name={partition.role}"
-        elif partition.role == "live":
-            line += ", bootable"
-        lines.append(line)
+    lines = ["label: gpt", f"label-id: {layout.identifier}", f"first-lba: {GPT_FIRST_SECTOR}"]
+    lines += [
+        f"start={partition.start}, size={partition.sectors}, type={partition.type}, "
+        f"uuid={partition.uuid}, name={partition.role}"
+        for partition in layout.partitions
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bootprof.builder import mke2fs
 from bootprof.builder.media import disklayout
 from bootprof.builder.media.disklayout import MIB
 from bootprof.errors import InputError
@@ -89,35 +90,22 @@ def make_fat(
 def make_ext4(
     tree: Path, order: Sequence[str], target: Path, *, label: str, uuid: str, epoch: int
 ) -> None:
-    """Write an ext4 file system; its files lie in the order of mke2fs.
-
-    mke2fs takes the change times of inodes from the files that it copies; they are set afterwards.
-    """
+    """Write an ext4 file system; its files lie in the order of mke2fs."""
     del order
     size = _size_bytes(tree, EXT4_OVERHEAD)
-    environment = {"SOURCE_DATE_EPOCH": str(epoch), "E2FSPROGS_FAKE_TIME": str(epoch), "TZ": "UTC"}
-    extended = ",".join(
-        (
-            f"hash_seed={disklayout.identifier(uuid, 'hash')}",
-            *("lazy_itable_init=0", "num_backup_sb=0", "root_owner=0:0"),
-        )
-    )
-    command: list[str | Path] = [
-        *("mke2fs", "-q", "-F", "-t", "ext4", "-O", EXT4_FEATURES, *EXT4_SIZES, "-m", "0"),
-        *("-L", label[:EXT4_LABEL_CHARACTERS], "-U", uuid, "-E", extended),
-        *("-d", tree, target, f"{size // 1024}k"),
-    ]
-    run(command, env=environment)
-    names = sorted(str(path.relative_to(tree)) for path in tree.rglob("*"))
     times = dict.fromkeys(("ctime", "atime", "mtime", "crtime"), f"@{epoch}")
     fractions = dict.fromkeys(("ctime_extra", "atime_extra", "mtime_extra", "crtime_extra"), "0")
-    fields = {**times, **fractions, "uid": "0", "gid": "0"}
-    commands = [
-        f'set_inode_field "/{name}" {field} {value}'
-        for name in ("", *names)
-        for field, value in fields.items()
-    ]
-    run(["debugfs", "-w", "-f", "-", target], stdin="\n".join(commands).encode(), env=environment)
+    mke2fs.write(
+        tree,
+        target,
+        f"{size // 1024}k",
+        ["-O", EXT4_FEATURES, *EXT4_SIZES, "-L", label[:EXT4_LABEL_CHARACTERS]],
+        extended=["num_backup_sb=0"],
+        uuid=uuid,
+        seed=disklayout.identifier(uuid, "hash"),
+        fields={**times, **fractions, "uid": "0", "gid": "0"},
+        epoch=epoch,
+    )
     os.utime(target, (epoch, epoch))
 
 

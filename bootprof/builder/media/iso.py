@@ -42,8 +42,7 @@ def make_iso(media: Media, contents: Contents, target: Path, *, epoch: int) -> N
         target: Image to write.
         epoch: Time stamp of everything in it (seconds since 1970).
     """
-    staging = target.parent / f"{target.name}.staging"
-    try:
+    with parts.staging_beside(target) as staging:
         tree = staging / "tree"
         parts.stage(media, contents, tree, epoch=epoch)
         (tree / "EFI/BOOT").mkdir(parents=True)
@@ -60,8 +59,6 @@ def make_iso(media: Media, contents: Contents, target: Path, *, epoch: int) -> N
         parts.set_times(tree, contents, epoch)
         run_xorriso(media, contents, tree, target, epoch)
         add_efi_partition(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def stage_isolinux(media: Media, contents: Contents, tree: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bootprof.builder import grub
 from bootprof.builder.config import Media
+from bootprof.builder.media import contents as parts
 from bootprof.builder.media import disklayout
 from bootprof.builder.media.contents import Contents
 from bootprof.builder.media.disk import make_parts
@@ -37,8 +38,7 @@ def make_partition(media: Media, contents: Contents, target: Path, *, epoch: int
     Raises:
         InputError: A file is too large for the file system.
     """
-    staging = target.parent / f"{target.name}.staging"
-    try:
+    with parts.staging_beside(target) as staging:
         stick = make_parts(media, contents, staging, epoch=epoch)
         room = disklayout.ALIGNMENT_BYTES // disklayout.SECTOR_BYTES - CORE_SECTOR
         code, core = grub.boot_code(stick.core.read_bytes(), CORE_SECTOR, room)
@@ -53,5 +53,3 @@ def make_partition(media: Media, contents: Contents, target: Path, *, epoch: int
         for path in target.iterdir():
             path.chmod(0o755 if path.name == SCRIPT else 0o644)
             os.utime(path, (epoch, epoch))
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

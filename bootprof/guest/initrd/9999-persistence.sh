@@ -4,8 +4,7 @@
 # live-boot looks for persistence on every disk of a machine, mounts it unchecked, and does not wait
 # for a stick. These functions take the place of its own: only the disk that the system is booted
 # from, removable disks and disks on USB count; a file system is checked before it is mounted; and a
-# disk that is late, or whose partition table is, is waited for. While live-boot looks for the medium,
-# it mounts every file system; a journal of another disk is not replayed.
+# disk that is late, or whose partition table is, is waited for.
 
 # Print the folder in /sys of the disk that a device is on, through what encrypts it.
 live_disk_of ()
@@ -43,24 +42,6 @@ live_disk_may_be_written ()
 		esac
 	done < /proc/mounts
 	return 1
-}
-
-# The kernel replays a journal, which writes to the disk, even for a mount that is read-only.
-mount ()
-{
-	case "$1 $3 $4 $5" in
-		"-t -o ro,noatime /dev/"*)
-			if ! live_disk_may_be_written "$(live_disk_of "$5")"
-			then
-				case "$2" in
-					ext3|ext4) set -- "$1" "$2" "$3" "$4,noload" "$5" "$6" ;;
-					xfs) set -- "$1" "$2" "$3" "$4,norecovery" "$5" "$6" ;;
-					btrfs) set -- "$1" "$2" "$3" "$4,rescue=nologreplay" "$5" "$6" ;;
-				esac
-			fi
-			;;
-	esac
-	command mount "$@"
 }
 
 # Print all disks and partitions that may be written to, but those that are listed.
@@ -121,12 +102,16 @@ storage_devices ()
 	echo "${_found}"
 }
 
-# Check the file system of a device. Fails if it is damaged beyond repair.
+# Check the file system of a device. Fails if it is damaged beyond repair, or cannot be checked.
 live_check_file_system ()
 {
-	case "$(command blkid -s TYPE -o value "$1" 2>/dev/null)" in
+	_type="$(command blkid -s TYPE -o value "$1" 2>/dev/null)"
+	case "${_type}" in
 		ext2|ext3|ext4) ;;
-		*) return 0 ;;
+		*)
+			echo "live: $1 has the file system ${_type:-of no known type}, and persistence needs ext2, ext3 or ext4; starting without persistence" > /dev/console
+			return 1
+			;;
 	esac
 	e2fsck -p "$1" >> /fsck.log 2>&1
 	_status=$?

@@ -139,7 +139,7 @@ def test_a_file_that_fat_cannot_hold_is_refused_with_what_to_do(
 def test_a_disk_that_is_too_small_is_refused() -> None:
     with pytest.raises(InputError, match="has 1048576 bytes"):
         disklayout.resolve(
-            disklayout.stick("fat"), {"live": 1 << 24}, table="gpt", content="x", size_bytes=1 << 20
+            disklayout.stick("fat"), {"live": 1 << 24}, content="x", size_bytes=1 << 20
         )
 
 
