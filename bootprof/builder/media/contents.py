@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from bootprof.builder.roottree import open_tree
 from bootprof.errors import InputError
 from bootprof.files import file_digest
 
+FILE_MODE = 0o644
 MEMORY_TEST = "live/memtest"
 # Of the package memtest86+, the one that starts as a kernel does.
 MEMORY_TESTS = {"amd64": "boot/memtest86+x64.bin", "i386": "boot/memtest86+ia32.bin"}
@@ -146,18 +148,25 @@ def set_times(tree: Path, contents: Contents, epoch: int) -> None:
     shared = {tree / "live" / root.name for root in contents.roots}
     for path in (tree, *tree.rglob("*")):
         if path not in shared:
-            path.chmod(0o755 if path.is_dir() else 0o644)
+            path.chmod(0o755 if path.is_dir() else FILE_MODE)
             os.utime(path, (epoch, epoch))
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Make a hard link, or a copy where the two are on different file systems."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
-            raise
-        shutil.copyfile(source, target)
+    """Make a hard link, or a copy where there can be none.
+
+    Media record the mode and the time of the file: a copy is made where the mode is of another
+    umask, and where the file is on another file system or belongs to another user.
+    """
+    if stat.S_IMODE(source.stat().st_mode) == FILE_MODE:
+        try:
+            os.link(source, target)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
+                raise
+    shutil.copy2(source, target)
+    target.chmod(FILE_MODE)
 
 
 def files_in_reading_order(tree: Path, contents: Contents) -> list[str]:

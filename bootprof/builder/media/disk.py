@@ -53,8 +53,10 @@ def make_parts(media: Media, contents: Contents, staging: Path, *, epoch: int) -
     Raises:
         InputError: A file is too large for the file system.
     """
-    content = parts.digest_of(media, contents)
     system = filesystems.FILE_SYSTEMS[media.file_system]
+    for root in contents.roots:
+        system.check(root.name, root.file.stat().st_size)
+    content = parts.digest_of(media, contents)
     uuid = system.identifier(content)
     tree = staging / "tree"
     parts.stage(media, contents, tree, epoch=epoch)

@@ -46,10 +46,24 @@ class FileSystem:
     Attributes:
         identifier: Makes the identifier, by which GRUB finds it, from a digest of what it holds.
         make: Writes it: see :func:`make_fat`.
+        largest_bytes: What a file can have at most; None for more than any medium.
     """
 
     identifier: Callable[[str], str]
     make: Callable[..., None]
+    largest_bytes: int | None = None
+
+    def check(self, name: str, size_bytes: int) -> None:
+        """Check that a file fits.
+
+        Raises:
+            InputError: It is too large.
+        """
+        if self.largest_bytes is not None and size_bytes > self.largest_bytes:
+            raise InputError(
+                f"{name} has {size_bytes} bytes, and FAT holds files below 4 GiB",
+                hint='set media.file_system = "ext4", or root.largest_mb = 4000',
+            )
 
 
 def make_fat(
@@ -64,17 +78,7 @@ def make_fat(
         label: Label of the file system.
         uuid: Its identifier.
         epoch: Time stamp of everything in it (seconds since 1970).
-
-    Raises:
-        InputError: A file is too large.
     """
-    for name in order:
-        size = (tree / name).stat().st_size
-        if size > FAT_LARGEST_BYTES:
-            raise InputError(
-                f"{name} has {size} bytes, and FAT holds files below 4 GiB",
-                hint='set media.file_system = "ext4"',
-            )
     size = _size_bytes(tree, FAT_OVERHEAD)
     name = label.upper().translate(FAT_FORBIDDEN)[:FAT_LABEL_CHARACTERS].strip()
     serial = uuid.replace("-", "")
@@ -126,6 +130,6 @@ def _size_bytes(tree: Path, overhead: float) -> int:
 
 
 FILE_SYSTEMS: Mapping[str, FileSystem] = {
-    "fat": FileSystem(fat_identifier, make_fat),
+    "fat": FileSystem(fat_identifier, make_fat, FAT_LARGEST_BYTES),
     "ext4": FileSystem(ext4_identifier, make_ext4),
 }

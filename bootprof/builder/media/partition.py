@@ -53,3 +53,4 @@ def make_partition(media: Media, contents: Contents, target: Path, *, epoch: int
         for path in target.iterdir():
             path.chmod(0o755 if path.name == SCRIPT else 0o644)
             os.utime(path, (epoch, epoch))
+        target.chmod(0o755)

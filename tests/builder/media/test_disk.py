@@ -5,8 +5,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import shutil
 import subprocess
+import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +28,19 @@ from bootprof.files import file_digest
 from bootprof.process import program, run
 from optimizer.images.image import open_image
 from optimizer.images.partitions import partition_offsets
+from tests.builder.users import UID
 
 EPOCH = 1_700_000_000
 FileSystem = Literal["fat", "ext4"]
-KINDS = ("iso", "disk", "partition", "netboot")
+MEDIA = Media(label="TEST")
+EVERY_KIND = {
+    **{kind: (kind, MEDIA) for kind in ("iso", "disk", "partition", "netboot")},
+    "isolinux": ("iso", replace(MEDIA, boot_loader="isolinux")),
+    # Only a disk and its partitions have a file system to choose.
+    **{
+        f"{kind}-ext4": (kind, replace(MEDIA, file_system="ext4")) for kind in ("disk", "partition")
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -96,31 +109,57 @@ def test_a_disk_image_has_clean_file_systems_in_a_table_that_fits(
         run([*checks[partition.role], part])
 
 
-@pytest.mark.parametrize(
-    ("kind", "file_system"),
-    # Only a disk and its partitions have a file system to choose.
-    [*((kind, "fat") for kind in KINDS), ("disk", "ext4"), ("partition", "ext4")],
-)
-def test_the_same_inputs_give_the_same_bytes(
-    kind: str, file_system: FileSystem, few: Contents, tmp_path: Path
-) -> None:
-    found = []
-    for name in ("a", "b/c"):
-        target = tmp_path / name / "live"
-        target.parent.mkdir(parents=True)
-        media = Media(label="TEST", file_system=file_system)
-        write.write(kind, media, few, target, epoch=EPOCH)
-        files = sorted(target.rglob("*")) if target.is_dir() else [target]
-        found.append(
-            {
-                str(path.relative_to(target)): (file_digest(path), path.stat().st_mode)
-                for path in files
-                if path.is_file()
-            }
+def write_all(source: Path, target: Path) -> None:
+    """Write every kind of a medium from the stand-ins in a folder."""
+    files = (source / name for name in ("vmlinuz-1", "one.img", "two.cpio", "root.squashfs"))
+    kernel, one, two, root = files
+    contents = Contents(kernel, (one, two), "boot=live", (RootImage("filesystem.squashfs", root),))
+    for name, (kind, media) in EVERY_KIND.items():
+        write.write(kind, media, contents, target / name, epoch=EPOCH)
+
+
+def written(folder: Path) -> dict[str, tuple[str, int]]:
+    """Return the digest of all that was written, and the mode of what lies in folders."""
+    return {
+        str(path.relative_to(folder)): (
+            file_digest(path) if path.is_file() else "",
+            0 if path.parent == folder and path.is_file() else path.stat().st_mode,
         )
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+@pytest.mark.root
+def test_the_same_inputs_give_the_same_bytes_to_another_user_in_another_folder(
+    few: Contents,
+) -> None:
+    # Not below a folder of pytest's, which belongs to root alone.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        shutil.copytree(few.kernel.parent, folder / "inputs", ignore=lambda *_: ["tree"])
+        shutil.copy(few.roots[0].file, folder / "inputs/root.squashfs")
+        for path in (folder / "inputs", *(folder / "inputs").iterdir()):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        (folder / "a").mkdir()
+        write_all(folder / "inputs", folder / "a")
         # So that a time of day in the image, which FAT has in steps of 2 s, cannot be the same.
         time.sleep(2.1)
-    assert found[0] == found[1]
+        other = folder / "b/c"
+        other.mkdir(parents=True)
+        os.chown(other, UID, UID)
+        again = f"write_all(Path({str(folder / 'inputs')!r}), Path({str(other)!r}))"
+        subprocess.run(
+            [sys.executable, "-c", f"from {__name__} import *; {again}"],
+            cwd=Path(__file__).parents[3],
+            user=UID,
+            group=UID,
+            extra_groups=[],
+            umask=0o077,
+            env={**os.environ, "HOME": "/nonexistent", "TZ": "Asia/Tokyo"},
+            check=True,
+        )
+        assert written(other) == written(folder / "a")
 
 
 def test_a_file_that_fat_cannot_hold_is_refused_with_what_to_do(
