@@ -163,6 +163,14 @@ def find_by_uuid(uuid: str) -> str:
     return _embedded(f"search --no-floppy --set=root --fs-uuid -- {quote(uuid)}\n")
 
 
+def find_on_server() -> str:
+    """Return the configuration in GRUB's core image that finds the server which it came from.
+
+    GRUB's root is that server then, and the folder of the boot server its top folder.
+    """
+    return _embedded("")
+
+
 def _embedded(search: str) -> str:
     return f"{search}set prefix=($root)/boot/grub\nconfigfile /boot/grub/grub.cfg\n"
 

@@ -50,6 +50,14 @@ EFI_PROGRAMS = {
 }
 EFI_MODULES = ("efi_gop", "efi_uga", "video", "video_bochs", "video_cirrus")
 EFI_IMAGE_KIB = 8192
+# What a boot server hands out: name, modules' platform, format, and modules of its own. The first
+# is for a BIOS.
+NETWORK_PROGRAMS = {
+    "grub.pxe": (BIOS, f"{BIOS}-pxe", (*BIOS_MODULES, "pxe")),
+    "grubx64.efi": ("x86_64-efi", "x86_64-efi", (*EFI_MODULES, "efinet")),
+    "grubia32.efi": ("i386-efi", "i386-efi", (*EFI_MODULES, "efinet")),
+}
+NETWORK_MODULES = ("http", "net", "tftp")
 
 SECTOR_BYTES = 512
 # Source: grub-core/boot/i386/pc/boot.S and diskboot.S. The address of the first sector of the core
@@ -62,7 +70,9 @@ BLOCK_LIST = struct.Struct("<QHH")
 BLOCK_LIST_SEGMENT = 0x820
 
 
-def make_image(kind: str, embedded: str, target: Path, extra: tuple[str, ...] = ()) -> None:
+def make_image(
+    kind: str, embedded: str, target: Path, extra: tuple[str, ...] = (), *, format_: str = ""
+) -> None:
     """Link a core image.
 
     Args:
@@ -70,6 +80,7 @@ def make_image(kind: str, embedded: str, target: Path, extra: tuple[str, ...] = 
         embedded: Configuration that finds the medium.
         target: Image to write.
         extra: Modules besides the usual ones.
+        format_: Format of the image, if it is not named like the platform.
 
     Raises:
         ToolError: GRUB's modules for this platform are not installed.
@@ -85,7 +96,7 @@ def make_image(kind: str, embedded: str, target: Path, extra: tuple[str, ...] = 
         [
             "grub-mkimage",
             f"--directory={FOLDER / kind}",
-            f"--format={kind}",
+            f"--format={format_ or kind}",
             "--prefix=/boot/grub",
             f"--config={configuration}",
             f"--output={target}",
@@ -110,6 +121,18 @@ def make_efi_programs(embedded: str, folder: Path) -> list[Path]:
         made.append(folder / name)
         make_image(kind, embedded, folder / name, EFI_MODULES)
     return made
+
+
+def make_network_programs(embedded: str, folder: Path) -> None:
+    """Link GRUB for what firmware loads from a boot server.
+
+    Args:
+        embedded: Configuration that finds the menu on the server.
+        folder: Folder to write to.
+    """
+    for name, (kind, format_, modules) in NETWORK_PROGRAMS.items():
+        extra = (*modules, *NETWORK_MODULES)
+        make_image(kind, embedded, folder / name, extra, format_=format_)
 
 
 def make_efi_partition(programs: list[Path], target: Path, *, epoch: int) -> None:

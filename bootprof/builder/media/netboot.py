@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-from bootprof.builder import bootmenu
+from bootprof.builder import bootmenu, grub
 from bootprof.builder.config import Media
 from bootprof.builder.media import contents as parts
 from bootprof.builder.media.contents import Contents
@@ -20,9 +20,10 @@ SCRIPT = "boot.ipxe"
 def make_netboot(media: Media, contents: Contents, target: Path, *, epoch: int) -> None:
     """Write the folder of a boot server.
 
-    ``boot.ipxe`` is for iPXE; ``pxelinux.cfg/default`` is for pxelinux, and ``boot/grub/grub.cfg``
-    for GRUB's own network boot. ``live`` holds kernel, initial ramdisks and root image: the folder
-    can be exported by NFS or served by HTTP as it is.
+    ``boot.ipxe`` is for iPXE; ``pxelinux.cfg/default`` is for pxelinux; and ``grub.pxe``,
+    ``grubx64.efi`` and ``grubia32.efi`` are GRUB, for firmware that starts what TFTP gives it.
+    ``live`` holds kernel, initial ramdisks and root image: the folder can be exported by NFS or
+    served by HTTP as it is.
 
     Args:
         media: Titles and further entries.
@@ -40,6 +41,7 @@ def make_netboot(media: Media, contents: Contents, target: Path, *, epoch: int) 
     except ValueError as error:
         raise InputError(f"media.boot_options: {error}") from None
     (target / SCRIPT).write_text(script)
+    grub.make_network_programs(bootmenu.find_on_server(), target)
     (target / "pxelinux.cfg").mkdir()
     (target / "pxelinux.cfg/default").write_text(bootmenu.isolinux_configuration(menu))
     parts.set_times(target, contents, epoch)

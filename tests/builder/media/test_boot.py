@@ -46,6 +46,9 @@ CASES = {
 }
 
 
+NETWORK_OPTIONS = 'boot=live a=b;c x="y z" d#e $f console=ttyS0'
+
+
 @dataclass(frozen=True)
 class Parts:
     """What the images are made from, and a folder for them."""
@@ -138,13 +141,42 @@ def test_isolinux_starts_the_same_where_it_is_asked_for(case: str, parts: Parts)
     assert kernel_options(rest) == kernel_options(options)
 
 
-@pytest.mark.media
-def test_a_machine_without_a_medium_starts_from_a_boot_server(parts: Parts) -> None:
-    options = 'boot=live a=b;c x="y z" d#e $f console=ttyS0'
+@pytest.fixture(scope="module")
+def boot_server(parts: Parts) -> Path:
     folder = parts.folder / "live.netboot"
-    netboot.make_netboot(Media(), parts.contents(options), folder, epoch=EPOCH)
-    card = "virtio-net-pci,netdev=net,bootindex=0"
-    server = f"user,id=net,tftp={folder},bootfile=boot.ipxe"
-    initrd, _, rest = started("-netdev", server, "-device", card).partition(" ")
+    netboot.make_netboot(Media(), parts.contents(NETWORK_OPTIONS), folder, epoch=EPOCH)
+    return folder
+
+
+def started_from(server: Path, bootfile: str, card: str, *firmware: str) -> str:
+    """Boot a machine without a medium; return the command line that its kernel got."""
+    netdev = f"user,id=net,tftp={server},bootfile={bootfile}"
+    return started("-netdev", netdev, "-device", f"{card},netdev=net,bootindex=0", *firmware)
+
+
+@pytest.mark.media
+def test_a_machine_without_a_medium_starts_from_a_boot_server(
+    boot_server: Path, parts: Parts
+) -> None:
+    got = started_from(boot_server, "boot.ipxe", "virtio-net-pci")
+    initrd, _, rest = got.partition(" ")
     assert initrd == f"initrd={parts.initrd.name}"
-    assert kernel_options(rest) == kernel_options(options)
+    assert kernel_options(rest) == kernel_options(NETWORK_OPTIONS)
+
+
+@pytest.mark.media
+@pytest.mark.parametrize(
+    ("bootfile", "card", "firmware"),
+    [
+        ("grub.pxe", "virtio-net-pci", ()),
+        # Without iPXE, which QEMU's network cards bring along.
+        ("grubx64.efi", "virtio-net-pci,romfile=", ("-bios", str(UEFI_FIRMWARE))),
+    ],
+    ids=["bios", "uefi"],
+)
+def test_firmware_starts_grub_from_a_boot_server(
+    bootfile: str, card: str, firmware: tuple[str, ...], boot_server: Path
+) -> None:
+    name, _, rest = started_from(boot_server, bootfile, card, *firmware).partition(" ")
+    assert name == "BOOT_IMAGE=/live/vmlinuz"
+    assert kernel_options(rest) == kernel_options(NETWORK_OPTIONS)
