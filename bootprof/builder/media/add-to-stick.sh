@@ -6,7 +6,7 @@
 #
 #   sh add-to-stick.sh DEVICE
 #
-# DEVICE is a stick (/dev/sdX) or the image of one, with an MBR partition table. It gets two
+# DEVICE is a stick (/dev/sdX), or the image of one or a loop device, with an MBR partition table. It gets two
 # partitions, for the live system and for UEFI, and GRUB's boot code in front of the first one.
 # Needs sfdisk, dd and awk.
 set -eu
@@ -41,12 +41,12 @@ if [ -b "$device" ]; then
 	node=/sys/class/block/${device##*/}
 	[ ! -e "$node/partition" ] || fail "$device: a partition" "name the whole stick"
 	case $(cat "$node/removable")$(readlink -f "$node") in
-	1* | *usb*) ;;
+	1* | *usb* | */virtual/block/loop*) ;;
 	*) fail "$device: neither removable nor on USB" "check its name with lsblk" ;;
 	esac
 	[ "$(cat "$node/queue/logical_block_size")" = 512 ] ||
 		fail "$device: has sectors of another size than 512 bytes"
-	! grep -q "^$device" /proc/mounts || fail "$device: mounted" "unmount its partitions"
+	! grep -Eq "^$device(p?[0-9]+)? " /proc/mounts || fail "$device: mounted" "unmount its partitions"
 elif [ ! -f "$device" ]; then
 	fail "$device: no such stick"
 fi

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""What is written for a stick: it is read here, and booted in test_shapes_vm.py."""
+"""What is written for a stick: it is read here, and booted in test_sticks_vm.py."""
 
 from __future__ import annotations
 
@@ -226,6 +226,23 @@ def test_what_is_added_to_a_stick_leaves_its_first_partition_alone(
         content = (partitions / name).read_bytes()
         assert entry["size"] * 512 == len(content)
         assert after[entry["start"] * 512 :][: len(content)] == content
+
+
+@pytest.mark.root
+def test_a_loop_device_is_written_like_the_image_of_a_stick(
+    partitions: Path, tmp_path: Path
+) -> None:
+    image = used_stick(tmp_path / "image")
+    looped = tmp_path / "looped"
+    shutil.copy(image, looped)
+    assert add(partitions, image).returncode == 0
+    device = Path(run(["losetup", "--find", "--show", "--partscan", looped]).decode().strip())
+    try:
+        done = add(partitions, device)
+    finally:
+        run(["losetup", "--detach", device])
+    assert done.returncode == 0, done.stderr
+    assert file_digest(looped) == file_digest(image)
 
 
 @pytest.mark.parametrize(
