@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -83,11 +84,6 @@ def settings(name: str, further: str = "") -> str:
     return SETTINGS.format(name=name, title=name.capitalize(), label=name.upper(), further=further)
 
 
-def write_probe(folder: Path) -> None:
-    """Write the probe into a folder of files for a root."""
-    shutil.copytree(FILES, folder, dirs_exist_ok=True)
-
-
 def add_check(folder: Path, name: str, script: str) -> None:
     """Write a script that the probe runs into the files beside a configuration."""
     path = folder / "files/usr/local/lib/probe" / name
@@ -122,12 +118,11 @@ def attached(image: Path, how: str) -> list[str]:
     return [*drive, "-device", "virtio-blk-pci,drive=medium,bootindex=0"]
 
 
-def usb(disk: Path, name: str = "kept") -> list[str]:
+def usb(disk: Path, name: str = "kept", *, removable: bool = True) -> list[str]:
     """Return what attaches a further USB stick, which the machine's firmware does not boot."""
-    return [
-        *("-drive", f"file={disk},format=raw,if=none,id={name}"),
-        *("-device", "qemu-xhci", "-device", f"usb-storage,drive={name},removable=on,id={name}"),
-    ]
+    device = f"usb-storage,drive={name},removable={'on' if removable else 'off'},id={name}"
+    drive = f"file={disk},format=raw,if=none,id={name}"
+    return ["-drive", drive, "-device", "qemu-xhci", "-device", device]
 
 
 def internal(disk: Path, *, bus: str = "virtio") -> list[str]:
@@ -146,6 +141,25 @@ def persistence_disk(folder: Path, kind: str = "ext4") -> Path:
     path = folder / "stick.img"
     run(["mke2fs", "-q", "-F", "-t", kind, "-L", "persistence", "-d", tree, path, "32M"])
     return path
+
+
+def added_to_stick(partition: Path, stick: Path, size_mib: int = 1024) -> Path:
+    """Write the image of a stick, and add a live system behind the partition that it has.
+
+    Returns:
+        The stick.
+    """
+    foreign = random.Random(9).randbytes(4 << 20)
+    with stick.open("wb") as stream:
+        stream.seek(1 << 20)
+        stream.write(foreign)
+        stream.truncate(size_mib << 20)
+    run(["sfdisk", "--quiet", stick], stdin=b"label: dos\nstart=2048, size=8192, type=7\n")
+    run(["sh", partition / "add-to-stick.sh", stick])
+    with stick.open("rb") as stream:
+        stream.seek(1 << 20)
+        assert stream.read(len(foreign)) == foreign
+    return stick
 
 
 def unpacked(image: Path, options: str, folder: Path) -> list[str]:
@@ -181,6 +195,22 @@ def typed(text: str) -> Callable[[IO[bytes], Path], None]:
         console.flush()
 
     return act
+
+
+def chosen(entry: int) -> Callable[[IO[bytes], Path], None]:
+    """Return a step's action: choose an entry of GRUB's menu, counted from 0."""
+
+    def act(console: IO[bytes], _: Path) -> None:
+        # Control and n is the arrow down.
+        console.write(b"\x0e" * entry + b"\r")
+        console.flush()
+
+    return act
+
+
+def switched_off(_: IO[bytes], monitor: Path) -> None:
+    """Act in a step: end the machine."""
+    ask(monitor, {"execute": "quit"})
 
 
 def commanded(*commands: Mapping[str, object]) -> Callable[[IO[bytes], Path], None]:
@@ -233,6 +263,22 @@ def boot(
         steps: What is done on the way, in its order.
         inside: Command that runs another one, which follows it: that of the machine.
     """
+    return read_probe(
+        run_machine(
+            *further, folder=folder, kind=kind, memory_mib=memory_mib, steps=steps, inside=inside
+        )
+    )
+
+
+def run_machine(
+    *further: str,
+    folder: Path,
+    kind: str = "bios",
+    memory_mib: int = 1024,
+    steps: Sequence[Step] = (),
+    inside: Sequence[str | Path] = (),
+) -> str:
+    """Run a machine until it ends; return its console. (Arguments as for :func:`boot`.)"""
     monitor = folder / "monitor"
     command = [
         *(*inside, program("qemu-system-x86_64")),
@@ -260,7 +306,7 @@ def boot(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-    return read_probe(console.decode(errors="replace"))
+    return console.decode(errors="replace")
 
 
 def read_probe(console: str) -> Booted:
@@ -285,7 +331,7 @@ def read_probe(console: str) -> Booted:
 
 def configure(folder: Path, text: str) -> Path:
     """Write a configuration with the probe in its root; return its file."""
-    write_probe(folder / "files")
+    shutil.copytree(FILES, folder / "files")
     path = folder / "live.cfg"
     shutil.copy(TOP / "config/live.cfg", path)
     (folder / "settings.cfg").write_text(text)

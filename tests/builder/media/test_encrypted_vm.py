@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -45,13 +46,21 @@ def image(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return iso
 
 
-@pytest.fixture
-def stick(tmp_path: Path) -> Path:
-    """A LUKS container with a file system for persistence."""
-    path = persistence_disk(tmp_path)
+def partitioned(content: bytes, path: Path) -> Path:
+    """Write the image of a disk with one partition."""
+    with path.open("wb") as stream:
+        stream.seek(MIB)
+        stream.write(content)
+    table = f"label: dos\nstart=2048, size={len(content) // 512}, type=83\n"
+    run(["sfdisk", "--quiet", "--no-reread", path], stdin=table.encode())
+    return path
+
+
+def encrypt(path: Path) -> Path:
+    """Turn the image of a disk into a LUKS container with its content."""
     with path.open("r+b") as stream:
-        stream.truncate(64 * MIB)
-    key = tmp_path / "key"
+        stream.truncate(path.stat().st_size + 32 * MIB)
+    key = path.with_name("key")
     key.write_text(PASSPHRASE)
     # Without these, the key takes the time and memory that suit the machine of the test.
     cheap: list[str | Path] = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"]
@@ -63,6 +72,12 @@ def stick(tmp_path: Path) -> Path:
         ]
     )
     return path
+
+
+@pytest.fixture
+def stick(tmp_path: Path) -> Path:
+    """A LUKS container with a file system for persistence."""
+    return encrypt(persistence_disk(tmp_path))
 
 
 def test_a_wrong_passphrase_can_be_corrected(image: Path, stick: Path, tmp_path: Path) -> None:
@@ -105,3 +120,25 @@ def test_a_stick_that_appears_late_is_waited_for(image: Path, tmp_path: Path) ->
         steps=[Step(b"Mounting root file system", commanded(drive, device))],
     )
     assert found.mounts["/root"].type == "ext4"
+
+
+def test_a_partition_table_that_appears_late_is_read_again(image: Path, tmp_path: Path) -> None:
+    # A stick with a keypad is there at once, and has nothing on it until its PIN is entered.
+    content = persistence_disk(tmp_path).read_bytes()
+    stick = tmp_path / "keypad.img"
+    with stick.open("wb") as stream:
+        stream.truncate(len(content) + MIB)
+
+    ready = partitioned(content, tmp_path / "ready").read_bytes()
+
+    def unlock(_: IO[bytes], __: Path) -> None:
+        with stick.open("r+b") as stream:
+            stream.write(ready)
+
+    found = boot(
+        *attached(image, "cd"),
+        *usb(stick),
+        folder=tmp_path,
+        steps=[Step(b"Mounting root file system", unlock)],
+    )
+    assert found.mounts["/root"].device == "/dev/sda1"

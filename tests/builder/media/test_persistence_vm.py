@@ -56,7 +56,8 @@ def test_what_a_user_changes_is_there_at_the_next_boot(
 ) -> None:
     first = boot(*attached(image, "cd"), *usb(stick), folder=tmp_path)
     assert first.facts["kept"] == ""
-    second = boot(*attached(image, "cd"), *usb(stick), folder=tmp_path)
+    # The same stick, of those that say they are not removable.
+    second = boot(*attached(image, "cd"), *usb(stick, removable=False), folder=tmp_path)
     assert second.facts["kept"] == "yes"
     assert second.facts["checked"] == "yes"
 
@@ -92,6 +93,20 @@ def test_a_boot_goes_on_without_what_cannot_be_repaired_and_leaves_it_alone(
     assert file_digest(stick) == before
 
 
+def test_a_file_system_that_cannot_be_checked_is_refused_by_name(
+    image: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    with disk.open("wb") as stream:
+        stream.truncate(32 << 20)
+    run(["mkfs.vfat", "-n", "persistence", disk])
+    before = file_digest(disk)
+    found = boot(*attached(image, "cd"), *usb(disk), folder=tmp_path)
+    assert "has the file system vfat, and persistence needs ext2, ext3 or ext4" in found.console
+    assert not any(mount.device == "/dev/sda" for mount in found.mounts.values())
+    assert file_digest(disk) == before
+
+
 def test_no_disk_of_the_machine_is_written_to(image: Path, stick: Path, tmp_path: Path) -> None:
     before = file_digest(stick)
     found = boot(*attached(image, "cd"), *internal(stick), folder=tmp_path)
@@ -100,8 +115,10 @@ def test_no_disk_of_the_machine_is_written_to(image: Path, stick: Path, tmp_path
 
 
 def test_a_journal_on_a_disk_of_the_machine_is_not_replayed(
-    image: Path, stick: Path, tmp_path: Path
+    output: Path, stick: Path, tmp_path: Path
 ) -> None:
+    # Without persistence, too.
+    (image,) = build(configure(tmp_path / "plain", settings("plain")), output, "--no-sort")
     # A journal that was not written back: of a system that crashed, or is suspended to disk.
     block = tmp_path / "block"
     block.write_bytes(b"x" * 1024)
@@ -109,5 +126,6 @@ def test_a_journal_on_a_disk_of_the_machine_is_not_replayed(
     run(["debugfs", "-w", "-f", "-", stick], stdin=journal.encode())
     before = file_digest(stick)
     # Looked at before the stick, which is no removable one.
-    boot(*attached(image, "stick"), *internal(stick, bus="sata"), folder=tmp_path)
+    found = boot(*attached(image, "stick"), *internal(stick, bus="sata"), folder=tmp_path)
+    assert found.mounts["/run/live/medium"].device.startswith("/dev/sdb")
     assert file_digest(stick) == before
