@@ -3,7 +3,8 @@
 """Automatic logins and proposed users, in the display managers of a root tree.
 
 Nothing is written unless it is configured. Sources: lightdm.conf (lightdm 1.26), daemon.conf of
-gdm3 (43), sddm.conf(5) and its state file (0.19), as Debian 12 has them.
+gdm3 (43), user.c of AccountsService (22.08), sddm.conf(5) and its state file (0.19), as Debian 12
+has them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from bootprof.errors import InputError
 LIGHTDM, GDM, SDDM = "usr/sbin/lightdm", "usr/sbin/gdm3", "usr/bin/sddm"
 LIGHTDM_SETTINGS = "etc/lightdm/lightdm.conf.d/50-bootprof.conf"
 GDM_SETTINGS = "etc/gdm3/daemon.conf"
+# One file for each user, in the place where AccountsService keeps what a user chose.
+ACCOUNTS = "var/lib/AccountsService/users"
 SDDM_SETTINGS = "etc/sddm.conf.d/50-bootprof.conf"
 SDDM_STATE = "var/lib/sddm/state.conf"
 
@@ -57,7 +60,14 @@ def for_lightdm(desktop: Desktop, tree: RootTree) -> None:
 
 
 def for_gdm(desktop: Desktop, tree: RootTree) -> None:
-    """Add to the settings of GDM, which reads one file only; it lists all users by itself."""
+    """Add to the settings of GDM, which reads one file only; it lists all users by itself.
+
+    Which session a user gets is not among its settings, but known to AccountsService.
+    """
+    users = {desktop.autologin, desktop.preselect} - {""} if desktop.session else set[str]()
+    for user in sorted(users):
+        account = {"Session": desktop.session, "SystemAccount": "false"}
+        tree.write_file(f"{ACCOUNTS}/{user}", section("User", account))
     if not desktop.autologin:
         return
     text = tree.read_file(GDM_SETTINGS) if tree.is_file(GDM_SETTINGS) else b""

@@ -56,6 +56,9 @@ def test_gdm_keeps_its_other_settings(tmp_path: Path) -> None:
         "security": {"x": "1"},
     }
     assert path.read_text().startswith("# GDM\n")
+    for user in ("guest", "anna"):
+        account = {"User": {"Session": "xfce", "SystemAccount": "false"}}
+        assert settings(tmp_path / desktop.ACCOUNTS / user) == account
 
 
 def test_sddm_logs_in_and_remembers_a_user(tmp_path: Path) -> None:
