@@ -18,7 +18,8 @@ JOBS ?= $(shell nproc)
 
 # What the host needs, by the name of its Debian package.
 APT_PACKAGES := arch-test bc bison blktrace bpftool busybox-static ca-certificates clang cpio cryptsetup-bin \
-	dosfstools e2fsprogs erofs-utils fatrace fdisk file flex fuse3 gcc gcc-multilib git grub-common \
+	dosfstools e2fsprogs erofs-utils fatrace fdisk file flex fuse3 gcc gcc-multilib git gpg gpg-agent \
+	grub-common \
 	grub-efi-amd64-bin grub-efi-ia32-bin grub-pc-bin inotify-tools iproute2 isolinux \
 	isomd5sum kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev libnbd-bin \
 	linux-headers-amd64 linux-perf linux-source-6.1 llvm make man-db mmdebstrap mtools \
@@ -100,7 +101,7 @@ lint-shell: packages ## Check the shell scripts
 	  | xargs shellcheck
 
 test: venv ## Run the tests, JOBS at a time; those that boot use the kernels of two suites
-	$(BIN)/pytest -n $(JOBS) -m "not media and not live and not images"
+	$(BIN)/pytest -n $(JOBS) -m "not media and not live and not images and not examples"
 
 test-media: venv ## Boot a medium of each shape
 	$(BIN)/pytest -n $(JOBS) -m media
@@ -108,11 +109,15 @@ test-media: venv ## Boot a medium of each shape
 test-live: venv ## Boot live systems that copy and install themselves
 	$(BIN)/pytest -n $(JOBS) -m live
 
+test-examples: venv ## Build and boot the examples of config/, more desktops and suites
+	$(BIN)/pytest -n $(JOBS) -m examples
+
 test-images: venv ## Boot images of other builders
 	$(BIN)/pytest -n $(JOBS) -m images
 
 test-quick: venv ## Run the tests that need no boot and no installation (about two minutes)
-	$(BIN)/pytest -n $(JOBS) -m "not vm and not install and not media and not live and not images"
+	$(BIN)/pytest -n $(JOBS) -m "not vm and not install and not media and not live and not images \
+	  and not examples"
 
 test-kernels: venv ## Run the tests that boot on the kernels of every suite, sid's newest too
 	BOOTPROF_SUITES="bookworm bullseye trixie sid" $(BIN)/pytest -n $(JOBS) tests/kmod tests/ebpf \
@@ -184,6 +189,6 @@ clean: ## Remove OUT and BUILD, except OUT/cache (downloads, bootstrapped system
 distclean: clean ## Remove OUT/cache and the virtual environment, too
 	rm -rf "$(OUT)" $(VENV)
 
-.PHONY: test-media test-live test-images help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak soak-debug fuzz test-kills matrix bench-boot \
+.PHONY: test-examples test-media test-live test-images help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak fuzz test-kills matrix bench-boot \
 	demo docs docs-pictures \
 	docs-tables clean distclean

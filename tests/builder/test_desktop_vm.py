@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.builder.media.booting import attached, boot, build
+from tests.builder.media.booting import Booted, attached, boot, build
 
-pytestmark = [pytest.mark.media, pytest.mark.vm, pytest.mark.root]
+pytestmark = [pytest.mark.vm, pytest.mark.root]
 TOP = Path(__file__).parents[2]
 
 SETTINGS = """
 name = "session"
 [system]
 packages = [
-    "${LOGIN}", "${LOGIN}-gtk-greeter", "dbus", "hunspell-{language}", "kmod", "linux-image-amd64",
+    "${LOGIN}", "${GREETER}", "dbus", "hunspell-{language}", "kmod", "linux-image-amd64",
     "live-boot", "login", "openbox", "systemd-sysv", "udev", "xserver-xorg-core",
 ]
-install_env = { LOGIN = "lightdm" }
+install_env = { LOGIN = "lightdm", GREETER = "lightdm-gtk-greeter" }
 languages = ["de_DE.UTF-8", "pt_BR.UTF-8"]
 keyboard = "de:nodeadkeys"
 timezone = "Europe/Berlin"
@@ -49,7 +49,7 @@ PROBE = """\
 #!/bin/sh
 name_of() { tr '\\000' ' ' < "$1/cmdline"; }
 count=0
-while [ $count -lt 120 ]; do
+while [ $count -lt 180 ]; do
     for process in /proc/[0-9]*; do
         read -r name < "$process/comm" || continue
         case $name in openbox|lightdm-gtk-gre*) found=$process ;; esac
@@ -63,6 +63,7 @@ done
     echo "process: $(cat "$found/comm")"
     echo "owner: $(stat -c %U "$found")"
     echo "session: $(tr '\\000' '\\n' < "$found/environ" | sed -n 's/^DESKTOP_SESSION=//p')"
+    echo "manager: $(cat /etc/X11/default-display-manager)"
     echo "language: $(tr '\\000' '\\n' < "$found/environ" | sed -n 's/^LANG=//p')"
     echo "day: $(LC_ALL=pt_BR.UTF-8 date -d @0 +%A)"
     echo "zone: $(date -d @0 +%Z)"
@@ -94,6 +95,14 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "live.cfg"
 
 
+def boot_desktop(config: Path, output: Path, folder: Path, *defines: str) -> tuple[Booted, Path]:
+    """Build with some definitions and boot; return what the probe found, and the image."""
+    words = [word for define in defines for word in ("--define", define)]
+    (image,) = build(config, output, *words, "--image", str(folder / "live.iso"), "--no-sort")
+    return boot(*attached(image, "cd"), folder=folder, memory_mib=2048), image
+
+
+@pytest.mark.media
 @pytest.mark.parametrize(
     ("defines", "expected"),
     [
@@ -112,9 +121,7 @@ def test_lightdm_logs_in_whom_the_configuration_names_in_the_configured_language
     output: Path,
     tmp_path: Path,
 ) -> None:
-    words = [word for define in defines for word in ("--define", define)]
-    (image,) = build(config, output, *words, "--image", str(tmp_path / "live.iso"), "--no-sort")
-    found = boot(*attached(image, "cd"), folder=tmp_path, memory_mib=1536)
+    found, image = boot_desktop(config, output, tmp_path, *defines)
     assert {name: found.facts.get(name) for name in expected} == expected
     # The first language is the default, and the others are there.
     assert found.facts["language"] == "de_DE.UTF-8"
@@ -122,3 +129,24 @@ def test_lightdm_logs_in_whom_the_configuration_names_in_the_configured_language
     assert (found.facts["zone"], found.facts["keyboard"]) == ("CET", "de nodeadkeys")
     packages = json.loads(image.with_suffix(".json").read_text())["packages"]
     assert {"hunspell-de-de:all", "hunspell-pt-br:all", "lightdm:amd64"} <= packages.keys()
+
+
+@pytest.mark.examples
+@pytest.mark.parametrize(
+    ("login", "greeter"), [("sddm", "sddm-theme-debian-maui"), ("gdm3", "accountsservice")]
+)
+def test_the_same_configuration_logs_in_with_another_display_manager(
+    login: str, greeter: str, config: Path, output: Path, tmp_path: Path
+) -> None:
+    found, image = boot_desktop(
+        config,
+        output,
+        tmp_path,
+        *(f"system.install_env.LOGIN={login}", f"system.install_env.GREETER={greeter}"),
+        *("desktop.autologin=guest", "desktop.session=openbox"),
+    )
+    wanted = {"process": "openbox", "owner": "guest", "session": "openbox"}
+    assert {name: found.facts.get(name) for name in wanted} == wanted
+    assert found.facts["manager"].endswith(f"/{login}")
+    packages = json.loads(image.with_suffix(".json").read_text())["packages"]
+    assert f"{login}:amd64" in packages and "lightdm:amd64" not in packages
