@@ -9,11 +9,12 @@ the squashfs, one after the other and each in an empty folder: cold, then with a
 boot menu, then with one changed file of the user. Run it alone on the machine, as root, with the
 peers installed (apt-get install live-build mkosi). ``--write`` writes the table into docs/peers.md.
 
-live-build keeps the bootstrap and the downloaded packages in its cache (``lb clean``, then ``lb
-build``), as its manual recommends for rebuilds. After ``lb clean --binary`` alone, the build of
-live-build 20230502 fails: "cannot stat 'chroot/boot/vmlinuz-*'". mkosi makes no medium for
-live-boot: it packs the root as squashfs only, has no title, and keeps the downloaded packages
-(its ``--incremental`` refuses a squashfs).
+live-build keeps the bootstrap and the downloaded packages in its cache: ``lb clean``, ``lb
+config``, ``lb build``, as its manual recommends for rebuilds. live-build 20230502 builds neither
+after ``lb clean --binary`` alone ("cannot stat 'chroot/boot/vmlinuz-*'") nor without another ``lb
+config``.
+mkosi makes no medium for live-boot: it packs the root as squashfs only, has no title, and keeps the
+downloaded packages (its ``--incremental`` refuses a squashfs).
 
 A step that fails is "failed" in the table, its log stays in the folder, and the others go on.
 """
@@ -168,9 +169,10 @@ def with_live_build(folder: Path) -> Figures:
     packages.write_text("\n".join(system.packages) + "\n")
     motd = user_file(folder / "config/includes.chroot")
     cold = runner.step([lb, "build"])
-    titled = runner.step([lb, "config", "--iso-volume", "ANOTHER"], [lb, "clean"], [lb, "build"])
+    again = [*configure, "--iso-volume", "ANOTHER"]
+    titled = runner.step([lb, "clean"], again, [lb, "build"])
     motd.write_text("second\n")
-    changed = runner.step([lb, "clean"], [lb, "build"])
+    changed = runner.step([lb, "clean"], again, [lb, "build"])
     return Figures(name, (cold, titled, changed), size_of(folder.glob("*.iso")))
 
 
