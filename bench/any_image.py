@@ -2,11 +2,13 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """``bootprof optimize`` on images of other builders; writes docs/any-image.md.
 
-    .venv/bin/python -m bench.any_image [--work DIR] IMAGE...
+    .venv/bin/python -m bench.any_image [--work DIR] [--steps optimize,other,strace] IMAGE...
 
 bench/images has the recipes of the images. Each image is optimized by one command, with its own
-kernel; then the original and the result boot once more on a machine that was never profiled: a
-CD-ROM drive instead of a disk, and twice the memory. What is in DIR already is used again.
+kernel; then the original and the result boot once more on a machine that was never profiled
+(OTHER_MACHINE); then the original boots with strace as the parent of everything, which says how
+complete the profile is. What is in DIR already is used again, so the command can be repeated until
+all is there; with ``--steps ""``, it writes the page of what is there.
 """
 
 from __future__ import annotations
@@ -16,9 +18,16 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-OTHER_MACHINE = ("--medium", "cdrom", "--memory", "2048")
+from bench.images.__main__ import figures, recorded_files, straced_files
+from bench.images.traced import boot
+from optimizer.images.image import open_image
+
+OTHER_MACHINE = ("--board", "q35", "--medium", "usb", "--memory", "2048")
+STEPS = ("optimize", "other", "strace")
 METRICS = {
     "reads": ("reads", 1, ",.0f"),
     "bytes": ("MB read", 1e6, ",.1f"),
@@ -38,12 +47,77 @@ Written by `.venv/bin/python -m bench.any_image IMAGE...`; the recipes of the im
 bootprof optimize IMAGE -o OUT
 ```
 
-Every file of the result was compared with the original by that command. The time is that of the
-whole command: two boots under QEMU's emulation, the order, the comparison, the report. Each line
-is one boot. The other machine has a CD-ROM drive instead of a disk, and twice the memory; it was
-never profiled.
+That command compares every file of the result with the original. Each figure is that of one boot
+under QEMU's emulation. The profiled machine is `bootprof profile`'s default: QEMU's `pc`, the image
+as a virtio disk, 1 GiB. The other machine was never profiled: QEMU's `q35`, the image on a USB
+stick, another network card, sound, 2 GiB.
 
 """
+SUMMARY = """\
+## Gain
+
+Before divided by after, of non-contiguous reads and seek distance; change of the modelled time of a
+CD and of a USB 2 stick. Size is the change of the image. The goal of the command's time is three
+boots and 60 s; a boot is the mean time until the boot target of the two boots of the command.
+
+| image | machine | non-contiguous | seek distance | CD 24x | USB 2 | size | time s | goal s |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+"""
+RECORDED = """\
+## How complete the profiles are
+
+Files of the root that a boot opened or executed, as strace saw them in a boot of its own from the
+first process on, and those of the profile that the order was made from (BPF tracer):
+
+| image | kernel | backend | files by strace | files of the profile | recall | precision |
+| --- | --- | --- | ---: | ---: | ---: | ---: |
+"""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is known of an image.
+
+    Attributes:
+        image: The image.
+        work: Folder of the results.
+    """
+
+    image: Path
+    work: Path
+
+    @property
+    def output(self) -> Path:
+        """The optimized image."""
+        return self.work / self.image.name
+
+    @property
+    def seconds(self) -> Path:
+        """File with the duration of the command in seconds; it exists if that succeeded."""
+        return self.work / f"{self.image.stem}.seconds"
+
+    @property
+    def trace(self) -> Path:
+        """What strace printed."""
+        return self.work / f"{self.image.stem}.strace"
+
+    def profiles(self, machine: str) -> tuple[Path, Path]:
+        """Return the profiles before and after on a machine."""
+        if machine == "profiled":
+            folder = self.output.with_suffix(".optimize")
+            return folder / "before", folder / "after"
+        stem = self.image.stem
+        return self.work / f"{stem}.other-before", self.work / f"{stem}.other-after"
+
+    def values(self, machine: str) -> list[dict[str, float]]:
+        """Return the metrics before and after on a machine; nothing if they are not known."""
+        before, after = self.profiles(machine)
+        if not (before / "profile.json").exists() or not (after / "profile.json").exists():
+            return []
+        builds = json.loads(bootprof("compare", "--json", before, after))["builds"]
+        return [
+            {name: metric["value"] for name, metric in build["metrics"].items()} for build in builds
+        ]
 
 
 def bootprof(*words: str | Path) -> str:
@@ -56,59 +130,83 @@ def bootprof(*words: str | Path) -> str:
     return done.stdout
 
 
-def values(before: Path, after: Path) -> list[dict[str, float]]:
-    """Return the metrics of two profiles."""
-    builds = json.loads(bootprof("compare", "--json", before, after))["builds"]
-    return [
-        {name: metric["value"] for name, metric in build["metrics"].items()} for build in builds
-    ]
-
-
-def optimized(image: Path, work: Path, cache: Path) -> float:
-    """Optimize an image, and return the seconds that it took."""
-    took = work / f"{image.stem}.seconds"
-    if not took.exists():
+def run_steps(results: Results, steps: Sequence[str], cache: Path) -> None:
+    """Do what is not there yet."""
+    image = results.image
+    if "optimize" in steps and not results.seconds.exists():
         started = time.monotonic()
-        bootprof("optimize", image, "-o", work / image.name, "--cache", cache)
-        took.write_text(f"{time.monotonic() - started:.1f}\n")
-    return float(took.read_text())
+        bootprof("optimize", image, "-o", results.output, "--cache", cache, "--timeout", "850")
+        results.seconds.write_text(f"{time.monotonic() - started:.1f}\n")
+    if "other" in steps and results.seconds.exists():
+        for file, folder in zip((image, results.output), results.profiles("other"), strict=True):
+            if not folder.exists():
+                more = ("--cache", cache, "--timeout", "850", *OTHER_MACHINE)
+                bootprof("profile", file, "-o", folder, *more)
+    if "strace" in steps and not results.trace.exists():
+        boot(image, results.trace)
 
 
-def on_other_machine(image: Path, work: Path, cache: Path) -> tuple[Path, Path]:
-    """Boot an image and its result on the machine that was not profiled."""
-    folders = (work / f"{image.stem}.other-before", work / f"{image.stem}.other-after")
-    for file, folder in zip((image, work / image.name), folders, strict=True):
-        if not folder.exists():
-            bootprof("profile", file, "-o", folder, "--cache", cache, *OTHER_MACHINE)
-    return folders
+def table(results: Results) -> str:
+    """Return the figures of an image on both machines."""
+    titles = [title for title, _, _ in METRICS.values()]
+    lines = [
+        f"## {results.image.stem}\n",
+        f"| machine | image | {' | '.join(titles)} |",
+        f"| --- | --- |{' ---: |' * len(titles)}",
+    ]
+    for machine in ("profiled", "other"):
+        for state, build in zip(("before", "after"), results.values(machine), strict=False):
+            cells = [
+                format(build[name] / unit, form) if build.get(name) is not None else "-"
+                for name, (_, unit, form) in METRICS.items()
+            ]
+            lines.append(f"| {machine} | {state} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
-def rows(machine: str, figures: list[dict[str, float]]) -> list[str]:
-    """Return the lines of a table for one machine."""
+def gain(results: Results) -> list[str]:
+    """Return the lines of the summary for an image."""
     lines = []
-    for state, build in zip(("before", "after"), figures, strict=True):
+    sizes = [path.stat().st_size for path in (results.image, results.output)]
+    for machine in ("profiled", "other"):
+        values = results.values(machine)
+        if not values:
+            continue
+        before, after = values
         cells = [
-            format(build[name] / unit, form) if build.get(name) is not None else "-"
-            for name, (_, unit, form) in METRICS.items()
+            *(
+                f"{before[name] / max(after[name], 1e-9):.1f}x"
+                for name in ("non-contiguous", "seek-distance")
+            ),
+            *(f"{100 * (after[name] / before[name] - 1):+.0f} %" for name in ("cd-24x", "usb-2")),
         ]
-        lines.append(f"| {machine} | {state} | {' | '.join(cells)} |")
+        if machine == "profiled":
+            boots = [
+                json.loads((folder / "profile.json").read_text())["target_ns"] / 1e9
+                for folder in results.profiles(machine)
+            ]
+            cells += [
+                f"{100 * (sizes[1] / sizes[0] - 1):+.2f} %",
+                f"{float(results.seconds.read_text()):.0f}",
+                f"{sum(boots) / 2 * 3 + 60:.0f}",
+            ]
+        else:
+            cells += ["", "", ""]
+        lines.append(f"| {results.image.stem} | {machine} | {' | '.join(cells)} |")
     return lines
 
 
-def section(image: Path, work: Path, cache: Path) -> str:
-    """Return the part of the page about one image."""
-    seconds = optimized(image, work, cache)
-    folder = (work / image.name).with_suffix(".optimize")
-    titles = [title for title, _, _ in METRICS.values()]
-    table = [
-        f"| machine | image | {' | '.join(titles)} |",
-        "| --- " * (len(titles) + 2) + "|",
-        *rows("profiled", values(folder / "before", folder / "after")),
-        *rows("other", values(*on_other_machine(image, work, cache))),
-    ]
-    sizes = [path.stat().st_size for path in (image, work / image.name)]
-    about = f"{sizes[0]:,} bytes before, {sizes[1]:,} after; {seconds:.0f} s"
-    return f"## {image.stem}\n\n{about}\n\n" + "\n".join(table) + "\n"
+def recorded(results: Results) -> str:
+    """Return the line about the profile of an image compared with strace."""
+    layout = open_image(results.image).layout()
+    folder, _ = results.profiles("profiled")
+    said = json.loads((folder / "profile.json").read_text())
+    expected = straced_files(results.trace, layout)
+    reference, files, recall, precision = figures(expected, recorded_files(folder, layout))
+    return (
+        f"| {results.image.stem} | {said['kernel']} | {said['backend']} | {reference} | {files} | "
+        f"{recall:.3f} | {precision:.3f} |"
+    )
 
 
 def main() -> None:
@@ -118,9 +216,18 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("out/any-image"))
     parser.add_argument("--cache", type=Path, default=Path("out/cache"))
     parser.add_argument("--page", type=Path, default=Path("docs/any-image.md"))
+    parser.add_argument("--steps", default=",".join(STEPS), help="default: %(default)s")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    parts = [section(image, options.work, options.cache) for image in options.images]
+    every = [Results(image, options.work) for image in options.images]
+    for results in every:
+        run_steps(results, options.steps.split(","), options.cache)
+    done = [results for results in every if results.seconds.exists()]
+    parts = [SUMMARY + "".join(f"{line}\n" for one in done for line in gain(one))]
+    followed = [recorded(one) for one in done if one.trace.exists()]
+    if followed:
+        parts.append(RECORDED + "".join(f"{line}\n" for line in followed))
+    parts += [table(results) for results in done]
     options.page.write_text(HEAD + "\n".join(parts))
 
 

@@ -14,7 +14,8 @@ cp /bin/busybox initrd/bin/busybox
 depmod -b kernel "$release"
 # In the order in which they need each other.
 modules=
-for module in virtio_pci virtio_blk virtio_scsi sr_mod isofs loop squashfs virtio_console; do
+for module in virtio_pci virtio_blk virtio_scsi ahci xhci_pci usb_storage sd_mod sr_mod isofs loop \
+	squashfs virtio_console; do
 	for path in $(modprobe -d kernel -S "$release" --show-depends "$module" | sed 's/^insmod //'); do
 		cp "$path" initrd/lib/
 		modules="$modules $(basename "$path")"
@@ -27,7 +28,7 @@ cat >initrd/init <<END
 mount -t devtmpfs dev /dev; mount -t proc proc /proc; mount -t sysfs sys /sys
 for module in $modules; do insmod /lib/\$module 2>/dev/null; done
 for second in 1 2 3 4 5 6 7 8 9; do
-	for device in /dev/sr0 /dev/vda; do
+	for device in /dev/sr0 /dev/vda /dev/sda; do
 		[ -b \$device ] && mount -t iso9660 -o ro \$device /medium 2>/dev/null && break 2
 	done
 	sleep 1

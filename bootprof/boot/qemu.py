@@ -63,6 +63,19 @@ SANDBOX = (
     "-sandbox",
     "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 )
+# How the image is attached: the controller if the board has none, and the drive.
+MEDIA: Final[Mapping[str, Sequence[str]]] = {
+    "disk": ("virtio-blk-pci",),
+    "cdrom": ("virtio-scsi-pci", "scsi-cd"),
+    "sata": ("ich9-ahci", "ide-cd"),
+    "usb": ("qemu-xhci", "usb-storage"),
+    "nvme": ("nvme,serial=medium",),
+}
+# Besides those of the board: what a newer machine has that the default one has not.
+BOARDS: Final[Mapping[str, Sequence[str]]] = {
+    "pc": (),
+    "q35": ("-machine", "q35", "-device", "e1000e", "-device", "ich9-intel-hda"),
+}
 KVM = Path("/dev/kvm")
 UEFI_FIRMWARE = Path("/usr/share/ovmf/OVMF.fd")
 
@@ -79,7 +92,8 @@ class Machine:
             emulates one processor, each of whose instructions takes a nanosecond of the guest's
             clock, so that the computing of the guest does not depend on the load of the host.
         firmware: ``bios`` or ``uefi``.
-        medium: How the image is attached: ``disk`` (virtio-blk) or ``cdrom`` (SCSI CD-ROM).
+        medium: How the image is attached, a key of :data:`MEDIA`.
+        board: ``pc`` (i440FX), or ``q35`` with the devices of a newer machine.
     """
 
     arch: Literal["amd64", "i386"] = "amd64"
@@ -87,7 +101,8 @@ class Machine:
     processors: int = 2
     accelerator: Literal["auto", "kvm", "tcg", "icount"] = "auto"
     firmware: Literal["bios", "uefi"] = "bios"
-    medium: Literal["disk", "cdrom"] = "disk"
+    medium: str = "disk"
+    board: Literal["pc", "q35"] = "pc"
 
     def __post_init__(self) -> None:
         """Refuse several processors that count instructions.
@@ -277,10 +292,10 @@ def qemu_command(
         # The files are opened again, which asks for no path that QEMU's user could not enter.
         command += ["-kernel", f"/dev/fd/{descriptors.kernel}", "-append", options]
         command += ["-initrd", f"/dev/fd/{descriptors.initrd}"]
-    if machine.medium == "cdrom":
-        command += ["-device", "virtio-scsi-pci", "-device", f"scsi-cd,drive=medium{first}"]
-    else:
-        command += ["-device", f"virtio-blk-pci,drive=medium{first}"]
+    command += BOARDS[machine.board]
+    *controller, drive = MEDIA[machine.medium]
+    for device in (*controller, f"{drive},drive=medium{first}"):
+        command += ["-device", device]
     source = f"file.driver=nbd,file.server.type=fd,file.server.str={descriptors.nbd}"
     command += ["-drive", f"{source},format=raw,if=none,id=medium,readonly=on"]
     # With every backend, so that two profiled boots find the same hardware.

@@ -365,9 +365,17 @@ def add_boot(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument(
         "--medium",
-        choices=("disk", "cdrom"),
+        choices=("disk", "cdrom", "sata", "usb", "nvme"),
         default="disk",
-        help="attach the image as a disk (USB stick) or as a CD-ROM (default: %(default)s)",
+        help="attach the image as a virtio disk, a SCSI CD-ROM, a SATA CD-ROM, a USB stick or an "
+        "NVMe drive (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--board",
+        choices=("pc", "q35"),
+        default="pc",
+        help="QEMU's machine: pc, or q35 with another network card and sound "
+        "(default: %(default)s)",
     )
 
 

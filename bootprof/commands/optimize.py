@@ -112,7 +112,12 @@ def run(options: argparse.Namespace) -> int:
     # Before the boot, which takes a while.
     covering = checked_covering(image, allow_unsigned=options.allow_unsigned)
     work = options.work or options.output.with_suffix(".optimize")
-    machine = Machine(firmware=options.firmware, medium=options.medium, memory_mib=options.memory)
+    machine = Machine(
+        firmware=options.firmware,
+        medium=options.medium,
+        memory_mib=options.memory,
+        board=options.board,
+    )
     recording = recording_of(options, machine)
     before = options.profile
     if before is None:

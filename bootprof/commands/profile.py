@@ -180,6 +180,7 @@ def run(options: argparse.Namespace) -> int:
         accelerator=options.accelerator,
         firmware=options.firmware,
         medium=options.medium,
+        board=options.board,
     )
     recording = recording_of(options, machine)
     keys = parse_keys(options.keys) if options.keys is not None else ()
@@ -199,7 +200,7 @@ def run(options: argparse.Namespace) -> int:
     note(
         f"one boot of kernel {done.kernel or 'unknown'} with {done.accelerator} on "
         f"{machine.processors} processor{plural}, {machine.memory_mib} MiB, "
-        f"{machine.firmware}, {machine.medium}"
+        f"{machine.firmware}, {machine.board}, {machine.medium}"
     )
     if done.clock is not None:
         busy = done.clock.busy_seconds

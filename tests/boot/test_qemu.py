@@ -4,7 +4,14 @@
 
 import pytest
 
-from bootprof.boot.qemu import ACCELERATORS, Descriptors, Machine, choose_accelerator, qemu_command
+from bootprof.boot.qemu import (
+    ACCELERATORS,
+    MEDIA,
+    Descriptors,
+    Machine,
+    choose_accelerator,
+    qemu_command,
+)
 from bootprof.errors import InputError
 
 
@@ -14,10 +21,10 @@ def test_a_machine_that_counts_instructions_has_one_processor() -> None:
         Machine(processors=2, accelerator="icount")
 
 
-@pytest.mark.parametrize("medium", ["disk", "cdrom"])
+@pytest.mark.parametrize("medium", MEDIA)
 @pytest.mark.parametrize("arch", ["amd64", "i386"])
 def test_every_machine_runs_in_the_sandbox_and_opens_nothing(medium: str, arch: str) -> None:
-    machine = Machine(arch=arch, medium=medium)  # type: ignore[arg-type]
+    machine = Machine(arch=arch, medium=medium, board="q35")  # type: ignore[arg-type]
     command = qemu_command(machine, ACCELERATORS["tcg"], Descriptors(7, 8, 9), "kmod")
     denied = command[command.index("-sandbox") + 1].split(",")
     assert denied == [
