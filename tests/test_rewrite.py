@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from bootprof.checksums import Covering
 from bootprof.cli import main
-from bootprof.errors import BootprofError, InputError
+from bootprof.errors import BootprofError, FormatError, InputError
 from bootprof.rewrite import Rewritten, rewrite, room_of, verify
 from optimizer.images.image import open_image
 from optimizer.images.reorder import Wanted
@@ -133,6 +134,49 @@ def test_a_file_system_in_a_file_is_refused_by_name(tmp_path: Path) -> None:
     subprocess.run(["mksquashfs", tree, image, "-quiet", "-no-progress"], check=True)
     with pytest.raises(InputError, match=r"/LiveOS/rootfs\.img is a file system"):
         rewritten(image, Wanted(WANTED), tmp_path / "out.img")
+
+
+def test_a_split_squashfs_is_told_by_the_number_of_its_parts(
+    squashfs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tree").mkdir()
+    content = squashfs.read_bytes()
+    # Smaller than its tables; and what is not the end of a sector is not adjacent on the ISO.
+    step = len(content) // 3 + 100
+    for number in range(3):
+        part = content[number * step : (number + 1) * step]
+        (tmp_path / f"tree/filesystem.squashfs.{number:02}").write_bytes(part)
+    image = tmp_path / "split.iso"
+    command = ["xorriso", "-as", "mkisofs", "-quiet", "-r", "-o", image, tmp_path / "tree"]
+    subprocess.run(command, check=True, capture_output=True)
+    with pytest.raises(FormatError, match=r"squashfs\.00 is the first of 3 parts of a split"):
+        rewritten(image, Wanted(WANTED), tmp_path / "out.iso")
+    assert not (tmp_path / "out.iso").exists()
+
+
+def test_of_two_layers_the_chosen_one_is_put_in_order_and_the_other_kept(
+    squashfs: Path, tmp_path: Path
+) -> None:
+    upper = tmp_path / "upper"
+    upper.mkdir()
+    (upper / "added").write_bytes(bytes(50_000))
+    casper = tmp_path / "tree/casper"
+    casper.mkdir(parents=True)
+    shutil.copy(squashfs, casper / "minimal.squashfs")
+    layer = casper / "minimal.standard.squashfs"
+    subprocess.run(["mksquashfs", upper, layer, "-quiet", "-no-progress"], check=True)
+    image = tmp_path / "layers.iso"
+    command = ["xorriso", "-as", "mkisofs", "-quiet", "-r", "-o", image, tmp_path / "tree"]
+    subprocess.run(command, check=True, capture_output=True)
+    opened = open_image(image)
+    assert "holds 2 file systems" in " ".join(opened.remarks)
+    target = tmp_path / "out.iso"
+    assert rewrite(opened, Wanted(WANTED), target, Covering()).reordered.files == len(WANTED)
+    written = open_image(target)
+    assert [place.path for place in written.places] == [place.path for place in opened.places]
+    chosen = open_image(image, squashfs="/casper/minimal.standard.squashfs")
+    again = tmp_path / "again.iso"
+    assert rewrite(chosen, Wanted([b"/added"]), again, Covering()).reordered.files == 1
 
 
 def test_the_command_takes_sort_files_and_says_what_it_did(

@@ -284,7 +284,8 @@ def _checked(
     if kernel not in releases:
         releases[kernel] = kernel_release(volume.head(kernel, _HEAD_BYTES))
     release = releases[kernel]
-    if release is None or (not release and not initrds):
+    # iPXE has the header of a kernel, too. A kernel without an initrd needs to know its root.
+    if release is None or (not initrds and not (release and menu_entry.options)):
         return None
     return BootEntry(
         title=printable(menu_entry.title),

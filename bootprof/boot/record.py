@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bootprof.boot.direct import direct_kernel, entry_to_boot
 from bootprof.boot.nbd import Emulation
-from bootprof.boot.plan import plan_recording
+from bootprof.boot.plan import AUTO, plan_recording
 from bootprof.boot.profile import Profile, profile
 from bootprof.boot.qemu import Machine
 from bootprof.boot.qmp import KeyPress
@@ -72,6 +72,8 @@ def record(
     if image.is_file():
         entry = entry_to_boot(image, recording.backend, recording.entry)
     plan = plan_recording(image, recording.backend, direct=entry is not None)
+    if entry is None and recording.backend == AUTO and plan.names == ("block",):
+        refuse_other_programs(image)
     target, machine = recording.target, recording.machine
     if entry is None and (recording.append or target.options):
         raise InputError(
@@ -115,3 +117,26 @@ def record(
         note(text)
     note(f"backend {done.backend}: {done.reason}")
     return done
+
+
+def refuse_other_programs(image: Path) -> None:
+    """Refuse an ISO that starts no Linux: a memory test, the rescue disk of a boot loader.
+
+    Its boot would go on until the time is up, and there would be no file to record.
+
+    Args:
+        image: An image without a boot entry.
+
+    Raises:
+        InputError: It is one.
+    """
+    from optimizer.images.image import open_image
+    from optimizer.images.iso9660 import is_iso
+
+    if is_iso(image) and open_image(image).chosen is None:
+        raise InputError(
+            f"{image}: starts no Linux that could be profiled: no boot menu names a kernel, and it "
+            "holds neither a squashfs nor an EROFS",
+            hint="memory tests and rescue disks of boot loaders have nothing to put in order; "
+            "--backend block records the reads of any image, with --until idle:10 for example",
+        )

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,6 +39,8 @@ SCAN_STEP_BYTES = 512
 SCAN_CHUNK_BYTES = 4 << 20
 # A disk image may hold the magic number thousands of times.
 MOST_REMARKS = 8
+# What split(1) and others append to the name of each part: .aa, .00, .part1, -001.
+_PART = re.compile(rb"[-._](?:part-?)?(?:\d{1,4}|[a-z]{2})\Z")
 
 
 @dataclass(frozen=True)
@@ -262,7 +265,9 @@ def _find_places(
         places = _places_in_iso(file, iso, remarks)
         if places:
             return places
-    return list(_scan(file, name, remarks))
+    # What a file of the ISO begins with was looked at with the file's length in mind.
+    known = {regions[0].offset_bytes for regions in iso.files().values()} if iso else set()
+    return [place for place in _scan(file, name, remarks) if place.offset_bytes not in known]
 
 
 def _begins_like(file: BinaryIO, kind: Format, offset_bytes: int) -> bool:
@@ -287,14 +292,26 @@ def _places_in_iso(file: BinaryIO, iso: IsoLayout, remarks: list[str]) -> list[F
             try:
                 size_bytes = kind.measure(file, iso.name, offset_bytes, length_bytes)
             except FormatError as error:
+                parts = _parts_of(path, iso)
                 passed_over.append(
-                    f"{printable(path)} begins like a {kind.name}, but is passed over: "
+                    f"{printable(path)} is the first of {parts} parts of a split {kind.name}; "
+                    "only one in a single file can be read"
+                    if parts > 1
+                    else f"{printable(path)} begins like a {kind.name}, but is passed over: "
                     f"{error.message}"
                 )
             else:
                 places[offset_bytes] = FileSystem(kind, offset_bytes, size_bytes, path)
     _remark(remarks, passed_over)
     return [places[offset] for offset in sorted(places)]
+
+
+def _parts_of(path: bytes, iso: IsoLayout) -> int:
+    """Return how many files have the name of this one but for a number or letters at the end."""
+    stem = _PART.sub(b"", path)
+    if stem == path:
+        return 1
+    return sum(1 for other in iso.files() if _PART.sub(b"", other) == stem != other)
 
 
 def _remark(remarks: list[str], more: list[str]) -> None:
