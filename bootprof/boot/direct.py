@@ -48,6 +48,24 @@ def entry_to_boot(image: Path, backend: str, wanted: str | None) -> BootEntry | 
     return entries[0] if entries else None
 
 
+def find_hint(options: str) -> str:
+    """Return what the command line of an entry may lack if its boot fails; empty if not known.
+
+    Args:
+        options: Command line of the kernel.
+    """
+    words = options.split()
+    live = any(word.startswith(("root=live:", "rd.live.image")) for word in words)
+    overlay = any(word.startswith(("rd.live.overlay.overlayfs", "rd.overlay")) for word in words)
+    if live and not overlay:
+        # dracut's dmsquash-live, modules.d/90dmsquash-live/dmsquash-live-root.sh
+        return (
+            "dracut's live images write to a device-mapper snapshot unless told otherwise, which "
+            "not every kernel and initrd can do: try --append rd.live.overlay.overlayfs=1"
+        )
+    return ""
+
+
 @contextmanager
 def direct_kernel(
     entry: BootEntry,

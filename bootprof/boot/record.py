@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootprof.boot.direct import direct_kernel, entry_to_boot
+from bootprof.boot.direct import direct_kernel, entry_to_boot, find_hint
 from bootprof.boot.nbd import Emulation
 from bootprof.boot.plan import AUTO, plan_recording
 from bootprof.boot.profile import Profile, profile
@@ -17,7 +17,7 @@ from bootprof.boot.qemu import Machine
 from bootprof.boot.qmp import KeyPress
 from bootprof.boot.target import Target
 from bootprof.builder.foreignprofiler import obtain_foreign_profiler
-from bootprof.errors import InputError
+from bootprof.errors import BootprofError, InputError
 from bootprof.progress import note, step
 
 
@@ -99,19 +99,24 @@ def record(
                 )
             )
         update = stack.enter_context(step(f"boot of {image}"))
-        done = profile(
-            image,
-            folder,
-            plan=plan,
-            machine=machine,
-            target=target,
-            timeout_seconds=recording.timeout_seconds,
-            progress=update,
-            emulation=emulation,
-            direct=direct,
-            keys=keys,
-            screenshot=screenshot,
-        )
+        try:
+            done = profile(
+                image,
+                folder,
+                plan=plan,
+                machine=machine,
+                target=target,
+                timeout_seconds=recording.timeout_seconds,
+                progress=update,
+                emulation=emulation,
+                direct=direct,
+                keys=keys,
+                screenshot=screenshot,
+            )
+        except BootprofError as error:
+            hint = find_hint(direct.options) if direct is not None else ""
+            error.hint = "; ".join(filter(None, (error.hint, hint)))
+            raise
         update(f"boot target after {done.target_ns / 1e9:.1f} s")
     for text in done.notes:
         note(text)

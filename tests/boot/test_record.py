@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bootprof.boot.direct import find_hint
 from bootprof.cli import main
 
 MEMORY_TEST = Path("/usr/lib/memtest86+/memtest86+x64.iso")
@@ -35,3 +36,16 @@ def test_what_starts_no_linux_is_refused_before_a_boot(
     assert "squashfs" in said.splitlines()[0]
     assert "Traceback" not in said
     assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "hinted"),
+    [
+        ("root=live:CDLABEL=Fedora rd.live.image quiet", True),
+        ("root=live:CDLABEL=Fedora rd.live.image rd.live.overlay.overlayfs=1", False),
+        ("boot=live components", False),
+        ("", False),
+    ],
+)
+def test_a_failed_boot_of_dracuts_live_image_names_the_option(options: str, hinted: bool) -> None:
+    assert ("rd.live.overlay.overlayfs=1" in find_hint(options)) == hinted
