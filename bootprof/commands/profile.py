@@ -61,8 +61,8 @@ def describe_backends() -> str:
         backend = backends.load(name)
         lines[name] = f"{backend.summary}; needs {backend.needs}"
     lines["auto"] = (
-        f"the first of {', '.join(backends.AUTOMATIC)} that starts, if the image is a profiling "
-        "image (bootprof build --profiling); else block"
+        f"the first of {', '.join(backends.AUTOMATIC)} that starts, in a profiling image "
+        "(bootprof build --profiling) or with the image's own kernel; block if neither is found"
     )
     return "\n".join(
         textwrap.fill(
