@@ -147,8 +147,8 @@ def test_a_split_squashfs_is_told_by_the_number_of_its_parts(
         part = content[number * step : (number + 1) * step]
         (tmp_path / f"tree/filesystem.squashfs.{number:02}").write_bytes(part)
     image = tmp_path / "split.iso"
-    command = ["xorriso", "-as", "mkisofs", "-quiet", "-r", "-o", image, tmp_path / "tree"]
-    subprocess.run(command, check=True, capture_output=True)
+    command = ["xorriso", "-as", "mkisofs", "-quiet", "-r", "-o", str(image)]
+    subprocess.run([*command, tmp_path / "tree"], check=True, capture_output=True)
     with pytest.raises(FormatError, match=r"squashfs\.00 is the first of 3 parts of a split"):
         rewritten(image, Wanted(WANTED), tmp_path / "out.iso")
     assert not (tmp_path / "out.iso").exists()
@@ -166,8 +166,8 @@ def test_of_two_layers_the_chosen_one_is_put_in_order_and_the_other_kept(
     layer = casper / "minimal.standard.squashfs"
     subprocess.run(["mksquashfs", upper, layer, "-quiet", "-no-progress"], check=True)
     image = tmp_path / "layers.iso"
-    command = ["xorriso", "-as", "mkisofs", "-quiet", "-r", "-o", image, tmp_path / "tree"]
-    subprocess.run(command, check=True, capture_output=True)
+    command = ["xorriso", "-as", "mkisofs", "-quiet", "-r", "-o", str(image)]
+    subprocess.run([*command, tmp_path / "tree"], check=True, capture_output=True)
     opened = open_image(image)
     assert "holds 2 file systems" in " ".join(opened.remarks)
     target = tmp_path / "out.iso"

@@ -101,15 +101,15 @@ def run(options: argparse.Namespace) -> int:
     from bootprof.boot.record import record
     from bootprof.checksums import checked_covering
     from bootprof.progress import note
-    from bootprof.rewrite import refuse_same, rewrite
+    from bootprof.rewrite import refuse_nested, refuse_same, rewrite
     from optimizer.images.reorder import Wanted
 
     image = open_chosen(options.image, options)
-    image.layout()
+    # Before the boot, which takes a while.
+    refuse_nested(image, image.layout())
     if options.output is None:
         options.output = options.image.with_suffix(f".optimized{options.image.suffix}")
     refuse_same(options.image, options.output)
-    # Before the boot, which takes a while.
     covering = checked_covering(image, allow_unsigned=options.allow_unsigned)
     work = options.work or options.output.with_suffix(".optimize")
     machine = Machine(

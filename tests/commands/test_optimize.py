@@ -89,3 +89,18 @@ def test_replayed_reads_cover_what_is_needed_once(squashfs: Path, profile: Path)
         assert sum(start <= first < end for start, end in spans) == 1
     ordered = sorted(spans)
     assert all(one[1] <= other[0] for one, other in pairwise(ordered))
+
+
+def test_a_file_system_in_a_file_is_refused_before_the_boot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tree/LiveOS").mkdir(parents=True)
+    (tmp_path / "tree/LiveOS/rootfs.img").write_bytes(random.Random(1).randbytes(1 << 20))
+    image = tmp_path / "squashfs.img"
+    tree = tmp_path / "tree"
+    subprocess.run(["mksquashfs", tree, image, "-quiet", "-no-progress"], check=True)
+    assert main(["optimize", str(image), "-o", str(tmp_path / "out.img")]) == 2
+    said = capsys.readouterr().err
+    assert "/LiveOS/rootfs.img is a file system in the file system" in said
+    assert "boot of" not in said
+    assert not (tmp_path / "out.img").exists()
