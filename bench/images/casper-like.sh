@@ -64,5 +64,5 @@ menuentry "Try or Install" {
 	initrd	/casper/initrd
 }
 END
-(cd iso && find . -type f ! -name md5sum.txt -print0 | sort -z | xargs -0 md5sum >md5sum.txt)
+(cd iso && find . -type f -print0 | sort -z | xargs -0 md5sum >../md5sum.txt && mv ../md5sum.txt .)
 grub-mkrescue -o "$1" iso -- -volid CASPERLIKE
