@@ -259,6 +259,9 @@ def main() -> None:
     if followed:
         parts.append(RECORDED + "".join(f"{line}\n" for line in followed))
     parts += [table(results) for results in done]
+    missing = [results.image.stem for results in every if results not in done]
+    if missing:
+        parts.append(f"Built and not measured yet: {', '.join(missing)}.\n")
     options.page.write_text(HEAD + "\n".join(parts))
 
 
