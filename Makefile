@@ -98,7 +98,7 @@ lint-c: $(KERNEL_SCRIPTS)/.unpacked ## Check the C files with the kernel's own t
 # A shell script is a file with a line that starts like "#!/bin/sh".
 lint-shell: packages ## Check the shell scripts
 	git grep --files-with-matches --untracked -E '^#! ?/.*\b(ba|da)?sh\b' -- ':!*.py' ':!Makefile' \
-	  | xargs shellcheck
+	  | xargs shellcheck --external-sources --check-sourced
 
 test: venv ## Run the tests, JOBS at a time; those that boot use the kernels of two suites
 	$(BIN)/pytest -n $(JOBS) -m "not media and not live and not images and not examples"

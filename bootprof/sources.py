@@ -35,8 +35,9 @@ KERNEL_MODULE: Final = find_folder("kmod")
 TRACER: Final = find_folder("ebpf")
 # Agent, watcher, readahead, and what goes into the initrd or the root of an image.
 GUEST: Final = _PACKAGE / "guest"
-# The program that copies live media, in a live system and on a host.
-LIVE_TOOL: Final = GUEST / "live/bootprof-live"
+# The program that copies live media, in a live system and on a host, and the folder of its parts.
+LIVE_PARTS: Final = GUEST / "live"
+LIVE_TOOL: Final = LIVE_PARTS / "bootprof-live"
 # The plugin for nbdkit that serves an image like a drive.
 DRIVE_PLUGIN: Final = _PACKAGE / "boot/drive.c"
 # The library that lets mksquashfs use compressed blocks again.

@@ -17,7 +17,7 @@ from bootprof.builder.bootmenu import check_boot_options
 from bootprof.builder.config import LiveConfig
 from bootprof.builder.roottree import open_tree
 from bootprof.errors import InputError
-from bootprof.sources import GUEST, LIVE_TOOL
+from bootprof.sources import GUEST, LIVE_PARTS, LIVE_TOOL
 
 SCRIPTS_FOLDER = "usr/lib/live/boot"
 # Where an address may lead, and the kernel's name of the version.
@@ -129,6 +129,10 @@ def live_tools(config: LiveConfig) -> Feature:
         # sfdisk, which moves the spare partition table to the end of a larger stick.
         packages=("fdisk",),
         needs=("sbin/sfdisk",),
+        files={
+            f"usr/lib/bootprof-live/{part.name}": part.read_text()
+            for part in sorted(LIVE_PARTS.glob("*.sh"))
+        },
         executables={"usr/sbin/bootprof-live": LIVE_TOOL.read_text()},
     )
 
