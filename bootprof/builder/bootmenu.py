@@ -205,6 +205,16 @@ def configuration(menu: Menu) -> str:
     )
 
 
+def incomplete_configuration() -> str:
+    """Return grub.cfg of a stick that a live system is not completely copied to."""
+    return (
+        f"{TERMINALS}set timeout=-1\n"
+        "menuentry 'This copy is incomplete. Copy the live system to this stick again.' { true }\n"
+        "menuentry 'Restart' { reboot }\n"
+        "menuentry 'Switch off' { halt }\n"
+    )
+
+
 def loopback_configuration(menu: Menu) -> str:
     """Return loopback.cfg, for boot loaders that start the medium from its image in a file.
 

@@ -75,6 +75,7 @@ def build(request: BuildRequest) -> BuildResult:
             boot_options,
             images,
             find_memory_test(config, tree),
+            copies=config.live.tools,
         )
         media = tuple(paths(request))
         for kind, image in zip(config.media.kinds, media, strict=True):

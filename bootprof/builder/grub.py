@@ -71,7 +71,14 @@ BLOCK_LIST_SEGMENT = 0x820
 
 
 def make_image(
-    kind: str, embedded: str, target: Path, extra: tuple[str, ...] = (), *, format_: str = ""
+    kind: str,
+    embedded: str,
+    target: Path,
+    extra: tuple[str, ...] = (),
+    modules: tuple[str, ...] = MODULES,
+    *,
+    memory_disk: Path | None = None,
+    format_: str = "",
 ) -> None:
     """Link a core image.
 
@@ -80,6 +87,8 @@ def make_image(
         embedded: Configuration that finds the medium.
         target: Image to write.
         extra: Modules besides the usual ones.
+        modules: The usual ones.
+        memory_disk: Archive that GRUB has as the disk "memdisk".
         format_: Format of the image, if it is not named like the platform.
 
     Raises:
@@ -100,7 +109,8 @@ def make_image(
             "--prefix=/boot/grub",
             f"--config={configuration}",
             f"--output={target}",
-            *sorted({*MODULES, *extra}),
+            *(() if memory_disk is None else (f"--memdisk={memory_disk}",)),
+            *sorted({*modules, *extra}),
         ]
     )
     configuration.unlink()
@@ -135,16 +145,19 @@ def make_network_programs(embedded: str, folder: Path) -> None:
         make_image(kind, embedded, folder / name, extra, format_=format_)
 
 
-def make_efi_partition(programs: list[Path], target: Path, *, epoch: int) -> None:
+def make_efi_partition(
+    programs: list[Path], target: Path, *, epoch: int, size_kib: int = EFI_IMAGE_KIB
+) -> None:
     """Write the FAT file system that UEFI firmware reads its programs from.
 
     Args:
         programs: EFI programs, under the names that firmware looks for.
-        target: Image to write, of :data:`EFI_IMAGE_KIB`.
+        target: Image to write.
         epoch: Time stamp of everything in it (seconds since 1970).
+        size_kib: Its size in KiB.
     """
     # Without --invariant, the label carries the time of day.
-    run(["mkfs.vfat", "-C", "--invariant", "-n", "EFI", target, str(EFI_IMAGE_KIB)])
+    run(["mkfs.vfat", "-C", "--invariant", "-n", "EFI", target, str(size_kib)])
     environment = {"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"}
     run(["mmd", "-i", target, "::/EFI", "::/EFI/BOOT"], env=environment)
     for program in programs:

@@ -16,6 +16,7 @@ from pathlib import Path
 from bootprof.builder import bootmenu
 from bootprof.builder.bootmenu import Entry, Menu
 from bootprof.builder.config import LiveConfig, Media
+from bootprof.builder.media import incomplete
 from bootprof.builder.roottree import open_tree
 from bootprof.errors import InputError
 from bootprof.files import file_digest
@@ -49,6 +50,7 @@ class Contents:
         boot_options: Kernel command line.
         roots: Files with the root file system.
         memory_test: Program that tests the memory, or None.
+        copies: Whether its live system can copy the medium.
     """
 
     kernel: Path
@@ -56,6 +58,7 @@ class Contents:
     boot_options: str
     roots: tuple[RootImage, ...]
     memory_test: Path | None = None
+    copies: bool = False
 
 
 def find_memory_test(config: LiveConfig, tree: Path) -> Path | None:
@@ -105,7 +108,7 @@ def digest_of(media: Media, contents: Contents) -> str:
     from bootprof.builder.store import digest_of
 
     files = [contents.kernel, *contents.initrds, *(root.file for root in contents.roots)]
-    return digest_of(media, contents.boot_options, *map(file_digest, files))
+    return digest_of(media, contents.boot_options, contents.copies, *map(file_digest, files))
 
 
 def stage(media: Media, contents: Contents, tree: Path, *, epoch: int) -> None:
@@ -126,6 +129,8 @@ def stage(media: Media, contents: Contents, tree: Path, *, epoch: int) -> None:
         shutil.copyfile(initrd, tree / "live" / initrd.name)
     if contents.memory_test is not None:
         shutil.copyfile(contents.memory_test, tree / MEMORY_TEST)
+    if contents.copies:
+        incomplete.make_incomplete(tree / incomplete.NAME, epoch=epoch)
     menu = menu_of(media, contents)
     (tree / "boot/grub/grub.cfg").write_text(bootmenu.configuration(menu))
     (tree / "boot/grub/loopback.cfg").write_text(bootmenu.loopback_configuration(menu))

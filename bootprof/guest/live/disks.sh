@@ -30,37 +30,83 @@ live_disk() {
 why_not() {
     disk=$1
     sys=$root/sys/block/$disk
-    [ "$disk" != "$(live_disk)" ] || { echo "this system runs from it"; return; }
-    [ "$(cat "$sys/ro")" = 0 ] || { echo "it is read-only"; return; }
-    [ "$(cat "$sys/size")" -gt 0 ] || { echo "there is no medium in it"; return; }
+    [ "$disk" != "$(live_disk)" ] || { translate 'this system runs from it'; return; }
+    [ "$(cat "$sys/ro")" = 0 ] || { translate 'it is read-only'; return; }
+    [ "$(cat "$sys/size")" -gt 0 ] || { translate 'there is no medium in it'; return; }
     for part in "$sys" "$sys/$disk"*; do
         [ -e "$part/dev" ] || continue
         number=$(cat "$part/dev")
+        node=$(basename "$part")
         # By number or by name: a btrfs has numbers of its own.
-        if awk -v n="$number" -v d="/dev/$(basename "$part")" \
+        if awk -v n="$number" -v d="/dev/$node" \
             '$3 == n { found = 1 }
             { for (i = 7; i < NF; i++) if ($i == "-" && $(i + 2) == d) found = 1 }
             END { exit !found }' "$root/proc/self/mountinfo"; then
-            echo "$(basename "$part") is mounted"
+            translate '%s is mounted' "$node"
             return
         fi
-        if awk -v d="/dev/$(basename "$part")" '$1 == d { found = 1 } END { exit !found }' \
+        if awk -v d="/dev/$node" '$1 == d { found = 1 } END { exit !found }' \
             "$root/proc/swaps"; then
-            echo "$(basename "$part") is used as swap"
+            translate '%s is used as swap' "$node"
             return
         fi
         for holder in "$part/holders/"*; do
             [ -e "$holder" ] || continue
-            echo "$(basename "$part") is used by $(basename "$holder") (RAID, LVM or encryption)"
+            translate '%s is used by %s (RAID, LVM or encryption)' "$node" "$(basename "$holder")"
+            return
+        done
+        for backing in "$root/sys/block/"loop*/loop/backing_file; do
+            [ -e "$backing" ] || continue
+            [ "$(cat "$backing")" = "/dev/$node" ] || continue
+            translate '%s is used by a loop device' "$node"
             return
         done
     done
 }
 
+# Serial number of a disk: its own, or that of the USB device that it belongs to.
+serial_of() {
+    for file in "$root/sys/block/$1/serial" "$root/sys/block/$1/device/serial"; do
+        [ ! -e "$file" ] || { printable 32 <"$file"; return; }
+    done
+    folder=$(readlink -f "$root/sys/block/$1")
+    while [ "${#folder}" -gt "$((${#root} + 5))" ]; do
+        if [ -e "$folder/idVendor" ]; then
+            [ ! -e "$folder/serial" ] || printable 32 <"$folder/serial"
+            return
+        fi
+        folder=$(dirname "$folder")
+    done
+}
+
+# Path of the disk that a user names by its path or by its serial number.
+disk_named() {
+    case $1 in */* | stdio:*) echo "$1"; return ;; esac
+    [ ! -e "$1" ] || { echo "$1"; return; }
+    named=
+    for sys in "$root/sys/block/"*; do
+        [ "$(serial_of "$(basename "$sys")")" = "$1" ] || continue
+        [ -z "$named" ] ||
+            refuse "$(translate '%s: several disks have this serial number' "$1")" \
+                "$(translate 'Name the disk by its path.')"
+        named=/dev/$(basename "$sys")
+    done
+    [ -n "$named" ] || refuse "$(translate '%s: no disk has this path or serial number' "$1")" \
+        "$(translate 'bootprof-live list shows the disks.')"
+    echo "$named"
+}
+
+# Drives that write discs.
+disc_writers() {
+    awk '/^drive name:/ { for (i = 3; i <= NF; i++) name[i] = $i }
+        /^Can write (CD-R|DVD-R):/ { for (i = 4; i <= NF; i++) if ($i == 1) able[i - 1] = 1 }
+        END { for (i in able) print name[i] }' "$root/proc/sys/dev/cdrom/info" 2>/dev/null | sort
+}
+
 model_of() {
     model=$(cat "$root/sys/block/$1/device/vendor" "$root/sys/block/$1/device/model" 2>/dev/null |
         tr -s ' \n' ' ' | printable 24)
-    echo "${model:-unknown}"
+    echo "${model:-$(translate unknown)}"
 }
 
 content_of() {
@@ -71,21 +117,36 @@ content_of() {
         [ -n "$value" ] || value=$(blkid -o value -s TYPE "$node" 2>/dev/null | printable 16)
         [ -z "$value" ] || found="$found${found:+, }$value"
     done
-    echo "${found:-nothing known}" | cut -c 1-32
+    echo "${found:-$(translate nothing)}" | cut -c 1-32
 }
 
-list() {
-    none=1
+# Disks that a copy is offered for: removable and USB disks that are not in use.
+offered() {
     for sys in "$root/sys/block/"*; do
         disk=$(basename "$sys")
         case $disk in sd* | mmcblk*[0-9] | nvme* | vd*) ;; *) continue ;; esac
         [ -e "$sys/removable" ] || continue
         case $(cat "$sys/removable")$(readlink -f "$sys") in 1* | */usb*) ;; *) continue ;; esac
         [ -z "$(why_not "$disk")" ] || continue
-        [ -z "$none" ] || printf '%-14s %9s  %-24s  %s\n' DEVICE SIZE MODEL CONTENT
-        none=
-        printf '%-14s %9s  %-24s  %s\n' "/dev/$disk" "$(size "$(disk_bytes "$disk")")" \
-            "$(model_of "$disk")" "$(content_of "$disk")"
+        echo "$disk"
     done
-    [ -z "$none" ] || echo "No removable disk that is not in use. Plug in a stick and try again."
+}
+
+list() {
+    disks=$(offered)
+    if [ -z "$disks" ]; then
+        translate 'No removable disk that is not in use. Plug in a stick and try again.'
+        echo
+    else
+        # One column an expression, for the alignment in any language.
+        printf '%-12s %9s  %-20s  %-16s  %s\n' "$(translate DEVICE)" "$(translate SIZE)" \
+            "$(translate MODEL)" "$(translate SERIAL)" "$(translate CONTENT)"
+        for disk in $disks; do
+            printf '%-12s %9s  %-20s  %-16s  %s\n' "/dev/$disk" "$(size "$(disk_bytes "$disk")")" \
+                "$(model_of "$disk" | cut -c 1-20)" "$(serial_of "$disk")" "$(content_of "$disk")"
+        done
+    fi
+    ! command -v xorriso >/dev/null || for drive in $(disc_writers); do
+        printf '%-12s %9s  %s\n' "/dev/$drive" '' "$(translate 'writes CDs or DVDs')"
+    done
 }
