@@ -204,7 +204,7 @@ parse() {
 }
 
 make_scratch() {
-    for folder in "${TMPDIR:-/tmp}" "$root/run" /dev/shm; do
+    for folder in "${TMPDIR:-/tmp}" "$root/run" "$root/dev/shm"; do
         scratch=$(mktemp -d -p "$folder" bootprof-live.XXXXXX 2>/dev/null) || continue
         # A full file system makes folders, and no files. The largest file has some MiB.
         if head -c $((4 * mib)) /dev/zero >"$scratch/room" 2>/dev/null; then
