@@ -18,15 +18,14 @@ JOBS ?= $(shell nproc)
 
 # What the host needs, by the name of its Debian package.
 APT_PACKAGES := arch-test bc bison blktrace bpftool busybox-static ca-certificates clang cpio cryptsetup-bin \
-	dosfstools e2fsprogs erofs-utils fatrace fdisk file flex fuse3 gcc gcc-multilib git gpg gpg-agent \
-	grub-common \
-	grub-efi-amd64-bin grub-efi-ia32-bin grub-pc-bin inotify-tools iproute2 isolinux \
+	dosfstools e2fsprogs erofs-utils fatrace fdisk file flex fuse3 gcc gcc-multilib gettext git gpg \
+	gpg-agent grub-common grub-efi-amd64-bin grub-efi-ia32-bin grub-pc-bin inotify-tools iproute2 isolinux \
 	isomd5sum kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev libnbd-bin \
 	linux-headers-amd64 linux-perf linux-source-6.1 llvm make man-db mmdebstrap mtools \
 	musl-tools nbdkit nbdkit-plugin-dev nfs-ganesha nfs-ganesha-vfs ovmf ovmf-ia32 perl \
 	procps python3 python3-bpfcc python3-dev python3-venv qemu-system-x86 rpcbind \
 	shellcheck skopeo sparse squashfs-tools squashfs-tools-ng strace syslinux-common \
-	uidmap xorriso xz-utils zlib1g-dev zstd
+	uidmap whiptail xorriso xz-utils zlib1g-dev zstd
 
 .DEFAULT_GOAL := help
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bootprof.builder import catalogues
 from bootprof.builder.bootmenu import check_boot_options
 from bootprof.builder.config import LiveConfig
 from bootprof.builder.roottree import open_tree
@@ -60,7 +61,7 @@ class Feature:
     programs: tuple[str, ...] = ()
     scripts: tuple[Path, ...] = ()
     options: str = ""
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str | bytes] = field(default_factory=dict)
     executables: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -126,13 +127,14 @@ def live_tools(config: LiveConfig) -> Feature:
     del config
     return Feature(
         "live tools",
-        # sfdisk, which moves the spare partition table to the end of a larger stick.
-        packages=("fdisk",),
-        needs=("sbin/sfdisk",),
+        # sfdisk, mke2fs and e2fsck for partitions, windows for the wizard, and its languages.
+        packages=("e2fsprogs", "fdisk", "gettext-base", "whiptail"),
+        needs=("sbin/mke2fs", "sbin/sfdisk"),
         files={
             f"usr/lib/bootprof-live/{part.name}": part.read_text()
             for part in sorted(LIVE_PARTS.glob("*.sh"))
-        },
+        }
+        | catalogues.compiled(),
         executables={"usr/sbin/bootprof-live": LIVE_TOOL.read_text()},
     )
 
@@ -194,9 +196,13 @@ def check_root(config: LiveConfig, tree: Path) -> None:
                     )
 
 
-def files(config: LiveConfig) -> dict[str, str]:
+def files(config: LiveConfig) -> dict[str, bytes]:
     """Return the files of the root that features add, by their path."""
-    return {path: text for each in chosen(config) for path, text in each.files.items()}
+    return {
+        path: content.encode() if isinstance(content, str) else content
+        for each in chosen(config)
+        for path, content in each.files.items()
+    }
 
 
 def executables(config: LiveConfig) -> dict[str, str]:

@@ -98,8 +98,8 @@ def finish(
         configure(config.system, tree, int(times.st_mtime))
         languages.configure(config.system, target, tree, log_file)
         desktop.configure(config.desktop, tree)
-        for path, text in features.files(config).items():
-            tree.write_file(path, text.encode())
+        for path, content in features.files(config).items():
+            tree.write_file(path, content)
         for path, text in features.executables(config).items():
             tree.write_file(path, text.encode(), 0o755)
         if added.udev_rules is not None:

@@ -79,7 +79,10 @@ def test_a_copy_that_ends_at_any_of_twenty_points_says_that_it_is_incomplete(
         calls.write_bytes(b"")
         environment = {
             "PATH": f"{tools}:{os.environ['PATH']}",
-            **{"STICK": str(stick), "CALLS": str(calls), "POINT": str(point), "SIGNAL": signal},
+            "STICK": str(stick),
+            "CALLS": str(calls),
+            "POINT": str(point),
+            "SIGNAL": signal,
         }
         done = live_in_session(image, stick, marker, environment)
         whole = stick.read_bytes()
@@ -150,7 +153,8 @@ def test_a_source_that_cannot_be_read_is_named_and_the_stick_marked(
     plugin = (
         *("eval", f"get_size=echo {IMAGE_MIB * MIB}"),
         f"pread=if [ $(($4 + $3)) -gt {5 * MIB} ] && [ $4 -lt {6 * MIB} ]; then "
-        f"echo EIO bad block >&2; exit 1; fi; dd if={image} iflag=skip_bytes,count_bytes skip=$4 count=$3",
+        f"echo EIO bad block >&2; exit 1; fi; dd if={image} "
+        "iflag=skip_bytes,count_bytes skip=$4 count=$3",
     )
     with served(tmp_path, *plugin) as file:
         done = live("copy", "--from", file, "--yes", stick, BOOTPROF_LIVE_MARKER=marker)
@@ -199,6 +203,7 @@ def test_a_loop_device_gets_all_bytes(image: Path, stick: Path) -> None:
     with loop(stick) as disk:
         done = live("copy", "--from", image, "--yes", disk)
     assert done.returncode == 0, done.stderr
-    assert stick.read_bytes()[MIB : (IMAGE_MIB - 1) * MIB] == (
-        image.read_bytes()[MIB : (IMAGE_MIB - 1) * MIB]
+    assert (
+        stick.read_bytes()[MIB : (IMAGE_MIB - 1) * MIB]
+        == (image.read_bytes()[MIB : (IMAGE_MIB - 1) * MIB])
     )

@@ -1,59 +1,207 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""A running live system copies itself to a stick, which boots."""
+"""A running live system copies itself to sticks, which boot; a copy that is cut off says so."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from bootprof.process import program
 from tests.builder.media.booting import (
+    EMULATION,
     OPTIONS,
-    add_check,
+    Booted,
+    Step,
+    ask,
     attached,
     boot,
     build,
+    commanded,
     configure,
-    settings,
-    usb,
+    firmware,
 )
 
 pytestmark = [pytest.mark.live, pytest.mark.vm, pytest.mark.root]
 
-SETTINGS = settings(
-    "copies",
-    """
+SETTINGS = f"""
+name = "copies"
+[system]
+files = "files"
+files_owner = "root"
+[squashfs]
+compressor = "lz4"
+[media]
+kinds = ["iso", "disk"]
+title = "Copies"
+label = "COPIES"
+boot_options = "{OPTIONS}"
 [live]
 tools = true
-""",
-)
-# Once: the copy has the same probe.
+[persistence]
+enabled = true
+"""
+# The copies have the same probe, and only the first machine has three sticks.
 COPY = """\
 #!/bin/sh
-grep -q copy=yes /proc/cmdline || exit 0
-bootprof-live list
-bootprof-live copy --yes /dev/sda
-echo "copied: $?"
+echo "persistence: $(blkid -L persistence)"
+[ -b /dev/sdc ] || exit 0
+for serial in WHOLE KEPT; do
+    options=
+    [ $serial = WHOLE ] || options=--keep
+    bootprof-live list
+    bootprof-live copy --yes $options --persistence 80M $serial
+    echo "copied $serial: $?"
+done
+echo "COPYING CUT"
+bootprof-live copy --yes CUT
+echo "copied CUT: $?"
 """
+STICK_BYTES = 600 << 20
+POINTS = 20
+
+
+def usb(name: str, file: Path) -> list[str]:
+    return [
+        *("-drive", f"file={file},format=raw,if=none,id={name},cache=directsync"),
+        *("-device", f"usb-storage,drive={name},removable=on,serial={name},id=usb{name}"),
+    ]
 
 
 @pytest.fixture(scope="module")
-def image(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(output: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("copies")
     config = configure(folder, SETTINGS)
-    add_check(folder, "copy", COPY)
-    options = f"{OPTIONS} copy=yes"
-    (iso,) = build(config, output, "--no-sort", "-D", f"media.boot_options={options}")
-    return iso
+    check = folder / "files/usr/local/lib/probe/copy"
+    check.parent.mkdir(parents=True)
+    check.write_text(COPY)
+    check.chmod(0o755)
+    return build(config, output, "--no-sort", "-D", f"media.boot_options={OPTIONS}")
 
 
-@pytest.mark.parametrize("kind", ["bios", "uefi"])
-def test_a_copy_boots(kind: str, image: Path, tmp_path: Path) -> None:
-    stick = tmp_path / "stick.img"
-    with stick.open("wb") as stream:
-        stream.truncate(512 << 20)
-    found = boot(*attached(image, "cd"), *usb(stick), folder=tmp_path)
-    assert found.facts["copied"] == "0", found.console
-    again = boot(*attached(stick, "stick"), folder=tmp_path, kind=kind)
+@dataclass(frozen=True)
+class Copied:
+    """What a live system that has copied itself to three sticks leaves.
+
+    Attributes:
+        folder: The sticks, by their names.
+        found: What it printed.
+        cuts: Boot sectors of the first stick while it was written, each at a moment when the
+            machine stood still. Its writes have no cache.
+    """
+
+    folder: Path
+    found: Booted
+    cuts: list[bytes]
+
+
+@pytest.fixture(scope="module", params=["iso", "disk"])
+def copied(
+    request: pytest.FixtureRequest, images: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Copied:
+    folder = tmp_path_factory.mktemp("sticks")
+    image = images[request.param == "disk"]
+    for name in ("WHOLE", "KEPT", "CUT"):
+        with (folder / name).open("wb") as stream:
+            stream.truncate(STICK_BYTES)
+    # A stick with a partition of another system.
+    script = b"label: dos\nstart=2048, size=20480, type=7\n"
+    subprocess.run(["/usr/sbin/sfdisk", "--quiet", folder / "KEPT"], input=script, check=True)
+    with (folder / "KEPT").open("r+b") as stream:
+        stream.seek(1 << 20)
+        stream.write(b"kept" * (10 << 18))
+    cuts: list[bytes] = []
+
+    def cut(_: object, monitor: Path) -> None:
+        ask(monitor, {"execute": "stop"})
+        with (folder / "WHOLE").open("rb") as stream:
+            cuts.append(stream.read(512))
+        ask(monitor, {"execute": "cont"})
+
+    pull = commanded({"execute": "device_del", "arguments": {"id": "usbCUT"}})
+    found = boot(
+        *attached(image, "cd" if request.param == "iso" else "disk"),
+        *("-device", "qemu-xhci"),
+        *(word for name in ("WHOLE", "KEPT", "CUT") for word in usb(name, folder / name)),
+        folder=folder,
+        steps=[
+            *[Step(b" left", cut)] * POINTS,
+            Step(b"COPYING CUT", nothing),
+            *[Step(b" left", nothing)] * 5,
+            Step(b" left", pull),
+        ],
+    )
+    return Copied(folder, found, cuts)
+
+
+def nothing(_: object, __: object) -> None:
+    """Only wait for the text of a step."""
+
+
+def test_a_live_system_copies_itself_and_says_that_a_stick_was_pulled(
+    copied: Copied,
+) -> None:
+    found = copied.found
+    assert (found.facts["copied WHOLE"], found.facts["copied KEPT"]) == ("0", "0"), found.console
+    assert found.facts["copied CUT"] == "1"
+    assert "was pulled out" in found.console
+
+
+@pytest.mark.parametrize("kind", ["bios", "uefi", "uefi32"])
+@pytest.mark.parametrize("name", ["WHOLE", "KEPT"])
+def test_a_copy_boots_and_finds_its_persistence(
+    kind: str, name: str, copied: Copied, tmp_path: Path
+) -> None:
+    folder = copied.folder
+    again = boot(*attached(folder / name, "stick"), folder=tmp_path, kind=kind)
     assert again.mounts["/run/live/medium"].device.startswith("/dev/sda")
+    assert again.facts["persistence"].startswith("/dev/sda")
+    with (folder / "KEPT").open("rb") as stream:
+        stream.seek(1 << 20)
+        assert stream.read(10 << 20) == b"kept" * (10 << 18)
+
+
+@pytest.mark.parametrize("kind", ["bios", "uefi", "uefi32"])
+def test_a_stick_that_was_pulled_boots_to_a_menu_that_says_so(
+    kind: str, copied: Copied, tmp_path: Path
+) -> None:
+    folder = copied.folder
+    assert b"This copy is incomplete" in menu_of(folder / "CUT", tmp_path, kind)
+
+
+def menu_of(stick: Path, folder: Path, kind: str) -> bytes:
+    """Return what a stick shows on the serial port before it says that it is incomplete."""
+    command = [
+        *(program("qemu-system-x86_64"), *EMULATION, "-m", "512", "-nodefaults", "-vga", "std"),
+        *("-display", "none", "-no-reboot", "-serial", "stdio", *firmware(kind, folder)),
+        *attached(stick, "stick"),
+    ]
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    watchdog = threading.Timer(120, child.kill)
+    watchdog.start()
+    shown = b""
+    try:
+        while data := os.read(child.stdout.fileno(), 65536):
+            shown += data
+            if b"This copy is incomplete" in shown:
+                break
+    finally:
+        watchdog.cancel()
+        child.kill()
+        child.wait()
+    return shown
+
+
+def test_a_power_cut_at_any_of_twenty_points_leaves_a_stick_that_boots_to_the_menu(
+    copied: Copied,
+) -> None:
+    assert len(copied.cuts) == POINTS
+    # The type of the only partition is that of the menu's, and there is code.
+    assert {sector[450] for sector in copied.cuts} == {0xEF}
+    assert {sector[:440] for sector in copied.cuts} != {bytes(440)}

@@ -20,17 +20,18 @@ broken() {
     fail "$1" "$2" "${3:-1}"
 }
 
+# The node of a stick that is pulled out vanishes: dd must not make a file of that name.
 # write_range FILE FROM LENGTH TO: into the target, in bytes.
 write_range() {
     dd if="$1" of="$target" bs="$mib" iflag=skip_bytes,count_bytes,fullblock \
-        oflag="${write_flags}seek_bytes" skip="$2" seek="$4" count="$3" conv=notrunc 2>"$scratch/dd" &&
+        oflag="${write_flags}seek_bytes" skip="$2" seek="$4" count="$3" conv=notrunc,nocreat 2>"$scratch/dd" &&
         return
     reason=$(said "$scratch/dd")
     case $reason in
     *reading*) broken "$(translate '%s: cannot be read near byte %s' "$1" "$2")$(unreadable_file)" \
         "$(translate 'The copy is incomplete. Use another medium to copy from.')" ;;
     esac
-    if [ -b "$target" ] && [ "$(blockdev --getsize64 "$target" 2>/dev/null || echo 0)" = 0 ]; then
+    if [ ! -f "$target" ] && [ "$(blockdev --getsize64 "$target" 2>/dev/null || echo 0)" = 0 ]; then
         broken "$(translate '%s: was pulled out' "$target")" \
             "$(translate 'The copy is incomplete. Plug it in and start again.')"
     fi
@@ -92,7 +93,7 @@ put() {
 
 zeros() {
     dd if=/dev/zero of="$target" bs="$mib" iflag=count_bytes count="$2" seek="$1" \
-        oflag=seek_bytes conv=notrunc,fsync 2>"$scratch/dd"
+        oflag=seek_bytes conv=notrunc,nocreat,fsync 2>"$scratch/dd"
 }
 
 # Where the mark lies; nothing if there is no room for it behind the live medium. The last MiB is
@@ -115,7 +116,7 @@ mark() {
         # The list of the sectors behind the first one, in the format of builder/grub.py.
         little_endian $((core + 1)) 8 | patch "$scratch/marker" $((512 + 500))
         dd if="$scratch/marker" of="$target" bs="$mib" seek="$place" oflag=seek_bytes \
-            conv=notrunc,fsync 2>"$scratch/dd" || return
+            conv=notrunc,nocreat,fsync 2>"$scratch/dd" || return
         head -c 440 "$marker" >"$scratch/sector"
         truncate -s 512 "$scratch/sector"
         little_endian "$core" 8 | patch "$scratch/sector" 92
@@ -126,7 +127,7 @@ mark() {
             little_endian $(((marker_bytes - marker_fat) / 512)) 4
         } | patch "$scratch/sector" 446
         printf '\125\252' | patch "$scratch/sector" 510
-        dd if="$scratch/sector" of="$target" conv=notrunc,fsync 2>"$scratch/dd" || return
+        dd if="$scratch/sector" of="$target" conv=notrunc,nocreat,fsync 2>"$scratch/dd" || return
     fi
     [ ! -b "$target" ] || blockdev --flushbufs "$target" 2>"$scratch/dd" || :
 }

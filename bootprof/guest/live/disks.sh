@@ -105,7 +105,7 @@ disc_writers() {
 
 model_of() {
     model=$(cat "$root/sys/block/$1/device/vendor" "$root/sys/block/$1/device/model" 2>/dev/null |
-        tr -s ' \n' ' ' | printable 24)
+        tr -s ' \n' ' ' | printable 24 | sed 's/ *$//')
     echo "${model:-$(translate unknown)}"
 }
 

@@ -9,10 +9,14 @@ has_windows() {
     case ${TERM:-dumb} in dumb | unknown) return 1 ;; esac
 }
 
+backtitle() {
+    translate 'Copy the live system   (arrows and Tab: move, Enter: go on, Esc: cancel)'
+}
+
 window() {
-    LC_ALL=${language:-C.UTF-8} whiptail --backtitle "$(translate 'Copy the live system')" \
+    LC_ALL=${language:-C.UTF-8} whiptail --backtitle "$(backtitle)" \
         --ok-button "$(translate OK)" --cancel-button "$(translate Cancel)" \
-        --yes-button "$(translate 'Erase and copy')" --no-button "$(translate Cancel)" "$@" 3>&1 1>&2 2>&3
+        --yes-button "$(translate Copy)" --no-button "$(translate Cancel)" "$@" 3>&1 1>&2 2>&3
 }
 
 # choose TITLE TEXT {TAG DESCRIPTION}...: prints the tag; 1 if the user cancelled.
@@ -91,7 +95,7 @@ wizard() {
         exit 2
     fi
     plan
-    confirm "$(translate 'Last question')" "$(announce)" || cancelled
+    confirm "$(translate 'Copy now?')" "$(announce)" || cancelled
     ask_wizard_passphrase
     if has_windows; then
         perform_in_window
@@ -143,7 +147,7 @@ perform_in_window() {
             perform
         ) 4>&1 >"$scratch/out" 2>"$scratch/errors"
         echo $? >"$scratch/status"
-    } | LC_ALL=${language:-C.UTF-8} whiptail --backtitle "$(translate 'Copy the live system')" \
+    } | LC_ALL=${language:-C.UTF-8} whiptail --backtitle "$(backtitle)" \
         --title "$(translate 'Copying')" --gauge "$(translate 'Writing')" 8 76 0
     trap - INT
     status=$(cat "$scratch/status")
