@@ -131,10 +131,12 @@ def live_tools(config: LiveConfig) -> Feature:
         packages=("e2fsprogs", "fdisk", "gettext-base", "whiptail"),
         needs=("sbin/mke2fs", "sbin/sfdisk"),
         files={
-            f"usr/lib/bootprof-live/{part.name}": part.read_text()
-            for part in sorted(LIVE_PARTS.glob("*.sh"))
-        }
-        | catalogues.compiled(),
+            **{
+                f"usr/lib/bootprof-live/{part.name}": part.read_text()
+                for part in sorted(LIVE_PARTS.glob("*.sh"))
+            },
+            **catalogues.compiled(),
+        },
         executables={"usr/sbin/bootprof-live": LIVE_TOOL.read_text()},
     )
 

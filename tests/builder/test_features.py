@@ -90,7 +90,7 @@ def test_the_port_of_a_server_is_given_to_the_mount() -> None:
 
 def test_an_eject_never_waits_for_a_key() -> None:
     assert features.files(CONFIGS["eject"]) == {
-        "etc/live/tools.conf": "LIVE_MEDIUM_EJECT_VERBOSE=false\n"
+        "etc/live/tools.conf": b"LIVE_MEDIUM_EJECT_VERBOSE=false\n"
     }
 
 

@@ -7,6 +7,7 @@ Targets are regular files; disks are folders that look like those of sysfs, with
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -171,6 +172,118 @@ def test_a_disk_in_use_is_neither_listed_nor_written_to(
     assert "/dev/sdzz" not in copy("list", root=machine).stdout
     done = copy("copy", "--from", image, "--yes", "/dev/sdzz", root=machine)
     assert (done.returncode, reason in done.stderr) == (2, True), done.stderr
+
+
+@pytest.fixture
+def medium(tmp_path: Path) -> Path:
+    """The image of a disk like those that the builder makes."""
+    path = tmp_path / "medium.img"
+    path.write_bytes(os.urandom(14 * MIB))
+    script = (
+        "label: gpt\nfirst-lba: 34\n"
+        "start=34, size=2014, type=21686148-6449-6E6F-744E-656564454649, name=bios\n"
+        "start=2048, size=2048, type=U, name=esp\nstart=4096, size=20480, type=L, name=live\n"
+    )
+    run_sfdisk(path, script)
+    return path
+
+
+def run_sfdisk(path: Path, script: str) -> None:
+    command = ["/usr/sbin/sfdisk", "--quiet", "--wipe=always", path]
+    subprocess.run(command, input=script.encode(), check=True)
+
+
+def partitions(path: Path) -> list[tuple[int, int]]:
+    """Return begin and size of the partitions of a disk in bytes."""
+    dump = subprocess.run(
+        ["/usr/sbin/sfdisk", "--json", path], capture_output=True, text=True, check=True
+    )
+    table = json.loads(dump.stdout)["partitiontable"]
+    return [(each["start"] * 512, each["size"] * 512) for each in table["partitions"]]
+
+
+@pytest.mark.parametrize("table", ["dos", "gpt"])
+def test_kept_partitions_stay_and_the_live_system_lies_behind_them_in_one_piece(
+    medium: Path, tmp_path: Path, table: str
+) -> None:
+    stick = tmp_path / "stick"
+    blank(stick, 160 * MIB)
+    run_sfdisk(stick, f"label: {table}\nstart=2048, size=20480\n")
+    with stick.open("r+b") as stream:
+        stream.seek(MIB)
+        stream.write(b"k" * (10 * MIB))
+    before = medium.read_bytes()
+    done = copy("copy", "--from", medium, "--keep", "--persistence", "80M", "--yes", stick)
+    assert done.returncode == 0, done.stderr
+    found = partitions(stick)
+    roles = {"dos": "kept live esp changes", "gpt": "kept bios esp live changes"}[table]
+    places = dict(zip(roles.split(), found, strict=True))
+    whole = stick.read_bytes()
+    assert places["kept"] == (MIB, 10 * MIB)
+    assert whole[MIB : 11 * MIB] == b"k" * (10 * MIB)
+    live, esp = places["live"][0], places["esp"][0]
+    assert whole[live : live + 10 * MIB] == before[2 * MIB : 12 * MIB]
+    assert whole[esp : esp + MIB] == before[MIB : 2 * MIB]
+    # The boot sector leads to GRUB's core image, which is that of the medium but for its place.
+    core = int.from_bytes(whole[0x5C:0x64], "little") * 512
+    assert core == places.get("bios", (512, 0))[0]
+    assert whole[core : core + 500] == before[34 * 512 : 34 * 512 + 500]
+    assert int.from_bytes(whole[core + 500 : core + 508], "little") * 512 == core + 512
+    assert whole[core + 512 : core + 65536] == before[35 * 512 : 34 * 512 + 65536]
+    assert label(stick, places["changes"][0]) == "persistence"
+
+
+def label(disk: Path, offset_bytes: int) -> str:
+    command: list[str | Path] = [
+        "/usr/sbin/blkid",
+        "-p",
+        "-o",
+        "value",
+        "-s",
+        "LABEL",
+        "-O",
+        str(offset_bytes),
+        disk,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_partition_for_changes_fills_the_rest(medium: Path, tmp_path: Path) -> None:
+    stick = blank(tmp_path / "stick", 160 * MIB)
+    done = copy("copy", "--from", medium, "--persistence", "rest", "--yes", stick)
+    assert done.returncode == 0, done.stderr
+    begin, size_bytes = partitions(stick)[-1]
+    assert label(stick, begin) == "persistence"
+    assert begin == medium.stat().st_size
+    assert 160 * MIB - begin - size_bytes <= 4 * MIB
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--persistence", "1T"), "no size"),
+        (("--persistence", "200M"), "has room for"),
+        (("--encrypted",), "needs --persistence"),
+        (("--keep",), "no partition table"),
+        (("--bad",), "no such option"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_with_the_stick_untouched(
+    medium: Path, tmp_path: Path, options: tuple[str, ...], reason: str
+) -> None:
+    stick = blank(tmp_path / "stick", 160 * MIB)
+    done = copy("copy", "--from", medium, *options, "--yes", stick)
+    assert (done.returncode, reason in done.stderr) == (2, True), done.stderr
+    assert not any(stick.read_bytes())
+
+
+def test_a_disk_is_named_by_its_serial_number(machine: Path, image: Path) -> None:
+    (machine / "sys/block/sdzz/serial").write_text("4C530001\n")
+    (machine / "sys/block/sdzz/ro").write_text("1\n")
+    done = copy("copy", "--from", image, "--yes", "4C530001", root=machine)
+    assert "/dev/sdzz: not written to, because it is read-only" in done.stderr
+    assert "no disk has this" in copy("copy", "--from", image, "--yes", "4C53", root=machine).stderr
 
 
 def test_a_partition_is_refused_and_its_disk_named(machine: Path, image: Path) -> None:
