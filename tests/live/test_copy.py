@@ -189,7 +189,7 @@ def medium(tmp_path: Path) -> Path:
 
 
 def run_sfdisk(path: Path, script: str) -> None:
-    command = ["/usr/sbin/sfdisk", "--quiet", "--wipe=always", path]
+    command: list[str | Path] = ["/usr/sbin/sfdisk", "--quiet", "--wipe=always", path]
     subprocess.run(command, input=script.encode(), check=True)
 
 

@@ -51,8 +51,8 @@ plan_persistence() {
     persistence_bytes=$room
     [ "$persistence" = rest ] || persistence_bytes=$persistence
     { [ "$persistence_bytes" -le "$room" ] && [ "$room" -ge $((64 * mib)) ]; } ||
-        refuse "$(translate '%s: has room for %s of persistence' "$target" \
-            "$(size $((room > 0 ? room : 0)))")" "$(translate 'Choose less, or use a larger stick.')"
+        refuse "$(translate '%s: has room for %s of changes' "$target" \
+            "$(size $((room > 0 ? room : 0)))")" "$(translate 'At least 68 MB are needed. Choose less, or use a larger stick.')"
     if is_iso "$source"; then
         # The first entry covers the whole ISO, which sfdisk does not extend.
         entry=462

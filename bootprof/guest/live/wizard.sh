@@ -91,7 +91,7 @@ wizard() {
     case $target in /dev/sr*) ;; *) ask_options ;; esac
     # Refused here as with options, in words that a window has room for.
     if ! (plan) >"$scratch/refused" 2>&1; then
-        show "$(translate 'This does not work')" "$(cat "$scratch/refused")"
+        show "$(translate 'This does not work')" "$(sed 's/^bootprof-live: //' "$scratch/refused")"
         exit 2
     fi
     plan
