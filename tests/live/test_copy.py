@@ -7,8 +7,11 @@ Targets are regular files; disks are folders that look like those of sysfs, with
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -297,3 +300,38 @@ def test_the_command_copies_as_the_live_system_does(image: Path, tmp_path: Path)
     command = [sys.executable, "-m", "bootprof", "copy", str(image), str(target), "--yes"]
     subprocess.run(command, check=True, capture_output=True)
     assert target.read_bytes() == image.read_bytes()
+
+
+def test_the_wizard_without_windows_offers_free_disks_and_can_be_left(
+    machine: Path, image: Path
+) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ |= {"BOOTPROF_LIVE_ROOT": str(machine), "TERM": "dumb"}
+        os.execvp("sh", ["sh", str(LIVE_TOOL), "copy", "--from", str(image)])
+    os.write(terminal, b"q\n")
+    shown = b""
+    with contextlib.suppress(OSError):
+        while data := os.read(terminal, 65536):
+            shown += data
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    text = shown.decode().replace("\r", "")
+    assert "  1  /dev/sdzz   134.2 MB  Stick" in text
+    assert "nothing was written" in text
+    assert os.waitstatus_to_exitcode(status) == 1
+
+
+@pytest.mark.parametrize("name", ["de", "fr", "pt"])
+def test_a_catalogue_keeps_the_arguments_of_messages(name: str, tmp_path: Path) -> None:
+    source = LIVE_TOOL.parent / f"po/{name}.po"
+    done = subprocess.run(
+        ["msgfmt", "--check-format", "-o", tmp_path / "messages.mo", source],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "fuzzy" not in done.stderr
+    program = "".join(part.read_text() for part in LIVE_TOOL.parent.glob("*.sh"))
+    for message in re.findall(r'^msgid "(.+)"$', source.read_text(), re.MULTILINE):
+        assert message.replace('\\"', '"') in program

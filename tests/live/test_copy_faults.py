@@ -163,6 +163,39 @@ def test_a_source_that_cannot_be_read_is_named_and_the_stick_marked(
     assert is_marked(stick.read_bytes(), marker)
 
 
+def test_the_file_of_the_running_medium_that_cannot_be_read_is_named(
+    image: Path, marker: str, stick: Path, tmp_path: Path
+) -> None:
+    # The medium is a real device; that the system runs from it is said by tables of the test's own.
+    root = tmp_path / "machine"
+    medium = root / "run/live/medium"
+    medium.mkdir(parents=True)
+    (medium / "good").write_text("good")
+    plugin = (
+        *("eval", f"get_size=echo {IMAGE_MIB * MIB}"),
+        f"pread=if [ $(($4 + $3)) -gt {5 * MIB} ] && [ $4 -lt {6 * MIB} ]; then "
+        f"echo EIO bad block >&2; exit 1; fi; dd if={image} "
+        "iflag=skip_bytes,count_bytes skip=$4 count=$3",
+    )
+    with served(medium, *plugin) as file, loop(file, "--read-only") as disk:
+        name = Path(disk).name
+        part = root / f"sys/block/{name}/{name}p1"
+        part.mkdir(parents=True)
+        (part / "start").write_text("2048\n")
+        (part / "size").write_text("14336\n")
+        (root / "sys/class/block").mkdir(parents=True)
+        (root / f"sys/class/block/{name}").symlink_to(f"../../block/{name}")
+        (root / "proc/self").mkdir(parents=True)
+        line = f"1 0 7:0 / /run/live/medium ro - iso9660 {disk} ro\n"
+        (root / "proc/self/mountinfo").write_text(line)
+        done = live(
+            *("copy", "--yes", stick), BOOTPROF_LIVE_ROOT=str(root), BOOTPROF_LIVE_MARKER=marker
+        )
+    assert done.returncode == 1
+    assert ", in the file served\n" in done.stderr, done.stderr
+    assert is_marked(stick.read_bytes(), marker)
+
+
 def test_old_tables_at_the_end_do_not_come_back(image: Path, tmp_path: Path) -> None:
     stick = tmp_path / "stick"
     stick.write_bytes(bytes(STICK_MIB * MIB))
