@@ -24,7 +24,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The image of a disk with a GPT."""
     path = tmp_path_factory.mktemp("image") / "live.img"
     path.write_bytes(os.urandom(IMAGE_MIB * MIB))
-    script = b"label: gpt\nstart=2048, size=14336\n"
+    script = b"label: gpt\nstart=2048, size=14336, name=live\n"
     subprocess.run(["/usr/sbin/sfdisk", "--quiet", "--wipe=always", path], input=script, check=True)
     return path
 
@@ -229,6 +229,21 @@ def test_a_copy_needs_room_for_its_temporary_files(image: Path, stick: Path) -> 
         BOOTPROF_LIVE_ROOT="/proc/nothing",
     )
     assert (done.returncode, "no room for temporary files" in done.stderr) == (1, True)
+    assert stick.read_bytes() == b"x" * (STICK_MIB * MIB)
+
+
+def test_other_partitions_of_a_medium_are_not_copied(
+    image: Path, stick: Path, tmp_path: Path
+) -> None:
+    medium = tmp_path / "medium"
+    medium.write_bytes(image.read_bytes() + bytes(8 * MIB))
+    sfdisk = "/usr/sbin/sfdisk"
+    subprocess.run([sfdisk, "--quiet", "--relocate", "gpt-bak-std", medium], check=True)
+    command = [sfdisk, "--quiet", "--append", medium]
+    subprocess.run(command, input=b"size=2MiB, name=photos\n", check=True)
+    with loop(medium) as disk:
+        done = live("copy", "--from", disk, "--yes", stick)
+    assert (done.returncode, "other partitions" in done.stderr) == (2, True), done.stderr
     assert stick.read_bytes() == b"x" * (STICK_MIB * MIB)
 
 

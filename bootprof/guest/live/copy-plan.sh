@@ -12,7 +12,7 @@ table_of() { sfdisk --dump -- "$1" 2>/dev/null | sed -n 's/^label: //p'; }
 
 # The partitions of a table that was dumped: "START SIZE TYPE NAME" a line, in sectors.
 partitions() {
-    sed -n 's/.*start= *\([0-9]*\), size= *\([1-9][0-9]*\), type=\([^,]*\)\(.*\)/\1 \2 \3 \4/p' "$1" |
+    sed -n 's/.*start= *\([0-9]*\), size= *\([1-9][0-9]*\), type=\([^,]*\)\(.*\)/\1 \2 \3 \4/p' -- "$1" |
         sed 's/ ,.*name="\([a-z]*\)".*/ \1/'
 }
 

@@ -47,6 +47,16 @@ source_bytes() {
     echo "$end"
 }
 
+# Partitions of the source that are no part of the live system: such as those that --keep kept.
+foreign_partitions() {
+    [ -b "$source" ] || return 0
+    sfdisk --dump -- "$source" 2>/dev/null | partitions /dev/stdin | if is_iso "$source"; then
+        awk -v end="$(($(number_at "$source" 32848 4) * 4))" '$1 >= end'
+    else
+        awk '$4 != "bios" && $4 != "esp" && $4 != "live"'
+    fi
+}
+
 find_source() {
     if [ -z "$source" ]; then
         device=$(live_device)
@@ -68,6 +78,9 @@ find_source() {
         done
     fi
     total=$(source_bytes "$source")
+    [ -z "$(foreign_partitions)" ] ||
+        refuse "$(translate '%s: the medium has other partitions than those of the live system' "$source")" \
+            "$(translate 'Copy from the image file or another medium by --from.')"
     [ "$total" -gt "$mib" ] || refuse "$(translate '%s: holds no live medium' "$source")" \
         "$(translate 'Name an image by --from.')"
     is_iso "$source" || is_gpt "$source" || [ "$(dd if="$source" bs=1 skip=510 count=2 2>/dev/null |
