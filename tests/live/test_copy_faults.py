@@ -111,7 +111,13 @@ def live_in_session(
 
     return subprocess.run(
         ["sh", LIVE_TOOL, "copy", "--from", image, "--yes", stick],
-        env={**os.environ, **environment, "BOOTPROF_LIVE_MARKER": marker},
+        # A copy that is killed leaves its temporary files.
+        env={
+            **os.environ,
+            **environment,
+            "BOOTPROF_LIVE_MARKER": marker,
+            "TMPDIR": str(stick.parent),
+        },
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
