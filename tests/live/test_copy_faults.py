@@ -245,7 +245,7 @@ def test_other_partitions_of_a_medium_are_not_copied(
     medium.write_bytes(image.read_bytes() + bytes(8 * MIB))
     sfdisk = "/usr/sbin/sfdisk"
     subprocess.run([sfdisk, "--quiet", "--relocate", "gpt-bak-std", medium], check=True)
-    command = [sfdisk, "--quiet", "--append", medium]
+    command: list[str | Path] = [sfdisk, "--quiet", "--append", medium]
     subprocess.run(command, input=b"size=2MiB, name=photos\n", check=True)
     with loop(medium) as disk:
         done = live("copy", "--from", disk, "--yes", stick)

@@ -51,7 +51,9 @@ def make_incomplete(target: Path, *, epoch: int) -> None:
         programs = []
         for kind, name in grub.EFI_PROGRAMS.items():
             programs.append(staging / name)
-            grub.make_image(kind, EMBEDDED, staging / name, ("efi_gop",), MODULES, memory_disk=memory_disk)
+            grub.make_image(
+                kind, EMBEDDED, staging / name, ("efi_gop",), MODULES, memory_disk=memory_disk
+            )
         size_kib = (SIZE_BYTES - FAT_OFFSET_BYTES) // 1024
         grub.make_efi_partition(programs, fat, epoch=epoch, size_kib=size_kib)
         # Where the core image lies is entered when it is written to a stick.
