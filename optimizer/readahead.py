@@ -3,8 +3,8 @@
 """Readahead lists: which byte ranges of a squashfs a boot needs, in the order of their position.
 
 A list is made from the bytes that a boot touched (:mod:`optimizer.demand`) or from a block trace of
-the same image. All tables count as one range: every file needs some block of them, it is unknown
-which one the next file needs, and they are contiguous.
+the same image. All tables of a squashfs count as one range: every file needs some block of them, it
+is unknown which one the next file needs, and they are contiguous.
 
 Ranges are joined if reading the gap between them costs the drive less than a new request. One pass
 over the gaps is enough, because the cost of a gap does not depend on other gaps.
@@ -73,8 +73,12 @@ def with_kernel_readahead(ranges: Ranges) -> Ranges:
 
 
 def wanted_by_demand(layout: Layout, demand: Demand) -> Spans:
-    """Return what a boot needs of an image as spans of the image file: content, and all tables."""
-    return spans_of(layout.extent_map.extents[demand.needed | ~layout.is_content])
+    """Return what a boot needs of an image as spans of the image file: content, and all tables.
+
+    Of metadata that lies all over an image (EROFS), only what the boot needs.
+    """
+    tables = ~layout.is_content & layout.metadata_is_together
+    return spans_of(layout.extent_map.extents[demand.needed | tables])
 
 
 def wanted_by_trace(layout: Layout, reads: Reads) -> Spans:
@@ -117,7 +121,8 @@ def plan(layout: Layout, wanted: Spans, drive: Drive) -> Plan:
     ranges = np.zeros(len(joined), RANGE_DTYPE)
     ranges["offset_bytes"] = joined["offset_bytes"] - start
     ranges["length_bytes"] = joined["length_bytes"]
-    ranges = _apart(layout, ranges)
+    if layout.metadata_is_together:
+        ranges = _apart(layout, ranges)
     wanted_bytes = int(stretches["length_bytes"].sum())
     return Plan(
         ranges=ranges,

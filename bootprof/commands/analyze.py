@@ -65,7 +65,7 @@ def add_parser(subparsers: Parsers) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_path(parser, "image", metavar="IMAGE", help="squashfs, ISO or disk image")
+    add_path(parser, "image", metavar="IMAGE", help="squashfs, EROFS, ISO or disk image")
     add_path(parser, "profile", metavar="PROFILE", help="folder of a profile")
     add_path(parser, "-b", "--bootlog", metavar="FILE", help="bootlog (default: that of PROFILE)")
     add_path(parser, "-t", "--trace", metavar="FILE", help="block trace (default: that of PROFILE)")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from optimizer.drives.models import Drive
     from optimizer.formats.blocktrace import BlockTrace
     from optimizer.images.image import Image
+    from optimizer.images.layout import Layout
+    from optimizer.images.reorder import Place, Wanted
 
     Parsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -302,6 +304,28 @@ def wanted_paths(path: Path) -> list[bytes]:
         print(f"bootprof: {sentence}", file=sys.stderr)
     arranged = arrange(listed.paths, excluded=compile_excludes(IMAGE_EXCLUDES), root=None)
     return arranged.paths
+
+
+def wanted_by_bootlog(layout: Layout, path: Path, place: Place) -> Wanted:
+    """Return the order of a bootlog, sort file or list.
+
+    A file system whose metadata can be moved block by block also gets the ranges that the boot
+    needs of it, in their order, as far as the bootlog says when what was needed.
+    """
+    from optimizer.formats import EVENTS_MAGIC
+    from optimizer.formats.bootlog import read_bootlog
+    from optimizer.images.reorder import Wanted
+    from optimizer.replay import reads_of_demand
+    from optimizer.spans import spans_of
+
+    paths = wanted_paths(path)
+    if not layout.metadata_is_together:
+        with path.open("rb") as stream:
+            if stream.read(len(EVENTS_MAGIC)) == EVENTS_MAGIC:
+                stream.seek(0)
+                reads = reads_of_demand(layout, read_bootlog(stream, str(path)))
+                return Wanted(paths, spans_of(reads), place)
+    return Wanted(paths, place=place)
 
 
 def add_boot(parser: argparse._ActionsContainer) -> None:

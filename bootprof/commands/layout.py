@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from optimizer.images.layout import Layout
 
 EPILOG = """\
-IMAGE is a squashfs 4.0, or an ISO 9660 or disk image that contains one. If there are several, the
-largest is used; --squashfs and --squashfs-offset select another. All offsets are relative to the
-start of IMAGE, as in a block trace.
+IMAGE is a squashfs 4.0, an EROFS, or an ISO 9660 or disk image that contains one. If there are
+several, the largest is used; --squashfs and --squashfs-offset select another. All offsets are
+relative to the start of IMAGE, as in a block trace.
 
 --tsv writes one line for each block, hole or tail of each file, and one line with kind "-" for each
 path that has none. The columns are: path, inode number, type, kind (block, hole, fragment or -),
@@ -37,7 +37,7 @@ offset and length on the image, 1 if stored uncompressed, offset in the file, nu
 bytes in it, and offset of these bytes in the decompressed block. Tab, newline, carriage return and
 backslash in a path are written as a backslash and three octal digits.
 
-Paths are those in the squashfs; symbolic links are not followed.
+Paths are those in the file system; symbolic links are not followed.
 
 examples:
   bootprof layout live.iso
@@ -67,12 +67,12 @@ def add_parser(subparsers: Parsers) -> None:
     """Declare the options of ``bootprof layout``."""
     parser = subparsers.add_parser(
         "layout",
-        help="show where the files and tables of a squashfs are on an image",
-        description="Show where the files and the tables of a squashfs are on an image.",
+        help="show where the files and tables of a squashfs or EROFS are on an image",
+        description="Show where the files and the tables of a squashfs or EROFS are on an image.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_path(parser, "image", metavar="IMAGE", help="squashfs, ISO or disk image")
+    add_path(parser, "image", metavar="IMAGE", help="squashfs, EROFS, ISO or disk image")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print JSON instead of text")
     output.add_argument(
@@ -190,7 +190,8 @@ def summary_text(summary: Summary) -> Iterator[str]:
     names = f" (ISO, {summary.iso_names} names)" if summary.iso_names else ""
     yield f"image       {printable(summary.image)}{names}"
     inside = f"{printable(summary.squashfs_path)}, " if summary.squashfs_path else ""
-    yield f"squashfs    {inside}{summary.size_bytes:,} bytes at {summary.squashfs_offset_bytes:,}"
+    place = f"{summary.size_bytes:,} bytes at {summary.squashfs_offset_bytes:,}"
+    yield f"{summary.format:<11} {inside}{place}"
     yield f"compressor  {summary.compressor}, blocks of {summary.block_size_bytes:,} bytes"
     yield f"paths       {summary.paths:,}; inodes: {', '.join(kinds)}"
     yield (
@@ -256,7 +257,7 @@ def span_text(span: SpanDescription) -> Iterator[str]:
         if len(files) > MOST_OWNERS_SHOWN:
             yield f"    and {len(files) - MOST_OWNERS_SHOWN:,} more (--json lists them)"
     if not span.iso and not span.squashfs:
-        yield "  nothing: padding, or outside the squashfs"
+        yield "  nothing: padding, or outside the file system"
 
 
 def place_text(row: OverlappedExtent | OverlappedRegion) -> str:

@@ -20,7 +20,7 @@ from bootprof.commands.inputs import (
     load_build,
     open_chosen,
     recording_of,
-    wanted_paths,
+    wanted_by_bootlog,
 )
 from bootprof.errors import InputError
 
@@ -102,7 +102,6 @@ def run(options: argparse.Namespace) -> int:
     from bootprof.checksums import checked_covering
     from bootprof.progress import note
     from bootprof.rewrite import refuse_nested, refuse_same, rewrite
-    from optimizer.images.reorder import Wanted
 
     image = open_chosen(options.image, options)
     # Before the boot, which takes a while.
@@ -124,10 +123,10 @@ def run(options: argparse.Namespace) -> int:
         before = work / "before"
         record(options.image, before, recording)
     bootlog = find_bootlog(before)
-    paths = wanted_paths(bootlog)
+    wanted = wanted_by_bootlog(image.layout(), bootlog, options.place)
     if options.dry_run:
-        return simulate(image, Wanted(paths, place=options.place), bootlog)
-    done = rewrite(image, Wanted(paths, place=options.place), options.output, covering)
+        return simulate(image, wanted, bootlog)
+    done = rewrite(image, wanted, options.output, covering)
     for sentence in done.sentences():
         note(f"bootprof: {sentence}")
     if not done.reordered.files:

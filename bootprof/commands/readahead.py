@@ -36,9 +36,10 @@ BOOTLOG is one of these:
   - the block trace of a boot of this IMAGE
   - a folder written by bootprof profile; its bootlog is used
 
-The list contains the byte ranges of the squashfs that the boot needs, and all tables, in ascending
-order. A gap between two ranges is included if reading through it costs the drive less than a new
-request. The program bootprof-readahead reads these ranges at boot, for this squashfs only.
+The list contains the byte ranges of the file system that the boot needs, in ascending order, and of
+a squashfs all tables. A gap between two ranges is included if reading through it costs the drive
+less than a new request. The program bootprof-readahead reads these ranges at boot, for this file
+system only.
 `bootprof build --readahead BOOTLOG` makes the list for the image that it builds, and adds list and
 program to the image.
 
@@ -56,13 +57,13 @@ def add_parser(subparsers: Parsers) -> None:
         "readahead",
         help="list the byte ranges that a boot needs, for the readahead program",
         description=(
-            "List the byte ranges of the squashfs in IMAGE that a boot needs, sorted by position,\n"
-            "for the program that reads them ahead while the system starts."
+            "List the byte ranges of the file system in IMAGE that a boot needs, sorted by\n"
+            "position, for the program that reads them ahead while the system starts."
         ),
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_path(parser, "image", metavar="IMAGE", help="squashfs, ISO or disk image")
+    add_path(parser, "image", metavar="IMAGE", help="squashfs, EROFS, ISO or disk image")
     add_path(
         parser,
         "bootlog",
@@ -93,14 +94,15 @@ def run(options: argparse.Namespace) -> int:
     drive = choose_drives([options.drive])[0]
     image = open_chosen(options.image, options)
     layout = image.layout()
-    if len(layout.superblock_bytes) != SUPERBLOCK_BYTES:
-        raise InputError(
-            f"{options.image}: a readahead list cannot name an image of type {layout.format}",
-            hint="readahead works with squashfs",
-        )
     planned = plan(layout, wanted(image, options), drive)
     content = format_list(
-        ReadaheadList(layout.superblock_bytes, layout.size_bytes, drive.name, planned.ranges)
+        ReadaheadList(
+            layout.superblock_bytes[:SUPERBLOCK_BYTES],
+            layout.size_bytes,
+            drive.name,
+            planned.ranges,
+            layout.superblock_offset_bytes,
+        )
     )
     write_output(options.output, content)
     for line in summary(planned, layout, drive):

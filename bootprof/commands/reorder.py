@@ -18,7 +18,7 @@ from bootprof.commands.inputs import (
     find_bootlog,
     load_trace,
     open_chosen,
-    wanted_paths,
+    wanted_by_bootlog,
 )
 from bootprof.errors import InputError
 
@@ -34,9 +34,10 @@ ORDER is one of these:
   - a folder written by bootprof profile; its bootlog is used, or else its block trace
 
 The compressed blocks of files are moved and the tables are written anew. Nothing is unpacked: it
-takes seconds, and needs neither root privileges nor the tree that the image was built from. Only
-the ends of files that share a block with others are compressed again. Every file of the result is
-compared with the original before OUT appears.
+takes seconds, and needs neither root privileges nor the tree that the image was built from. Of a
+squashfs, only the ends of files that share a block with others are compressed again; of an EROFS,
+nothing is, and of large files only the parts move that a bootlog with events or a block trace has.
+Every file of the result is compared with the original before OUT appears.
 
 In an ISO or disk image, the new file system takes the place of the old one, and nothing else moves.
 If it does not fit there, xorriso replaces it in the ISO. Checksum files in an ISO (md5sum.txt,
@@ -57,7 +58,7 @@ def add_parser(subparsers: Parsers) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_path(parser, "image", metavar="IMAGE", help="squashfs, ISO or disk image")
+    add_path(parser, "image", metavar="IMAGE", help="squashfs, EROFS, ISO or disk image")
     add_path(parser, "order", metavar="ORDER", help="bootlog, sort file, block trace or profile")
     add_path(parser, "-o", "--output", required=True, metavar="OUT", help="image to write")
     add_place(parser)
@@ -107,4 +108,4 @@ def wanted_order(image: Image, options: argparse.Namespace) -> Wanted:
         is_trace = stream.read(len(TRACE_MAGIC)) == TRACE_MAGIC
     if is_trace:
         return Wanted(spans=spans_of(load_trace(given, image).reads), place=options.place)
-    return Wanted(wanted_paths(given), place=options.place)
+    return wanted_by_bootlog(image.layout(), given, options.place)

@@ -20,7 +20,8 @@ from optimizer.errors import FormatError
 
 MAGIC: Final = b"#bootprof-readahead 1"
 SUPERBLOCK_BYTES: Final = 96
-"""Bytes of the superblock in a list: the whole superblock of a squashfs."""
+"""Bytes of the superblock in a list: the whole superblock of a squashfs; of an EROFS all with a
+meaning of its own (UUID, time, checksum, places)."""
 
 _HEADER_LINE = re.compile(rb"#([a-z0-9_]+): (.*)")
 _RANGE_LINE = re.compile(rb"(\d{1,18})\t(\d{1,18})\t(tables|data)")
@@ -39,8 +40,9 @@ class ReadaheadList:
     """A readahead list.
 
     Attributes:
-        superblock: The first 96 bytes of the squashfs that it is for.
+        superblock: 96 bytes of the superblock of the file system that it is for.
         squashfs_bytes: Size of that squashfs, without padding.
+        superblock_offset_bytes: Where these are in the file system.
         drive: Name of the drive that the gaps were weighed for.
         ranges: Shape (ranges,), of :data:`RANGE_DTYPE`, ascending; they do not overlap, and touch
             only where tables follow data.
@@ -50,6 +52,7 @@ class ReadaheadList:
     squashfs_bytes: int
     drive: str
     ranges: ListRanges
+    superblock_offset_bytes: int = 0
 
 
 def format_list(readahead: ReadaheadList) -> bytes:
@@ -57,6 +60,11 @@ def format_list(readahead: ReadaheadList) -> bytes:
     lines = [
         MAGIC,
         b"#superblock: " + readahead.superblock.hex().encode(),
+        *(
+            [b"#superblock_offset: %d" % readahead.superblock_offset_bytes]
+            if readahead.superblock_offset_bytes
+            else []
+        ),
         b"#squashfs_bytes: %d" % readahead.squashfs_bytes,
         b"#drive: " + readahead.drive.encode(),
         b"#ranges: %d" % len(readahead.ranges),
@@ -100,6 +108,7 @@ def parse_list(stream: Iterable[bytes], file_name: str) -> ReadaheadList:
         superblock = bytes.fromhex(headers[b"superblock"].decode())
         size_bytes, count = int(headers[b"squashfs_bytes"]), int(headers[b"ranges"])
         drive = headers[b"drive"].decode()
+        superblock_offset = int(headers.get(b"superblock_offset", b"0"))
     except (KeyError, ValueError):
         raise FormatError(f"{file_name}: a line of the header is missing or damaged") from None
     if len(superblock) != SUPERBLOCK_BYTES:
@@ -110,4 +119,6 @@ def parse_list(stream: Iterable[bytes], file_name: str) -> ReadaheadList:
         )
     if end > size_bytes:
         raise FormatError(f"{file_name}: ranges reach past the end of the squashfs")
-    return ReadaheadList(superblock, size_bytes, drive, np.array(rows, RANGE_DTYPE))
+    return ReadaheadList(
+        superblock, size_bytes, drive, np.array(rows, RANGE_DTYPE), superblock_offset
+    )

@@ -70,6 +70,7 @@ class Summary:
     Attributes:
         image: Path of the image.
         iso_names: Where the names of the ISO are from; None if it is none.
+        format: Format of the file system.
         squashfs_offset_bytes: Where the file system begins.
         squashfs_path: Its file in the ISO; None if it is no file of an ISO.
         size_bytes: Its size without padding.
@@ -85,6 +86,7 @@ class Summary:
 
     image: str
     iso_names: str | None
+    format: str
     squashfs_offset_bytes: int
     squashfs_path: str | None
     size_bytes: int
@@ -225,6 +227,7 @@ def summarize(image: Image) -> Summary:
     return Summary(
         image=layout.name,
         iso_names=image.iso.names if image.iso else None,
+        format=layout.format,
         squashfs_offset_bytes=layout.offset_bytes,
         squashfs_path=os.fsdecode(place.path) if place is not None and place.path else None,
         size_bytes=layout.size_bytes,

@@ -134,6 +134,10 @@ class Layout(ABC):
     """Name of the format, as the kernel names it."""
     kinds: ClassVar[Sequence[ExtentKind]]
     """Kinds of extents that the format has."""
+    superblock_offset_bytes: ClassVar[int] = 0
+    """From the start of the file system."""
+    metadata_is_together: ClassVar[bool] = True
+    """Whether the metadata is in one place, so that all of it is read in one go."""
 
     name: str
     offset_bytes: int

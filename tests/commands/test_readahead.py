@@ -16,6 +16,7 @@ from bootprof.builder.layers import load_config
 from bootprof.cli import build_parser, main
 from bootprof.commands.build import readahead_request
 from optimizer.formats.readahead_list import ReadaheadList, parse_list
+from optimizer.images.image import open_image
 from optimizer.images.squashfs.layout import read_layout
 
 BLOCK = 131072
@@ -194,13 +195,24 @@ def test_a_list_without_a_gap_counts_none(
     assert "\n0 gaps are read too: 0 B, unneeded\n" in capsys.readouterr().err
 
 
-def test_an_image_that_a_list_cannot_name_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_list_of_an_erofs_names_its_superblock_and_only_needed_metadata(
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "tree").mkdir()
-    (tmp_path / "tree/file").write_bytes(b"content" * 1000)
-    image = tmp_path / "image.erofs"
-    subprocess.run(["mkfs.erofs", image, tmp_path / "tree"], check=True, capture_output=True)
-    assert main(["readahead", str(image), "--tables", "-o", str(tmp_path / "list")]) == 2
-    assert "cannot name an image of type erofs" in capsys.readouterr().err
-    assert not (tmp_path / "list").exists()
+    for number in range(2000):
+        (tmp_path / f"tree/file-{number}").write_bytes(b"content %d " % number * 300)
+    image, bootlog = tmp_path / "image.erofs", tmp_path / "bootlog.list"
+    tree = tmp_path / "tree"
+    subprocess.run(["mkfs.erofs", "-zlz4", image, tree], check=True, capture_output=True)
+    bootlog.write_bytes(b"/file-7\n/file-1990\n")
+    assert main(["readahead", str(image), str(bootlog), "-o", str(tmp_path / "list")]) == 0
+    with (tmp_path / "list").open("rb") as stream:
+        found = parse_list(stream, "list")
+    layout = open_image(image).layout()
+    assert (found.superblock_offset_bytes, found.squashfs_bytes) == (1024, layout.size_bytes)
+    assert found.superblock == image.read_bytes()[1024 : 1024 + 96]
+    for path in (b"/file-7", b"/file-1990"):
+        at = int(layout.extents_of(path)["offset_bytes"][0])
+        begins, ends = found.ranges["offset_bytes"], found.ranges["length_bytes"]
+        assert ((begins <= at) & (at < begins + ends)).any()
+    assert not found.ranges["tables"].any()

@@ -95,7 +95,21 @@ def test_the_squashfs_may_lie_inside_of_an_image(
     disk = tmp_path / "disk"
     disk.write_bytes(bytes(1 << 20) + sample.image.read_bytes())
     assert "complete" in run(program, "--offset", "1048576", sample.list, disk)[1]
-    assert "not the squashfs" in run(program, sample.list, disk)[1]
+    assert "not the file system" in run(program, sample.list, disk)[1]
+
+
+def test_the_superblock_of_erofs_is_found_behind_its_start(
+    program: Path, sample: Sample, tmp_path: Path
+) -> None:
+    image, other, found = (tmp_path / name for name in ("image", "other", "list"))
+    content = sample.image.read_bytes()
+    image.write_bytes(bytes(1024) + content)
+    # A list with the superblock of what the sample is, 1024 bytes into the image.
+    lines = sample.list.read_bytes().split(b"\n")
+    found.write_bytes(b"\n".join([*lines[:2], b"#superblock_offset: 1024", *lines[2:]]))
+    assert "complete" in run(program, found, image)[1]
+    other.write_bytes(bytes(1020) + content)
+    assert "not the file system" in run(program, found, other)[1]
 
 
 def test_the_log_goes_where_it_is_told(program: Path, sample: Sample, tmp_path: Path) -> None:
@@ -118,7 +132,7 @@ def test_a_list_of_another_image_is_refused_in_one_line(
     content = bytearray(sample.image.read_bytes())
     content[8] ^= 1  # time of making
     other.write_bytes(content)
-    expected = f"bootprof-readahead: {other}: not the squashfs that the list was made for; "
+    expected = f"bootprof-readahead: {other}: not the file system that the list was made for; "
     assert run(program, sample.list, other) == (2, expected + "nothing is read ahead\n")
 
 

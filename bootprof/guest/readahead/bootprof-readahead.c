@@ -6,7 +6,7 @@
  *	bootprof-readahead [--max-share PERCENT] [--slowest KIB_PER_SECOND] [--offset BYTES]
  *		[--log FILE] [--background] LIST SQUASHFS
  *
- * LIST is the output of `bootprof readahead`. SQUASHFS is the file behind the root's loop device,
+ * LIST is the output of `bootprof readahead`. SQUASHFS, or an EROFS, is the file behind the root's loop device,
  * or a block device. The loop device reads through the page cache of that file, so the boot need
  * not read from the medium what is in there. (For a squashfs that is mounted from a block device,
  * the kernel has not used the page cache of the device since 5.8.)
@@ -51,7 +51,9 @@
 #include "../common/numbers.h"
 
 #define MAGIC "#bootprof-readahead 1\n"
-#define SUPERBLOCK_BYTES 96 /* struct squashfs_super_block */
+#define SUPERBLOCK_BYTES 96 /* struct squashfs_super_block, and most of that of EROFS */
+/* Of EROFS; squashfs begins with its superblock. */
+#define SUPERBLOCK_OFFSET_MAX 65536
 #define LIST_BYTES_MAX (64 << 20)
 /*
  * Half a second of a slow CD. With smaller chunks, the head moves more often between the reads of
@@ -88,7 +90,7 @@ struct range {
 
 struct list {
 	unsigned char superblock[SUPERBLOCK_BYTES];
-	uint64_t squashfs_bytes;
+	uint64_t squashfs_bytes, superblock_offset;
 	size_t count;
 	struct range *ranges;
 };
@@ -164,6 +166,11 @@ static size_t parse_lines(const char *text, struct list *list)
 	for (; *line; line = strchr(line, '\n') + 1, number++) {
 		if (!strncmp(line, "#superblock: ", 13)) {
 			superblock = parse_superblock(line + 13, list->superblock);
+		} else if (!strncmp(line, "#superblock_offset: ", 20)) {
+			value = line + 20;
+			if (!take_number(&value, '\n', &list->superblock_offset) ||
+			    list->superblock_offset > SUPERBLOCK_OFFSET_MAX)
+				return number;
 		} else if (!strncmp(line, "#squashfs_bytes: ", 17)) {
 			value = line + 17;
 			size = take_number(&value, '\n', &list->squashfs_bytes);
@@ -377,9 +384,10 @@ static bool open_squashfs(const char *name, const struct list *list, struct work
 	}
 	/* Read nothing but the list: disable the kernel's own readahead. */
 	posix_fadvise(work->squashfs, 0, 0, POSIX_FADV_RANDOM);
-	if (pread(work->squashfs, superblock, SUPERBLOCK_BYTES, work->base) != SUPERBLOCK_BYTES ||
+	if (pread(work->squashfs, superblock, SUPERBLOCK_BYTES,
+		  work->base + list->superblock_offset) != SUPERBLOCK_BYTES ||
 	    memcmp(superblock, list->superblock, SUPERBLOCK_BYTES)) {
-		say("%s: not the squashfs that the list was made for; nothing is read ahead", name);
+		say("%s: not the file system that the list was made for; nothing is read ahead", name);
 		return false;
 	}
 	work->meminfo = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);

@@ -69,6 +69,8 @@ class ErofsLayout(Layout):
 
     format: ClassVar[str] = "erofs"
     kinds: ClassVar[Sequence[ExtentKind]] = KINDS
+    superblock_offset_bytes: ClassVar[int] = SUPERBLOCK_OFFSET_BYTES
+    metadata_is_together: ClassVar[bool] = False
 
     superblock: Superblock
     every_inode: Rows

@@ -18,11 +18,13 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from optimizer.errors import InputError
 from optimizer.images.erofs.clusters import Numbers
 from optimizer.images.erofs.format import SLOT_BYTES, SUPERBLOCK_OFFSET_BYTES, Content, Superblock
 from optimizer.images.erofs.layout import ErofsLayout
 from optimizer.images.erofs.tree import ENTRY, content_spans
 from optimizer.images.erofs.units import Units, address_spans, find_units
+from optimizer.images.extents import Role
 from optimizer.images.layout import FileType
 from optimizer.images.reorder import Needed, Reordered, Wanted, covered_extents, needed_inodes
 from optimizer.images.source import Source, copy_span
@@ -34,6 +36,8 @@ BLOCKS_OFFSET_BYTES = SUPERBLOCK_OFFSET_BYTES + 36
 """Of the number of blocks, and behind it the block of metadata and that of shared xattrs."""
 PACKED_OFFSET_BYTES = SUPERBLOCK_OFFSET_BYTES + 96
 LARGEST_ROOT = 0xFFFF
+# Below it, clusters of 1 MiB with all files in them (-Eall-fragments) were read slower from a CD.
+MIXED_SHARE = 0.5
 CRC32C = 0x82F63B78
 
 
@@ -68,6 +72,7 @@ def reorder_erofs(
     _check_checksum(content, superblock)
     needed = needed_inodes(layout, wanted)
     units = find_units(layout, content.source)
+    _refuse_mixed(layout, needed, wanted)
     plan = make_plan(layout, units, needed, wanted)
     bits = superblock.block_bits
     first, end = units.first_block.tolist(), units.end_block.tolist()
@@ -145,6 +150,40 @@ def make_plan(layout: ErofsLayout, units: Units, needed: Needed, wanted: Wanted)
     inner = np.arange(which.size) - start[which]
     block[units.first_block[order][which] + inner] = start[which] + inner
     return Plan(order, np.concatenate([front, hot]), block, int(lengths.sum()))
+
+
+def _refuse_mixed(layout: ErofsLayout, needed: Needed, wanted: Wanted) -> None:
+    """Refuse an image that no order makes faster: its clusters hold needed and other files alike.
+
+    Raises:
+        InputError: Most of what the boot needs is in such clusters.
+    """
+    extents = layout.extent_map.extents
+    if len(wanted.spans):
+        rows = np.array(covered_extents(layout, wanted.spans), np.int64)
+        rows = rows[layout.is_content[rows]]
+        chosen = np.isin(layout.file_extents["inode"], needed.inodes) if needed.inodes else None
+    else:
+        chosen = np.isin(layout.file_extents["inode"], needed.inodes)
+        rows = np.unique(layout.file_extents["extent"][chosen])
+        rows = rows[rows >= 0]
+        rows = rows[layout.is_content[rows]]
+    packed = rows[extents["role"][rows] == Role.PACKED]
+    total = int(extents["length_bytes"][rows].sum())
+    length = int(extents["length_bytes"][packed].sum())
+    if chosen is None or length <= total * MIXED_SHARE:
+        return
+    pieces = layout.file_extents[np.isin(layout.file_extents["extent"], packed)]
+    mine = pieces[np.isin(pieces["inode"], needed.inodes)]
+    share = float(mine["file_bytes"].sum()) / max(1, int(pieces["file_bytes"].sum()))
+    if share < MIXED_SHARE:
+        raise InputError(
+            f"{layout.name}: {length / 1e6:.1f} MB of packed clusters hold the needed files, and "
+            f"{100 - 100 * share:.0f} % of what is in them is of others: another order of the "
+            "clusters gains nothing, and is slower on a CD",
+            hint="build the image again with the files of the boot first (docs/formats.md), or "
+            "without -Eall-fragments",
+        )
 
 
 def _of_extents(of_extent: Numbers, rows: Sequence[int]) -> list[int]:
