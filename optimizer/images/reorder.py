@@ -36,12 +36,14 @@ class Wanted:
         room_bytes: How large the result may be; None for any size. If it gets larger, what has to
             be compressed again, and as much of the packed tails of other files as it takes, gets
             the highest level of the compressor, if that is higher than its own.
+        even_if_slower: Also reorder what no order makes faster, as far as the format can tell.
     """
 
     paths: Sequence[bytes] = ()
     spans: Spans = field(default_factory=lambda: make_spans((), ()))
     place: Place = "end"
     room_bytes: int | None = None
+    even_if_slower: bool = False
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,8 @@ def reorder_erofs(
     _check_checksum(content, superblock)
     needed = needed_inodes(layout, wanted)
     units = find_units(layout, content.source)
-    _refuse_mixed(layout, needed, wanted)
+    if not wanted.even_if_slower:
+        _refuse_mixed(layout, needed, wanted)
     plan = make_plan(layout, units, needed, wanted)
     bits = superblock.block_bits
     first, end = units.first_block.tolist(), units.end_block.tolist()
@@ -132,16 +133,10 @@ def make_plan(layout: ErofsLayout, units: Units, needed: Needed, wanted: Wanted)
     position = int(layout.every_inode["position_bytes"][root]) >> bits
     front = np.unique(units.of_blocks(np.array([0, position])))
     hot = hot[~np.isin(hot, front)]
-    is_metadata = units.is_metadata
-    listing = np.unique(of_extent[_listings(layout)])
-    hot_parts = [
-        hot[is_metadata[hot]],
-        hot[~is_metadata[hot] & np.isin(hot, listing)],
-        hot[~is_metadata[hot] & ~np.isin(hot, listing)],
-    ]
-    cold = np.setdiff1d(np.arange(is_metadata.size), np.concatenate([front, hot]))
-    others = [cold[is_metadata[cold]], cold[~is_metadata[cold]]]
-    parts = [*hot_parts, *others] if wanted.place == "start" else [*others, *hot_parts]
+    # Inodes lie next to the contents that the boot needs with them.
+    cold = np.setdiff1d(np.arange(units.is_metadata.size), np.concatenate([front, hot]))
+    others = [cold[units.is_metadata[cold]], cold[~units.is_metadata[cold]]]
+    parts = [hot, *others] if wanted.place == "start" else [*others, hot]
     order = np.concatenate([front, *parts])
     lengths = units.end_block - units.first_block
     start = np.cumsum(lengths[order]) - lengths[order]
@@ -161,17 +156,15 @@ def _refuse_mixed(layout: ErofsLayout, needed: Needed, wanted: Wanted) -> None:
     extents = layout.extent_map.extents
     if len(wanted.spans):
         rows = np.array(covered_extents(layout, wanted.spans), np.int64)
-        rows = rows[layout.is_content[rows]]
-        chosen = np.isin(layout.file_extents["inode"], needed.inodes) if needed.inodes else None
     else:
         chosen = np.isin(layout.file_extents["inode"], needed.inodes)
         rows = np.unique(layout.file_extents["extent"][chosen])
-        rows = rows[rows >= 0]
-        rows = rows[layout.is_content[rows]]
+    rows = rows[rows >= 0]
+    rows = rows[layout.is_content[rows]]
     packed = rows[extents["role"][rows] == Role.PACKED]
     total = int(extents["length_bytes"][rows].sum())
     length = int(extents["length_bytes"][packed].sum())
-    if chosen is None or length <= total * MIXED_SHARE:
+    if not needed.inodes or length <= total * MIXED_SHARE:
         return
     pieces = layout.file_extents[np.isin(layout.file_extents["extent"], packed)]
     mine = pieces[np.isin(pieces["inode"], needed.inodes)]
@@ -196,13 +189,6 @@ def _metadata_of(layout: ErofsLayout, inode: int) -> list[int]:
     if layout.inodes["type"][inode] == FileType.DIRECTORY:
         return [*found, *layout.listing_extents(inode)]
     return [*found, *layout.mapping_extents(inode)]
-
-
-def _listings(layout: ErofsLayout) -> Numbers:
-    """Return the rows of extents that list directories, outside of inodes' blocks."""
-    extents = layout.extent_map.extents
-    directory = next(n for n, kind in enumerate(layout.kinds) if kind.label == "directory block")
-    return np.flatnonzero(extents["kind"] == directory)
 
 
 def _renew(layout: ErofsLayout, content: Content, plan: Plan, written: NDArray[np.uint8]) -> None:

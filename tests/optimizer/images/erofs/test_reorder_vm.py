@@ -47,7 +47,7 @@ def test_the_kernel_sees_the_same_tree(
         layout = read_layout(erofs_images[form])
         target = tmp_path / form
         with erofs_images[form].open("rb") as source, target.open("w+b") as stream:
-            reorder(layout, source, Wanted(layout.paths[:: len(layout.paths) // 50]), stream)
+            reorder(layout, source, Wanted(layout.paths[::6], even_if_slower=True), stream)
         files |= {f"old-{form}": erofs_images[form], f"new-{form}": target}
     with store.locked(output / "cache"):
         kernel = fetch_kernel("bookworm", output / "cache")

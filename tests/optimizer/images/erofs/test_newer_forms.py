@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
+"""Forms of newer erofs-utils (zstd, LZMA, DEFLATE, all files as fragments): read and reordered."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bootprof.builder import store
+from bootprof.errors import InputError
+from bootprof.process import run
+from optimizer.images.erofs.contents import Reader
+from optimizer.images.erofs.layout import read_layout
+from optimizer.images.layout import FileType
+from optimizer.images.reorder import Place, Wanted, reorder, unequal
+from tests.optimizer.images.erofs.conftest import make_tree
+
+pytestmark = [pytest.mark.root, pytest.mark.install]
+
+SUITE = "trixie"
+FORMS = {
+    "zstd": ["-zzstd,8", "-C65536"],
+    "deflate": ["-zdeflate,9", "-C65536"],
+    "lzma": ["-zlzma,6", "-C65536"],
+    "lorax": ["-zzstd,8", "-Ededupe,all-fragments", "-C65536"],
+    "fedora": ["-zlzma,6", "-Eall-fragments", "-C1048576"],
+    "coreos": ["-zzstd,3", "-Efragments", "-C65536"],
+    "dedupe": ["-zlz4hc", "-Ededupe", "-C65536"],
+    "dedupe-fragments": ["-zlz4hc,9", "-Ededupe,fragments", "-C65536"],
+    "tail-packing": ["-zlzma", "-Eztailpacking,dedupe", "-C65536"],
+    "xattr-prefix": ["-zlz4", "--xattr-prefix=user.com", "-x2"],
+}
+MIXED = ("lorax", "fedora", "coreos")
+
+Tool = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def tool(output: Path) -> Tool:
+    """Run a program of erofs-utils of a newer suite: unpacked, with its own loader."""
+
+    def unpack(target: Path) -> None:
+        run(["mmdebstrap", "--variant=extract", "--include=erofs-utils", SUITE, target])
+
+    cache = output / "cache"
+    with store.locked(cache):
+        folder, _ = store.obtain(cache, f"erofs-utils-{SUITE}", store.digest_of(SUITE), unpack)
+    usr = folder / "usr"
+    libraries = usr / "lib/x86_64-linux-gnu"
+
+    def call(name: str, *arguments: str | Path) -> None:
+        loader = usr / "lib64/ld-linux-x86-64.so.2"
+        run([loader, "--library-path", libraries, usr / "bin" / name, *arguments])
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("newer") / "tree"
+    folder.mkdir()
+    make_tree(folder)
+    return folder
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_contents_are_those_of_the_tree_in_every_order(
+    form: str, tool: Tool, tree: Path, tmp_path: Path
+) -> None:
+    image = tmp_path / "image"
+    tool("mkfs.erofs", "-T1000", *FORMS[form], image, tree)
+    layout = read_layout(image)
+    with image.open("rb") as file:
+        reader = Reader(layout, file)
+        for index, path in enumerate(layout.paths):
+            inode = int(layout.entries["inode"][index])
+            if layout.inodes["type"][inode] == FileType.FILE:
+                content = Path(os.fsdecode(os.fsencode(tree) + path)).read_bytes()
+                assert b"".join(reader.pieces(inode)) == content, path
+    places: tuple[Place, ...] = ("start", "end")
+    for place in places:
+        target, extracted = tmp_path / place, tmp_path / f"{place}-extracted"
+        wanted = Wanted(layout.paths[::7], place=place, even_if_slower=True)
+        with image.open("rb") as source, target.open("w+b") as stream:
+            done = reorder(layout, source, wanted, stream)
+            assert unequal(layout, source, read_layout(target), stream) is None
+        assert done.size_bytes == image.stat().st_size
+        tool("fsck.erofs", f"--extract={extracted}", target)
+        subprocess.run(
+            ["diff", "-r", "--no-dereference", "-x", "fifo", tree, extracted], check=True
+        )
+
+
+@pytest.mark.parametrize("form", MIXED)
+def test_clusters_of_needed_and_other_files_are_refused_by_name(
+    form: str, tool: Tool, tree: Path, tmp_path: Path
+) -> None:
+    image, target = tmp_path / "image", tmp_path / "new"
+    tool("mkfs.erofs", *FORMS[form], image, tree)
+    wanted = Wanted([b"/text-100", b"/text-4095", b"/many/a file with a rather long name 250"])
+    with (
+        image.open("rb") as source,
+        target.open("w+b") as stream,
+        pytest.raises(InputError, match="packed clusters hold the needed files"),
+    ):
+        reorder(read_layout(image), source, wanted, stream)
