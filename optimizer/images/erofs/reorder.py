@@ -10,6 +10,7 @@ order a boot gains nothing. A large file is moved by parts, one for each address
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,6 +85,8 @@ def reorder_erofs(
     with mmap.mmap(target.fileno(), plan.block_count << bits) as written:
         _renew(layout, content, plan, np.frombuffer(written, np.uint8))
         _write_superblock(layout, plan, written)
+    renew_checksum(superblock, target)
+    target.seek(0, os.SEEK_END)
     sizes = (units.end_block - units.first_block)[plan.wanted]
     files = [i for i in needed.inodes if layout.inodes["type"][i] == FileType.FILE]
     return Reordered(
@@ -244,9 +247,16 @@ def _write_superblock(layout: ErofsLayout, plan: Plan, written: mmap.mmap) -> No
     if superblock.packed:
         packed = int(_renumbered(layout, plan, np.array([superblock.packed]))[0])
         struct.pack_into("<Q", written, PACKED_OFFSET_BYTES, packed)
+
+
+def renew_checksum(superblock: Superblock, file: BinaryIO) -> None:
+    """Write the checksum of an image that begins at the first byte of a file, if it has one."""
     if superblock.compatible & HAS_CHECKSUM:
-        value = checksum(written[: _checked_bytes(superblock)])
-        struct.pack_into("<I", written, CHECKSUM_OFFSET_BYTES, value)
+        file.seek(0)
+        value = checksum(file.read(_checked_bytes(superblock)))
+        file.seek(CHECKSUM_OFFSET_BYTES)
+        file.write(value.to_bytes(4, "little"))
+        file.flush()
 
 
 def _checked_bytes(superblock: Superblock) -> int:
