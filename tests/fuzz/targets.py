@@ -7,9 +7,15 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import itertools
 import logging
+import os
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from bootprof.boot.menus import LONGEST_TEXT, MenuEntry, read_grub, read_loader_entry, read_syslinux
 from bootprof.errors import BootprofError
@@ -19,6 +25,9 @@ from optimizer.formats.blocktrace import read_block_trace
 from optimizer.formats.bootlog import read_bootlog, write_events, write_list
 from optimizer.formats.events import Bootlog
 from optimizer.formats.sortfile import distinct_paths_of
+from optimizer.images.erofs.contents import Reader
+from optimizer.images.erofs.layout import read_layout as read_erofs
+from optimizer.images.reorder import Wanted, reorder
 from tests.imports.samples import READ_LINES, SAMPLES
 
 GRUB = b"""set default="1>0"
@@ -118,6 +127,40 @@ def run_menu(read: Callable[[Callable[[str], str | None], str], object], content
         assert "/../" not in f"{entry.kernel}/"
 
 
+def run_erofs(content: bytes) -> None:
+    """Read an EROFS, all of its contents, and write it in another order."""
+    layout = read_erofs(io.BytesIO(content))
+    reader = Reader(layout, io.BytesIO(content))
+    for inode in range(layout.inodes.size):
+        reader.xattrs(inode)
+        # Holes may be as large as the file system allows.
+        for piece in itertools.islice(reader.pieces(inode), 64):
+            assert len(piece) <= 1 << 24 or not piece.strip(b"\0")
+    with tempfile.TemporaryFile() as target:
+        wanted = Wanted(layout.paths[::3], even_if_slower=True)
+        reorder(layout, io.BytesIO(content), wanted, target)
+
+
+def _erofs_images() -> tuple[bytes, ...]:
+    """Return small images; none where mkfs.erofs is missing."""
+    forms = ((), ("-zlz4hc", "-C65536"), ("-zlz4", "-Efragments,legacy-compress"))
+    found = []
+    with tempfile.TemporaryDirectory() as name:
+        tree = Path(name) / "tree"
+        tree.mkdir()
+        for number in range(12):
+            (tree / f"file-{number}").write_bytes(b"%d " % number * (700 * number + 1))
+        os.setxattr(tree / "file-1", "user.name", b"value")
+        (tree / "link").symlink_to("file-1")
+        for form in forms:
+            image = Path(name) / "image"
+            command = ["mkfs.erofs", "-T1000", *form, str(image), str(tree)]
+            if shutil.which(command[0]):
+                subprocess.run(command, check=True, capture_output=True)
+                found.append(image.read_bytes())
+    return tuple(found)
+
+
 def _targets() -> dict[str, Target]:
     found: dict[str, Target] = {}
     for name in names():
@@ -146,6 +189,7 @@ def _targets() -> dict[str, Target]:
         lambda content: distinct_paths_of(io.BytesIO(content), "list"),
         tuple(sample.content for sample in SAMPLES["sortfile"].values()),
     )
+    found["erofs"] = Target(run_erofs, _erofs_images())
     found["blocktrace"] = Target(
         lambda content: read_block_trace(io.BytesIO(content), "trace"),
         (b"#bootprof-blocktrace 1\n#image: a.iso\n#image_bytes: 4096\n#target_ns: 5\n1\t0\t512\n",),
