@@ -19,7 +19,7 @@ from optimizer.images.source import Source
 
 MAGIC = b"\xe2\xe1\xf5\xe0"
 SUPERBLOCK_OFFSET_BYTES = 1024
-SUPERBLOCK = struct.Struct("<4sIIBBHQQIIII16s16sIHHHBBIQ24x")
+SUPERBLOCK = struct.Struct("<4sIIBBHQQIIII16s16sIHHHBBIq24x")
 SLOT_BYTES = 32
 """Inodes begin on a multiple of this; their number (nid) counts it."""
 INDEX_ENTRY_BYTES = 8

@@ -90,12 +90,13 @@ def read_inodes(content: Content, superblock: Superblock, numbers: NDArray[np.in
     Raises:
         FormatError: One is not within the file system, or makes no sense.
     """
-    largest = (content.size_bytes - superblock.metadata_bytes) // SLOT_BYTES
-    wrong = np.flatnonzero((numbers < 0) | (numbers >= largest))
+    # Inodes may be in front of the metadata's start, so that the 16 bits of the root's number
+    # suffice (mkfs.erofs --tar): their numbers are so large that this sum has more than 64 bits.
+    positions = superblock.metadata_bytes + numbers * SLOT_BYTES
+    wrong = np.flatnonzero((positions < 0) | (positions >= content.size_bytes))
     if wrong.size:
         content.source.fail(f"inode {int(numbers[wrong[0]])}: outside of the file system")
     found = np.zeros(numbers.size, INODE)
-    positions = superblock.metadata_bytes + numbers * SLOT_BYTES
     short = content.records(positions, _SHORT, "inode")
     extended = short["format"] & EXTENDED != 0
     long = content.records(positions[extended], _LONG, "inode")

@@ -212,7 +212,7 @@ def _renew(layout: ErofsLayout, content: Content, plan: Plan, written: NDArray[n
             data = content.span(offset, length, "directory")
             entries = np.frombuffer(data[: int.from_bytes(data[8:10], "little")], ENTRY)
             positions.append(offset + ENTRY.itemsize * np.arange(entries.size))
-            numbers.append(entries["number"].astype(np.int64))
+            numbers.append(entries["number"])
     inodes = np.concatenate(numbers)
     _scatter(
         written,

@@ -17,7 +17,7 @@ from optimizer.images.erofs.inodes import read_inodes
 from optimizer.images.layout import FileType, Rows
 from optimizer.images.source import FREE_PATH_BYTES, LARGEST_MEAN_PATH_BYTES, MEMORY_HINT
 
-ENTRY = np.dtype([("number", "<u8"), ("name", "<u2"), ("type", "u1"), ("reserved", "u1")])
+ENTRY = np.dtype([("number", "<i8"), ("name", "<u2"), ("type", "u1"), ("reserved", "u1")])
 """An entry of a directory's block: number of its inode, offset of its name in the block, type."""
 NAME_LIMIT_BYTES = 255
 
@@ -157,8 +157,6 @@ class _Walk:
             self.fail(directory, f"block at {offset:#x}: a name holds a slash or NUL")
         if not kinds.all():
             self.fail(directory, f"block at {offset:#x}: an entry of an unknown type")
-        if (entries["number"] > np.uint64(1 << 48)).any():
-            self.fail(directory, f"block at {offset:#x}: an inode outside of the file system")
         if sorted(set(names)) != names or names[0] <= self.last_name:
             self.fail(directory, f"block at {offset:#x}: names are not in order")
         self.last_name = names[-1]

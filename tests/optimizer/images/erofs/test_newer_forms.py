@@ -109,3 +109,21 @@ def test_clusters_of_needed_and_other_files_are_refused_by_name(
         pytest.raises(InputError, match="packed clusters hold the needed files"),
     ):
         reorder(read_layout(image), source, wanted, stream)
+
+
+def test_inodes_in_front_of_the_metadata_are_found_and_moved(tool: Tool, tmp_path: Path) -> None:
+    tree, archive, image, target = (tmp_path / name for name in ("tree", "tar", "image", "new"))
+    tree.mkdir()
+    for number in range(200):
+        (tree / f"file-{number}").write_bytes(os.urandom(36_000))
+    # Without an entry for the root, which is then written behind all others.
+    run(["tar", "-C", tree, "-cf", archive, *(f"file-{number}" for number in range(200))])
+    tool("mkfs.erofs", "-T1", "--tar=f", "--sort=none", "-E^inline_data", image, archive)
+    layout = read_layout(image)
+    assert int(layout.inodes["number"].max()) > 1 << 58
+    with image.open("rb") as source, target.open("w+b") as stream:
+        reorder(layout, source, Wanted([b"/file-1"]), stream)
+        assert unequal(layout, source, read_layout(target), stream) is None
+    extracted = tmp_path / "extracted"
+    tool("fsck.erofs", f"--extract={extracted}", target)
+    subprocess.run(["diff", "-r", tree, extracted], check=True)
