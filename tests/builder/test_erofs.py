@@ -68,26 +68,6 @@ def test_an_ordered_image_has_the_tree_of_mkfs(form: str, tree: Path, tmp_path: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "log", "ordered", "plain"]
 
 
-def test_fragments_of_wanted_files_are_together(tree: Path, tmp_path: Path) -> None:
-    target = tmp_path / "image"
-    wanted = [path for path in wanted_of(tree) if path.startswith(b"/many/a")]
-    make_ordered(
-        FORMS["fragments"],
-        tree,
-        target,
-        wanted,
-        place="end",
-        identifier=IDENTIFIER,
-        epoch=EPOCH,
-        log_file=tmp_path / "log",
-    )
-    layout = read_layout(target)
-    pieces = [layout.extents_of(path) for path in wanted]
-    starts = [int(each["inner_offset_bytes"][0]) for each in pieces if each["kind"][0] == 5]
-    assert len(starts) > 5
-    assert starts == sorted(starts)
-
-
 @pytest.mark.parametrize("path", [b"/../etc/passwd", b"/outside/passwd", b"/", b"/many"])
 def test_the_farm_links_nothing_but_files_of_the_tree(tmp_path: Path, path: bytes) -> None:
     (tmp_path / "outside").symlink_to("/etc")
