@@ -9,7 +9,7 @@ changes. Where it does not, xorriso replaces the file in an ISO, and keeps its b
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -17,9 +17,9 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from bootprof import progress
-from bootprof.checksums import Covering, renew
+from bootprof.checksums import Covering, renew, write_content
 from bootprof.errors import BootprofError, InputError
-from bootprof.files import replacing
+from bootprof.files import replacing, scratch_folder
 from bootprof.process import run
 from bootprof.units import quantity
 from optimizer.formats.text import printable
@@ -38,9 +38,11 @@ COPY_BYTES = 1 << 20
 Way = Literal["whole", "in place", "xorriso"]
 WAYS = {
     "whole": "the image is the file system",
-    "in place": "written over the old one; only checksums change besides it",
-    "xorriso": "larger than the old one; replaced in the ISO by xorriso",
+    "in place": "written over the old one; nothing else moves in the image",
+    "xorriso": "replaced in the ISO by xorriso, which keeps its boot records",
 }
+# Is handed the new file system and a folder, and returns other files of the ISO to replace.
+Additions = Callable[[Path, Path], Mapping[bytes, Path]]
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,13 @@ def refuse_same(image: Path, target: Path) -> None:
         )
 
 
-def rewrite(image: Image, wanted: Wanted, target: Path, covering: Covering) -> Rewritten:
+def rewrite(
+    image: Image,
+    wanted: Wanted,
+    target: Path,
+    covering: Covering,
+    additions: Additions | None = None,
+) -> Rewritten:
     """Write an image whose chosen file system is in another order.
 
     Args:
@@ -96,9 +104,11 @@ def rewrite(image: Image, wanted: Wanted, target: Path, covering: Covering) -> R
         wanted: The order.
         target: Image to write; it appears when it is whole and verified.
         covering: The checksums that :func:`bootprof.checksums.checked_covering` found in the image.
+        additions: Makes other files of the ISO that depend on the new order.
 
     Raises:
-        InputError: The file system has no order to change, or does not fit into this image.
+        InputError: The file system has no order to change, or does not fit into this image; or
+            there are additions, and the image is no ISO.
         BootprofError: The result differs from the original: an error of bootprof.
     """
     layout = image.layout()
@@ -106,8 +116,14 @@ def rewrite(image: Image, wanted: Wanted, target: Path, covering: Covering) -> R
     assert place is not None  # layout() raised if not
     bare = place.offset_bytes == 0 and image.iso is None
     refuse_nested(image, layout)
+    in_iso = image.iso is not None and bool(place.path)
+    if additions is not None and not in_iso:
+        raise InputError(
+            f"{image.path}: files can be replaced in an ISO only",
+            hint="omit --readahead and --initrd",
+        )
     room = room_of(image)
-    with replacing(target) as temporary:
+    with replacing(target) as temporary, scratch_folder() as folder:
         written = temporary.with_name(f"{temporary.name}.filesystem")
         try:
             with progress.step(f"{layout.format} in another order") as update:
@@ -119,19 +135,21 @@ def rewrite(image: Image, wanted: Wanted, target: Path, covering: Covering) -> R
             if bare:
                 written.replace(temporary)
                 return Rewritten(done, "whole", covering)
-            if done.size_bytes <= room:
+            others = additions(written, folder) if additions is not None else {}
+            if done.size_bytes <= room and same_sizes(image, others):
                 with progress.step(f"image {target}"):
                     overwrite(image, written, room, temporary)
+                    overwrite_files(image, others, temporary)
                     renew(image, covering, temporary)
                 return Rewritten(done, "in place", covering)
-            if image.iso is None or not place.path:
+            if not in_iso:
                 raise InputError(
                     f"{image.path}: the file system grew from {room} to {done.size_bytes} bytes, "
                     "and what follows it in a disk image cannot be moved",
                     hint="reorder the file system by itself, and put it into the image",
                 )
             with progress.step(f"image {target}, by xorriso"):
-                replace_in_iso(image, {place.path: written}, temporary)
+                replace_in_iso(image, {place.path: written, **others}, temporary)
                 renew(image, covering, temporary)
             return Rewritten(done, "xorriso", covering)
         finally:
@@ -203,6 +221,23 @@ def overwrite(image: Image, written: Path, room: int, target: Path) -> None:
         shutil.copyfileobj(source, stream, COPY_BYTES)
         left = place.offset_bytes + room - stream.tell()
         stream.write(bytes(max(0, min(left, image.size_bytes - stream.tell()))))
+
+
+def same_sizes(image: Image, replacements: Mapping[bytes, Path]) -> bool:
+    """Return whether files have the size of those that they replace in an ISO."""
+    files = image.iso.files() if image.iso is not None else {}
+    return all(
+        sum(region.length_bytes for region in files[path]) == file.stat().st_size
+        for path, file in replacements.items()
+    )
+
+
+def overwrite_files(image: Image, replacements: Mapping[bytes, Path], target: Path) -> None:
+    """Write files of the same size over those of a copied ISO."""
+    files = image.iso.files() if image.iso is not None else {}
+    with target.open("r+b") as stream:
+        for path, file in replacements.items():
+            write_content(stream, files[path], file.read_bytes())
 
 
 def replace_in_iso(image: Image, replacements: Mapping[bytes, Path], target: Path) -> None:

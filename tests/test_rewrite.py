@@ -94,6 +94,36 @@ def test_an_iso_where_it_does_not_fit_is_written_by_xorriso(
     assert data == b"other content" * 1000
 
 
+@pytest.mark.parametrize(("more", "way"), [(0, "in place"), (5000, "xorriso")])
+def test_another_file_of_the_iso_is_replaced_with_it(
+    more: int, way: str, squashfs: Path, tmp_path: Path
+) -> None:
+    iso, target = make_iso(squashfs, tmp_path), tmp_path / "out.iso"
+    content = b"new content!!" * 1000 + bytes(more)
+
+    def additions(written: Path, folder: Path) -> dict[bytes, Path]:
+        assert open_image(written).layout().paths
+        (folder / "new").write_bytes(content)
+        return {b"/zz-behind-it": folder / "new"}
+
+    done = rewrite(open_image(iso), Wanted(WANTED), target, Covering(), additions)
+    assert done.way == way
+    others = open_image(target).iso
+    assert others is not None
+    (region,) = others.files()[b"/zz-behind-it"]
+    data = target.read_bytes()[region.offset_bytes : region.offset_bytes + region.length_bytes]
+    assert data == content
+    assert content_of(target, tmp_path / "new") == content_of(iso, tmp_path / "old")
+
+
+def test_files_beside_the_file_system_are_replaced_in_an_iso_only(
+    squashfs: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="in an ISO only"):
+        rewrite(open_image(squashfs), Wanted(WANTED), tmp_path / "o", Covering(), lambda *_: {})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_disk_image_is_written_where_it_fits(squashfs: Path, tmp_path: Path) -> None:
     disk, target = tmp_path / "disk.img", tmp_path / "out.img"
     content = squashfs.read_bytes()

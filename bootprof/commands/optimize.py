@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootprof.commands.inputs import (
+    DEFAULT_DRIVE,
     add_boot,
     add_path,
     add_place,
@@ -25,7 +26,10 @@ from bootprof.commands.inputs import (
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from bootprof.commands.inputs import Parsers
+    from bootprof.initrds import IsoInitrd
     from bootprof.report.comparison import Comparison
     from optimizer.images.image import Image
     from optimizer.images.reorder import Wanted
@@ -42,6 +46,7 @@ OUT.optimize, or --work DIR, keeps the profiles of both boots (before, after), p
 
 examples:
   bootprof optimize live.iso -o faster.iso --until seconds:90
+  bootprof optimize live.iso -o faster.iso --readahead
   bootprof optimize live.iso -o faster.iso --profile out/profile
   bootprof optimize live.iso --profile out/profile --dry-run
 """
@@ -82,6 +87,12 @@ def add_parser(subparsers: Parsers) -> None:
     add_boot(parser)
     add_place(parser)
     parser.add_argument(
+        "--readahead",
+        action="store_true",
+        help="add the readahead program to the initrd of an ISO (live-boot, dracut, "
+        "initramfs-tools): it reads ahead what the boot needs",
+    )
+    parser.add_argument(
         "-n",
         "--dry-run",
         action="store_true",
@@ -109,7 +120,12 @@ def run(options: argparse.Namespace) -> int:
     if options.output is None:
         options.output = options.image.with_suffix(f".optimized{options.image.suffix}")
     refuse_same(options.image, options.output)
-    covering = checked_covering(image, allow_unsigned=options.allow_unsigned)
+    initrds = found_initrds(image) if options.readahead else ()
+    covering = checked_covering(
+        image,
+        [each.path.encode(errors="surrogateescape") for each in initrds],
+        allow_unsigned=options.allow_unsigned,
+    )
     work = options.work or options.output.with_suffix(".optimize")
     machine = Machine(
         firmware=options.firmware,
@@ -126,7 +142,13 @@ def run(options: argparse.Namespace) -> int:
     wanted = wanted_by_bootlog(image.layout(), bootlog, options.place)
     if options.dry_run:
         return simulate(image, wanted, bootlog)
-    done = rewrite(image, wanted, options.output, covering)
+    done = rewrite(
+        image,
+        wanted,
+        options.output,
+        covering,
+        readahead_additions(image, initrds, bootlog) if initrds else None,
+    )
     for sentence in done.sentences():
         note(f"bootprof: {sentence}")
     if not done.reordered.files:
@@ -139,6 +161,36 @@ def run(options: argparse.Namespace) -> int:
     after = work / "after"
     record(options.output, after, recording)
     return show(compared(before, after), work)
+
+
+def found_initrds(image: Image) -> tuple[IsoInitrd, ...]:
+    """Return the initrds that a readahead program can be added to.
+
+    Raises:
+        InputError: There is none.
+    """
+    from bootprof.files import scratch_folder
+    from bootprof.initrds import find_initrds
+
+    with scratch_folder() as folder:
+        return find_initrds(image, folder)
+
+
+def readahead_additions(
+    image: Image, initrds: tuple[IsoInitrd, ...], bootlog: Path
+) -> Callable[[Path, Path], Mapping[bytes, Path]]:
+    """Return what makes initrds that read ahead, once the file system is written."""
+    from bootprof.builder.initrd.readahead import ReadaheadRequest
+    from bootprof.initrds import with_readahead
+    from optimizer.demand import touched_by
+    from optimizer.readahead import with_kernel_readahead
+
+    place = image.chosen
+    assert place is not None
+    path = place.path
+    touched = touched_by(bootlog, with_kernel_readahead)
+    request = ReadaheadRequest(str(bootlog), touched, choose_drives([DEFAULT_DRIVE])[0])
+    return lambda written, folder: with_readahead(initrds, request, written, path, folder)
 
 
 def simulate(image: Image, wanted: Wanted, file: Path) -> int:

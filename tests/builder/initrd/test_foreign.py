@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-FileCopyrightText: The bootprof authors
+"""Readahead in initrds of other builders: which kinds are known, and what is added."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from bootprof.builder.initrd.archive import archive
+from bootprof.builder.initrd.foreign import STARTER, fitted, joined, make_archive, recognize
+from bootprof.builder.initrd.readahead import FOLDER, SOURCES
+from bootprof.builder.initrd.repack import archives, entries
+from bootprof.errors import InputError
+
+SQUASHFS = b"/live/filesystem.squashfs"
+HOOKS = {
+    "live-boot": "usr/lib/live/boot/9990-main.sh",
+    "dracut": "usr/lib/dracut/hooks/pre-mount/99-mount.sh",
+    "initramfs-tools": "conf/conf.d/resume",
+}
+PLACES = {
+    "live-boot": "usr/lib/live/boot/9999-readahead.sh",
+    "dracut": "usr/lib/dracut/hooks/pre-mount/01-bootprof-readahead.sh",
+    "initramfs-tools": "conf/conf.d/bootprof-readahead",
+}
+
+
+def make_initrd(folder: Path, *files: str) -> bytes:
+    tree = folder / "tree"
+    for name in ("usr/bin/sh", *files):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(b"text " * 20_000)
+    shutil.copy("/usr/bin/busybox", tree / "usr/bin/busybox")
+    archive(tree, folder / "initrd.cpio", 0)
+    return (folder / "initrd.cpio").read_bytes()
+
+
+def added(initrd: bytes) -> set[bytes]:
+    return {entry.name for data, _ in archives(initrd, "") for entry in entries(data, "")}
+
+
+@pytest.mark.parametrize("kind", HOOKS)
+def test_each_kind_gets_its_hook_in_the_folder_that_it_reads(kind: str, tmp_path: Path) -> None:
+    initrd = make_initrd(tmp_path, HOOKS[kind])
+    recognized = recognize(initrd, "initrd")
+    assert (recognized.kind.title, recognized.arch) == (kind, "amd64")
+    target = tmp_path / "added.cpio"
+    make_archive(recognized, b"a list\n", SQUASHFS, target, epoch=0)
+    names = added(joined(initrd, target.read_bytes()))
+    assert {PLACES[kind].encode(), f"{FOLDER}/bootprof-readahead".encode()} <= names
+    assert HOOKS[kind].encode() in names
+
+
+def test_an_initrd_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="kind of this initrd is unknown"):
+        recognize(make_initrd(tmp_path, "usr/lib/other"), "initrd")
+
+
+def test_no_folder_of_the_archive_takes_the_place_of_a_link(tmp_path: Path) -> None:
+    initrd = make_initrd(tmp_path, "conf/conf.d/resume")
+    # The kernel would remove the link, and with it all programs of the initrd.
+    (tmp_path / "tree/usr/lib").symlink_to("bin")
+    archive(tmp_path / "tree", tmp_path / "linked.cpio", 0)
+    assert recognize(initrd, "initrd").folder == "conf/conf.d"
+    with pytest.raises(InputError, match="usr/lib is no folder"):
+        recognize((tmp_path / "linked.cpio").read_bytes(), "initrd")
+
+
+def test_an_initrd_with_room_keeps_its_size(tmp_path: Path) -> None:
+    content = make_initrd(tmp_path, *(f"usr/share/{number}" for number in range(30)))
+    (tmp_path / "early/kernel").mkdir(parents=True)
+    archive(tmp_path / "early", tmp_path / "early.cpio", 0)
+    early = (tmp_path / "early.cpio").read_bytes() + bytes(512)
+    packed = early + zstandard.ZstdCompressor(level=1).compress(content) + bytes(9000)
+    more = tmp_path / "more"
+    (more / "conf").mkdir(parents=True)
+    (more / "conf/new").write_bytes(b"new " * 1000)
+    archive(more, tmp_path / "more.cpio", 0)
+    new = fitted(packed, "initrd", (tmp_path / "more.cpio").read_bytes())
+    assert new is not None
+    assert len(new) == len(packed)
+    assert new.startswith(early)
+    rest = new.rstrip(b"\0")
+    assert list(archives(new, ""))[1][0] == content
+    begin = rest.rindex(b"\x28\xb5\x2f\xfd")
+    assert begin % 4 == 0
+    assert b"conf/new" in added(rest[begin:])
+
+
+def test_an_initrd_without_room_is_left_to_the_caller(tmp_path: Path) -> None:
+    packed = zstandard.ZstdCompressor(level=19).compress(make_initrd(tmp_path))
+    assert fitted(packed, "initrd", bytes(range(256)) * 50) is None
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("squashfs", "started"),
+    [("/medium/live/filesystem.squashfs", True), ("/medium/live/other.squashfs", False)],
+)
+def test_only_the_file_system_of_the_list_is_read_ahead(
+    squashfs: str, started: bool, tmp_path: Path
+) -> None:
+    for name in ("bin", "dev", "proc", "run", "medium/live", FOLDER):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "dev/null").touch()
+    (tmp_path / "proc/cmdline").touch()
+    shutil.copy("/usr/bin/busybox", tmp_path / "bin")
+    for source in (STARTER, SOURCES / "bootprof-readahead.service"):
+        shutil.copy(source, tmp_path / FOLDER)
+    shutil.copy(SOURCES / "initramfs-tools-conf", tmp_path / "conf")
+    program = tmp_path / FOLDER / "bootprof-readahead"
+    program.write_text("#!/bin/busybox sh\n>/started\n")
+    program.chmod(0o755)
+    (tmp_path / FOLDER / "readahead.list").touch()
+    (tmp_path / FOLDER / "squashfs.path").write_bytes(SQUASHFS + b"\n")
+    (tmp_path / squashfs[1:]).touch()
+    script = (
+        "/bin/busybox --install -s /bin; PATH=/bin; . /conf; "
+        f"mount -t squashfs -o ro,loop {squashfs} /nowhere"
+    )
+    command: list[str | Path] = [
+        "unshare",
+        "--mount",
+        "chroot",
+        tmp_path,
+        "/bin/busybox",
+        "sh",
+        "-c",
+        script,
+    ]
+    subprocess.run(command, check=False, capture_output=True)
+    assert (tmp_path / "started").exists() == started
