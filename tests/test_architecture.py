@@ -30,6 +30,7 @@ LAYERS = (
         "bootprof.builder",
         "bootprof.report",
         "bootprof.checksums",
+        "bootprof.initrds",
         "bootprof.rewrite",
     ),
     ("bootprof.commands",),
