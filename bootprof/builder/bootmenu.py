@@ -171,6 +171,12 @@ def find_on_server() -> str:
     return _embedded("")
 
 
+# In the images for an installed system, whose place is known when it is installed: GRUB gets the
+# number of its partition with the image for a BIOS, and UEFI tells where a program was read.
+INSTALLED_FOR_BIOS = "set prefix=($root)/boot/grub\nconfigfile ($root)/boot/grub/grub.cfg\n"
+INSTALLED_FOR_EFI = 'configfile "$cmdpath/grub.cfg"\n'
+
+
 def _embedded(search: str) -> str:
     return f"{search}set prefix=($root)/boot/grub\nconfigfile /boot/grub/grub.cfg\n"
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from bootprof.builder import features, hooks, initrds, manifest, rootimage, roots, store
 from bootprof.builder.initrd import profiler
 from bootprof.builder.media.contents import Contents, find_memory_test
+from bootprof.builder.media.installation import obtain_installation
 from bootprof.builder.media.write import paths, write
 from bootprof.builder.request import BuildRequest, BuildResult
 from bootprof.builder.root import find_kernel, source_date_epoch
@@ -76,11 +77,14 @@ def build(request: BuildRequest) -> BuildResult:
             images,
             find_memory_test(config, tree),
             copies=config.live.tools,
+            installation=(
+                obtain_installation(images, tree, cache, epoch) if config.live.tools else None
+            ),
         )
         media = tuple(paths(request))
         for kind, image in zip(config.media.kinds, media, strict=True):
             write(kind, config.media, contents, image, epoch=epoch)
-        for name in ("root", "filesystem", "filesystem-part", "changes", "layer"):
+        for name in ("root", "filesystem", "filesystem-part", "changes", "layer", "installation"):
             store.prune(cache, name, KEPT)
     result = BuildResult(media, images, tree, sort)
     # A fixed name for the thing that has a digest in its own.

@@ -269,8 +269,8 @@ class Live:
 
     tools: bool = key(
         False,
-        "install `bootprof-live`, which copies the running live medium to a stick, and the "
-        "programs that it needs",
+        "install `bootprof-live`, which copies the running live medium to a stick or installs the "
+        "system to a disk, and the programs that it needs; adds an entry `Install` to the menu",
     )
 
 

@@ -8,6 +8,7 @@ kernel command line and the root, and ``initrd.leave_out`` cannot remove it.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -123,21 +124,41 @@ def eject(config: LiveConfig) -> Feature:
 
 
 def live_tools(config: LiveConfig) -> Feature:
-    """The running live system copies its medium."""
-    del config
+    """The running live system copies its medium, and installs itself."""
     return Feature(
         "live tools",
-        # sfdisk, mke2fs and e2fsck for partitions, windows for the wizard, and its languages.
-        packages=("e2fsprogs", "fdisk", "gettext-base", "whiptail"),
-        needs=("sbin/mke2fs", "sbin/sfdisk"),
+        # sfdisk, mke2fs, e2fsck and mkfs.vfat for partitions, windows for the wizard, and its
+        # languages, and what enters an installed system into the menu of UEFI.
+        packages=("dosfstools", "e2fsprogs", "efibootmgr", "fdisk", "gettext-base", "whiptail"),
+        needs=("sbin/mke2fs", "sbin/sfdisk", "sbin/mkfs.vfat"),
         files={
             **{
                 f"usr/lib/bootprof-live/{part.name}": part.read_text()
                 for part in sorted(LIVE_PARTS.glob("*.sh"))
             },
             **catalogues.compiled(),
+            "usr/lib/bootprof-live/environment": environment(config),
         },
-        executables={"usr/sbin/bootprof-live": LIVE_TOOL.read_text()},
+        executables={
+            "usr/sbin/bootprof-live": LIVE_TOOL.read_text(),
+            # Consoles show the installer, if the kernel command line asks for it.
+            "usr/lib/systemd/system-generators/bootprof-live": (
+                LIVE_PARTS / "install-generator"
+            ).read_text(),
+        },
+    )
+
+
+def environment(config: LiveConfig) -> str:
+    """Return the variables of an installation for a shell: those that hooks of a build see."""
+    system = config.system
+    variables = {
+        **system.install_env,
+        "BOOTPROF_NAME": config.name,
+        "BOOTPROF_LANGUAGES": " ".join(system.languages),
+    }
+    return "".join(
+        f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items())
     )
 
 

@@ -244,6 +244,27 @@ class Layout(ABC):
         order, first = self.paths_by_inode
         return [self.paths[index] for index in order[first[inode] : first[inode + 1]]]
 
+    def paths_by_position(self) -> list[tuple[bytes, bool, int]]:
+        """Return all paths in the order of their content on the image.
+
+        Directories come first, in their order, then files without content. Files with the same
+        content keep their order.
+
+        Returns:
+            For each path: itself, whether it is a directory, and where its first piece is on the
+            image, in bytes; -1 if it has none.
+        """
+        first = np.full(self.inodes.size, -1, np.int64)
+        pieces = self.file_extents[self.file_extents["extent"] >= 0][::-1]
+        # Of several values for one inode, the last assignment counts: its first piece.
+        first[pieces["inode"]] = pieces["offset_bytes"]
+        is_folder = self.inodes["type"] == FileType.DIRECTORY
+        inode = self.entries["inode"]
+        order = np.lexsort((first[inode], ~is_folder[inode]))
+        return [
+            (self.paths[row], bool(is_folder[inode[row]]), int(first[inode[row]])) for row in order
+        ]
+
     def index_of(self, path: bytes) -> int:
         """Return the index in ``paths`` of a path; symbolic links are not followed.
 

@@ -22,6 +22,9 @@ from bootprof.errors import InputError
 from bootprof.files import file_digest
 
 FILE_MODE = 0o644
+# Its folder on the medium, and the option of the kernel by which consoles show the installer.
+INSTALLATION = "install"
+INSTALL_OPTIONS = "bootprof.install systemd.unit=multi-user.target"
 MEMORY_TEST = "live/memtest"
 # Of the package memtest86+, the one that starts as a kernel does.
 MEMORY_TESTS = {"amd64": "boot/memtest86+x64.bin", "i386": "boot/memtest86+ia32.bin"}
@@ -51,6 +54,7 @@ class Contents:
         roots: Files with the root file system.
         memory_test: Program that tests the memory, or None.
         copies: Whether its live system can copy the medium.
+        installation: Folder with what an installation needs, or None.
     """
 
     kernel: Path
@@ -59,6 +63,7 @@ class Contents:
     roots: tuple[RootImage, ...]
     memory_test: Path | None = None
     copies: bool = False
+    installation: Path | None = None
 
 
 def find_memory_test(config: LiveConfig, tree: Path) -> Path | None:
@@ -85,6 +90,8 @@ def menu_of(media: Media, contents: Contents) -> Menu:
     entries = [Entry("live", media.title, options)]
     if media.toram:
         entries.append(Entry("toram", f"{media.title} (copy to memory)", f"{options} toram"))
+    if contents.installation is not None:
+        entries.append(Entry("install", f"Install {media.title}", f"{options} {INSTALL_OPTIONS}"))
     for number, (title, more) in enumerate(media.entries.items(), 1):
         entries.append(Entry(f"entry-{number}", title, f"{options} {more}"))
     if contents.memory_test is not None:
@@ -108,6 +115,8 @@ def digest_of(media: Media, contents: Contents) -> str:
     from bootprof.builder.store import digest_of
 
     files = [contents.kernel, *contents.initrds, *(root.file for root in contents.roots)]
+    if contents.installation is not None:
+        files += sorted(contents.installation.iterdir())
     return digest_of(media, contents.boot_options, contents.copies, *map(file_digest, files))
 
 
@@ -131,6 +140,8 @@ def stage(media: Media, contents: Contents, tree: Path, *, epoch: int) -> None:
         shutil.copyfile(contents.memory_test, tree / MEMORY_TEST)
     if contents.copies:
         incomplete.make_incomplete(tree / incomplete.NAME, epoch=epoch)
+    if contents.installation is not None:
+        shutil.copytree(contents.installation, tree / INSTALLATION)
     menu = menu_of(media, contents)
     (tree / "boot/grub/grub.cfg").write_text(bootmenu.configuration(menu))
     (tree / "boot/grub/loopback.cfg").write_text(bootmenu.loopback_configuration(menu))

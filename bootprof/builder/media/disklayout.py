@@ -15,7 +15,7 @@ from uuid import UUID, uuid5
 
 from bootprof.errors import InputError
 
-Role = Literal["bios", "esp", "live"]
+Role = Literal["bios", "esp", "live", "boot", "root"]
 
 MIB = 1 << 20
 SECTOR_BYTES = 512
@@ -52,6 +52,12 @@ ESP = Rule("esp", 8, "C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "ef")
 # A FAT file system is for any system, others are for Linux.
 LIVE = Rule("live", None, "0FC63DAF-8483-4772-8E79-3D69D8477DE4", "83")
 LIVE_FAT = Rule("live", None, "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7", "0c")
+# An installed system has room for what other systems put on the same ESP, and its kernels on a
+# partition of their own if its root is encrypted.
+INSTALLED_ESP = Rule("esp", 64, ESP.gpt_type, ESP.dos_type)
+BOOT = Rule("boot", 512, LIVE.gpt_type, LIVE.dos_type)
+ROOT = Rule("root", 0, LIVE.gpt_type, LIVE.dos_type)
+ROOT_RULES = (BIOS, INSTALLED_ESP, BOOT, ROOT)
 
 
 def stick(file_system: str) -> tuple[Rule, ...]:

@@ -252,6 +252,7 @@ def boot(
     memory_mib: int = 1024,
     steps: Sequence[Step] = (),
     inside: Sequence[str | Path] = (),
+    seconds: float = BOOT_SECONDS,
 ) -> Booted:
     """Boot a machine to the end of its probe.
 
@@ -262,6 +263,7 @@ def boot(
         memory_mib: Its memory in MiB.
         steps: What is done on the way, in its order.
         inside: Command that runs another one, which follows it: that of the machine.
+        seconds: When the machine is stopped.
     """
     return read_probe(
         run_machine(
@@ -291,7 +293,7 @@ def run_machine(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
     assert child.stdin is not None and child.stdout is not None
-    watchdog = threading.Timer(BOOT_SECONDS, os.killpg, (child.pid, signal.SIGKILL))
+    watchdog = threading.Timer(seconds, os.killpg, (child.pid, signal.SIGKILL))
     watchdog.start()
     console, seen, waiting = b"", 0, list(steps)
     try:
