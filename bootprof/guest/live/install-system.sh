@@ -53,6 +53,7 @@ copy_system() {
         *) printf '%s\n' "$line" >>"$scratch/written" ;;
         esac
     done
+    [ -e "$scratch/failed" ] || progress Copying "$system_bytes" "$system_bytes"
     printf '\n' >&2
     [ ! -e "$scratch/failed" ] || fail "copying failed: $(cat "$scratch/read" "$scratch/written" 2>/dev/null |
         head -n 1 | printable 160)" "the disk was not made bootable; check the medium and the disk"

@@ -117,7 +117,7 @@ find_root_images() {
     [ -n "$layers" ] || refuse "the root is no overlay" "only live systems can be installed"
     case $layers in
     *:*) source='' ;;
-    *) source=$root$layers ;;
+    *) source=${layers%/} ;;
     esac
     scratch=$(mktemp -d) || fail "no room for temporary files"
     trap clean_up EXIT
