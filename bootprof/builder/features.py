@@ -127,8 +127,8 @@ def live_tools(config: LiveConfig) -> Feature:
     """The running live system copies its medium, and installs itself."""
     return Feature(
         "live tools",
-        # sfdisk, mke2fs, e2fsck and mkfs.vfat for partitions, windows for the wizard, and its
-        # languages, and what enters an installed system into the menu of UEFI.
+        # sfdisk, mke2fs, e2fsck and mkfs.vfat for partitions, windows and languages of the wizard,
+        # and what enters an installed system into the menu of UEFI.
         packages=("dosfstools", "e2fsprogs", "efibootmgr", "fdisk", "gettext-base", "whiptail"),
         needs=("sbin/mke2fs", "sbin/sfdisk", "sbin/mkfs.vfat"),
         files={

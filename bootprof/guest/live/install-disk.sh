@@ -19,10 +19,8 @@ part_node() {
 part_number() { cat "$root/sys/class/block/$(basename "$(readlink -f "$1")")/partition"; }
 
 check_disk() {
-    case $answer_disk in
-    /dev/*) disk=$(readlink -f "$answer_disk") ;;
-    *) disk=$(disk_by_serial "$answer_disk") ;;
-    esac
+    disk=$(disk_named "$answer_disk") || exit
+    disk=$(readlink -f "$disk")
     disk_name=$(basename "${disk:-none}")
     { [ -b "${disk:-}" ] && [ -e "$root/sys/class/block/$disk_name" ]; } || refuse "$(printf %s "$answer_disk" | printable 60): no such disk" \
             "name a disk such as /dev/sda, or its serial number"
@@ -40,18 +38,6 @@ check_disk() {
     sector=$(cat "$root/sys/block/$disk_name/queue/logical_block_size")
     sfdisk --dump "$disk" >"$scratch/table" 2>/dev/null || : >"$scratch/table"
     table=$(sed -n 's/^label: *//p' "$scratch/table")
-}
-
-disk_by_serial() {
-    for sys in "$root/sys/block/"*; do
-        for file in "$sys/serial" "$sys/device/serial"; do
-            [ -r "$file" ] || continue
-            if [ "$(tr -d ' ' <"$file")" = "$1" ]; then
-                echo "/dev/$(basename "$sys")"
-                return
-            fi
-        done
-    done
 }
 
 # plan_partitions: $scratch/layout gets a line for each new partition: role, number, start and

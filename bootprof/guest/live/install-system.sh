@@ -6,7 +6,8 @@
 # What a system that is no live system does not have.
 live_packages='live-boot* live-config* live-tools live-task-*'
 live_files='etc/live etc/bootprof-live usr/sbin/bootprof-live usr/lib/bootprof-live
-usr/lib/systemd/system-generators/bootprof-live usr/lib/udev/rules.d/60-live-medium.rules'
+usr/lib/systemd/system-generators/bootprof-live usr/share/locale/*/LC_MESSAGES/bootprof-live.mo
+usr/lib/udev/rules.d/60-live-medium.rules'
 # Groups of the first user, as far as there are such.
 user_groups='audio bluetooth cdrom dip floppy lpadmin netdev plugdev scanner sudo users video'
 
@@ -98,7 +99,8 @@ remove_live_parts() {
             fail "the packages of the live system cannot be removed: $(tail -n 1 "$scratch/log" | printable 160)"
     fi
     rm -f "$target/usr/sbin/policy-rc.d"
-    for path in $live_files; do rm -rf "${target:?}/$path"; done
+    # shellcheck disable=SC2086 # patterns
+    (cd "$target" && rm -rf $live_files)
     # Logins without a password were for the live system.
     for file in "$target"/etc/lightdm/lightdm.conf.d/*.conf "$target/etc/gdm3/daemon.conf"; do
         [ ! -f "$file" ] || sed -i '/^ *autologin-/d; /^ *AutomaticLogin/d; /^ *TimedLogin/d' "$file"
