@@ -177,7 +177,7 @@ def test_an_installed_system_has_no_file_of_the_live_tools() -> None:
 
 
 def test_the_menu_installs_if_the_image_has_what_is_needed(tmp_path: Path) -> None:
-    contents = Contents(tmp_path, (), "boot=live", (), None, None)
+    contents = Contents(tmp_path, (), "boot=live", ())
     assert [entry.id for entry in menu_of(TOOLS.media, contents).entries] == ["live"]
     contents = replace(contents, installation=tmp_path)
     live, install = menu_of(TOOLS.media, contents).entries
@@ -191,6 +191,7 @@ def test_languages_and_install_env_reach_the_installer(tmp_path: Path) -> None:
     system = System(languages=languages, install_env={"FLAVOUR": "it's $HOME"})
     (feature,) = features.chosen(replace(TOOLS, system=system))
     text = feature.files["usr/lib/bootprof-live/environment"]
+    assert isinstance(text, str)
     shown = subprocess.run(
         ["sh", "-c", f'{text}\nprintf "%s|%s" "$BOOTPROF_LANGUAGES" "$FLAVOUR"'],
         capture_output=True,

@@ -181,8 +181,9 @@ configure_users() {
 run_hooks() {
     for hook in "$hooks_folder/"*; do
         [ -x "$hook" ] || continue
-        { cp "$hook" "$target/run/bootprof-hook" && inside /run/bootprof-hook; } || fail "$(basename "$hook"): failed"
-        rm -f "$target/run/bootprof-hook"
+        # Nothing can be started from /run, which is mounted noexec.
+        { cp "$hook" "$target/bootprof-hook" && inside /bootprof-hook; } || fail "$(basename "$hook"): failed"
+        rm -f "$target/bootprof-hook"
     done
 }
 

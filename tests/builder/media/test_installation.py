@@ -56,7 +56,7 @@ def test_a_name_is_quoted_so_that_tar_finds_it(tmp_path: Path) -> None:
         (tree / name).write_text("x")
     lines = reading_order((packed(tree, tmp_path / "root.squashfs"),), tree)
     paths = b"".join(line.split(b"\t", 2)[2] for line in lines)
-    tar = ["tar", "-C", tree, "--no-recursion", "--files-from=-", "-cf", tmp_path / "made.tar"]
-    run(tar, stdin=paths)
-    run(["tar", "-C", copy, "-xf", tmp_path / "made.tar"])
+    made = str(tmp_path / "made.tar")
+    run(["tar", "-C", tree, "--no-recursion", "--files-from=-", "-cf", made], stdin=paths)
+    run(["tar", "-C", copy, "-xf", made])
     assert {path.name for path in copy.iterdir()} == names
