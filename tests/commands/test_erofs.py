@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bootprof.checksums import Covering
 from bootprof.cli import main
 from bootprof.rewrite import rewrite
 from optimizer.images.image import open_image
@@ -45,7 +46,7 @@ def test_an_erofs_in_an_iso_is_reordered_where_it_is(erofs: Path, tmp_path: Path
     iso, target = tmp_path / "live.iso", tmp_path / "out.iso"
     command: list[str | Path] = ["xorriso", "-as", "mkisofs", "-quiet", "-R", "-o", iso]
     subprocess.run([*command, tmp_path / "iso"], check=True, capture_output=True)
-    done = rewrite(open_image(iso), Wanted(WANTED), target)
+    done = rewrite(open_image(iso), Wanted(WANTED), target, Covering())
     assert done.way == "in place"
     assert firsts(target) == sorted(firsts(target)) != firsts(iso)
     with iso.open("rb") as one, target.open("rb") as other:

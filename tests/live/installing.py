@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.builder.media.booting import OPTIONS, Booted, Step, boot, build, configure
+from tests.builder.media.booting import OPTIONS, Booted, Step, add_check, boot, build, configure
 
 MIB = 1 << 20
 # An installation on an emulated machine, beside other tests.
@@ -75,10 +75,7 @@ done
 def make_image(output: Path, folder: Path) -> Path:
     """Build the live system."""
     config = configure(folder, SETTINGS)
-    check = folder / "files/usr/local/lib/probe/run"
-    check.parent.mkdir(parents=True)
-    check.write_text(RUN)
-    check.chmod(0o755)
+    add_check(folder, "run", RUN)
     hook = folder / "hooks/configured/trim"
     hook.parent.mkdir(parents=True)
     hook.write_text(TRIM)

@@ -18,6 +18,7 @@ from tests.builder.media.booting import (
     OPTIONS,
     Booted,
     Step,
+    add_check,
     ask,
     attached,
     boot,
@@ -25,27 +26,21 @@ from tests.builder.media.booting import (
     commanded,
     configure,
     firmware,
+    settings,
 )
 
 pytestmark = [pytest.mark.live, pytest.mark.vm, pytest.mark.root]
 
-SETTINGS = f"""
-name = "copies"
-[system]
-files = "files"
-files_owner = "root"
-[squashfs]
-compressor = "lz4"
-[media]
+SETTINGS = settings(
+    "copies",
+    """
 kinds = ["iso", "disk"]
-title = "Copies"
-label = "COPIES"
-boot_options = "{OPTIONS}"
 [live]
 tools = true
 [persistence]
 enabled = true
-"""
+""",
+)
 # The copies have the same probe, and only the first machine has three sticks.
 COPY = """\
 #!/bin/sh
@@ -77,10 +72,7 @@ def usb(name: str, file: Path) -> list[str]:
 def images(output: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("copies")
     config = configure(folder, SETTINGS)
-    check = folder / "files/usr/local/lib/probe/copy"
-    check.parent.mkdir(parents=True)
-    check.write_text(COPY)
-    check.chmod(0o755)
+    add_check(folder, "copy", COPY)
     return build(config, output, "--no-sort", "-D", f"media.boot_options={OPTIONS}")
 
 

@@ -267,7 +267,13 @@ def boot(
     """
     return read_probe(
         run_machine(
-            *further, folder=folder, kind=kind, memory_mib=memory_mib, steps=steps, inside=inside
+            *further,
+            folder=folder,
+            kind=kind,
+            memory_mib=memory_mib,
+            steps=steps,
+            inside=inside,
+            seconds=seconds,
         )
     )
 
@@ -279,6 +285,7 @@ def run_machine(
     memory_mib: int = 1024,
     steps: Sequence[Step] = (),
     inside: Sequence[str | Path] = (),
+    seconds: float = BOOT_SECONDS,
 ) -> str:
     """Run a machine until it ends; return its console. (Arguments as for :func:`boot`.)"""
     monitor = folder / "monitor"
