@@ -188,6 +188,6 @@ clean: ## Remove OUT and BUILD, except OUT/cache (downloads, bootstrapped system
 distclean: clean ## Remove OUT/cache and the virtual environment, too
 	rm -rf "$(OUT)" $(VENV)
 
-.PHONY: test-examples test-media test-live test-images help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak fuzz test-kills matrix bench-boot \
+.PHONY: test-examples test-media test-live test-images help packages venv lock lint test test-quick test-kernels lint-python lint-c lint-shell soak soak-debug fuzz test-kills matrix bench-boot \
 	demo docs docs-pictures \
 	docs-tables clean distclean
