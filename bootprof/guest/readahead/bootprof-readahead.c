@@ -6,10 +6,10 @@
  *	bootprof-readahead [--max-share PERCENT] [--slowest KIB_PER_SECOND] [--offset BYTES]
  *		[--log FILE] [--background] LIST SQUASHFS
  *
- * LIST is the output of `bootprof readahead`. SQUASHFS, or an EROFS, is the file behind the root's loop device,
- * or a block device. The loop device reads through the page cache of that file, so the boot need
- * not read from the medium what is in there. (For a squashfs that is mounted from a block device,
- * the kernel has not used the page cache of the device since 5.8.)
+ * LIST is the output of `bootprof readahead`. SQUASHFS, or an EROFS, is the file behind the root's
+ * loop device, or a block device. The loop device reads through the page cache of that file, so the
+ * boot need not read from the medium what is in there. (For a squashfs that is mounted from a block
+ * device, the kernel has not used the page cache of the device since 5.8.)
  *
  * It must never slow down a boot:
  * - It reads one chunk at a time, so that a read of another process waits for at most one chunk.
@@ -387,7 +387,8 @@ static bool open_squashfs(const char *name, const struct list *list, struct work
 	if (pread(work->squashfs, superblock, SUPERBLOCK_BYTES,
 		  work->base + list->superblock_offset) != SUPERBLOCK_BYTES ||
 	    memcmp(superblock, list->superblock, SUPERBLOCK_BYTES)) {
-		say("%s: not the file system that the list was made for; nothing is read ahead", name);
+		say("%s: not the file system that the list was made for; nothing is read ahead",
+		    name);
 		return false;
 	}
 	work->meminfo = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
