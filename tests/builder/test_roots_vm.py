@@ -14,7 +14,7 @@ import pytest
 
 from bootprof.files import file_digest
 from bootprof.process import run
-from tests.builder.media.booting import OPTIONS, attached, boot, build, configure
+from tests.builder.media.booting import OPTIONS, add_check, attached, boot, build, configure
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 
@@ -138,10 +138,7 @@ def test_a_derivative_with_its_own_archive_and_keys_boots_and_is_refreshed(
     run([*keys, "--output", folder / "derived.gpg", "--export"])
     system = f'suite = "derived"\nkeyring = "derived.gpg"\nmirrors = ["copy:{archive}"]'
     config = configure(folder, SETTINGS % (json.dumps([*packages, "derived-base"]), system))
-    check = folder / "files/usr/local/lib/probe/derived"
-    check.parent.mkdir(parents=True)
-    check.write_text('#!/bin/sh\necho "release: $(cat /etc/derived-release)"\n')
-    check.chmod(0o755)
+    add_check(folder, "derived", '#!/bin/sh\necho "release: $(cat /etc/derived-release)"\n')
 
     def built(*options: str) -> tuple[Path, str]:
         (image,) = build(config, output, "--image", str(tmp_path / "live.iso"), *options)

@@ -63,17 +63,3 @@ def test_an_iso_boots_from_a_file_on_a_stick(iso: Path, tmp_path: Path) -> None:
     assert "findiso=/images/live.iso" in found.facts["options"]
     assert found.mounts["/run/live/findiso"].device == "/dev/sda"
     assert found.mounts["/run/live/medium"].device.startswith("/dev/loop")
-
-
-def test_an_i386_system_boots(output: Path, tmp_path: Path) -> None:
-    text = SETTINGS.replace("linux-image-amd64", "linux-image-686")
-    config = configure(tmp_path / "config", text)
-    (image,) = build(
-        config,
-        output,
-        *("--no-sort", "-D", "system.arch=i386"),
-        *("--image", str(tmp_path / "i386.iso")),
-    )
-    found = boot(*attached(image, "cd"), folder=tmp_path)
-    assert found.facts["kernel"].endswith(" i686")
-    assert found.mounts["/run/live/rootfs/filesystem.squashfs"].type == "squashfs"

@@ -68,7 +68,7 @@ def test_a_root_image_in_parts_boots_from_fat(sticks: Sticks, output: Path, tmp_
     )
     found = boot(*attached(image, "stick"), folder=tmp_path)
     parts = {name for name in found.mounts if name.startswith("/run/live/rootfs/")}
-    assert {f"/run/live/rootfs/{name}.squashfs" for name in ("filesystem", "filesystem-1")} <= parts
+    assert {f"/run/live/rootfs/{name}.squashfs" for name in ("filesystem", "filesystem-2")} <= parts
     assert found.mounts["/run/live/medium"].type == "vfat"
 
 
