@@ -24,7 +24,7 @@ from bootprof.errors import InputError
 from bootprof.process import run
 from optimizer.formats.text import printable
 from optimizer.images.image import Image
-from optimizer.images.iso9660 import SYSTEM_AREA_BYTES, Region, read_iso
+from optimizer.images.iso9660 import SYSTEM_AREA_BYTES, Region, content_pieces, read_iso
 
 # By the length of the digest in hexadecimal.
 ALGORITHMS: Mapping[int, tuple[str, ...]] = {
@@ -43,7 +43,6 @@ LARGEST_LIST_BYTES = 16 << 20
 ALL_TEXTS_BYTES = 128 << 20
 MOST_LISTS = 64
 TEXT_BYTES = 4096
-COPY_BYTES = 1 << 20
 SIGNATURE_SUFFIXES = (
     b".gpg", b".asc", b".sig", b".sign", b".p7s", b".minisig", b".cms.sig", b".verity",
     b".roothash", b".roothash.p7s", b".usrhash",
@@ -268,13 +267,9 @@ def digests_of(
         for length in lengths
         for name in ALGORITHMS.get(length, ())
     }
-    for region in regions if states else ():
-        stream.seek(region.offset_bytes)
-        left = region.length_bytes
-        while left and (data := stream.read(min(left, COPY_BYTES))):
-            for state in states.values():
-                state.update(data)
-            left -= len(data)
+    for data in content_pieces(stream, regions) if states else ():
+        for state in states.values():
+            state.update(data)
     return {name: state.hexdigest() for name, state in states.items()}
 
 
@@ -296,11 +291,7 @@ def replaced(text: bytes, changed: Mapping[bytes, bytes]) -> bytes:
 
 def content_of(stream: BinaryIO, regions: Sequence[Region]) -> bytes:
     """Return the content of a file of an ISO."""
-    parts = []
-    for region in regions:
-        stream.seek(region.offset_bytes)
-        parts.append(stream.read(region.length_bytes))
-    return b"".join(parts)
+    return b"".join(content_pieces(stream, regions))
 
 
 def write_content(stream: BinaryIO, regions: Sequence[Region], content: bytes) -> None:

@@ -24,7 +24,7 @@ from bootprof.process import run
 from bootprof.units import quantity
 from optimizer.formats.text import printable
 from optimizer.images.image import Image
-from optimizer.images.iso9660 import Region, read_iso
+from optimizer.images.iso9660 import Region, content_pieces, read_iso
 from optimizer.images.layout import FileType, Layout
 from optimizer.images.reorder import Reordered, Wanted, reorder, unequal
 
@@ -307,14 +307,10 @@ def same_content(
 def pieces_of(stream: BinaryIO, regions: Sequence[Region]) -> Iterator[bytes]:
     """Return the content of a file in an image, in pieces of a size that only the file decides."""
     rest = b""
-    for region in regions:
-        stream.seek(region.offset_bytes)
-        left = region.length_bytes
-        while left and (data := stream.read(min(left, COPY_BYTES - len(rest)))):
-            left -= len(data)
-            rest += data
-            if len(rest) == COPY_BYTES:
-                yield rest
-                rest = b""
+    for data in content_pieces(stream, regions):
+        rest += data
+        if len(rest) >= COPY_BYTES:
+            yield rest[:COPY_BYTES]
+            rest = rest[COPY_BYTES:]
     if rest:
         yield rest

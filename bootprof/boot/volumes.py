@@ -97,14 +97,10 @@ class Volume:
 
     def _pieces(self, regions: Sequence[Region], limit_bytes: int) -> Iterator[bytes]:
         """Yield the content of a file of an ISO, up to a limit."""
+        from optimizer.images.iso9660 import content_pieces
+
         with self.image.open("rb") as stream:
-            for region in regions:
-                stream.seek(region.offset_bytes)
-                left = min(region.length_bytes, limit_bytes)
-                limit_bytes -= left
-                while left and (data := stream.read(min(CHUNK_BYTES, left))):
-                    yield data
-                    left -= len(data)
+            yield from content_pieces(stream, regions, limit_bytes)
 
     def _copy_of_fat(self, path: str, target: Path, limit_bytes: int) -> None:
         source = f"{self.image.resolve()}@@{self.offset_bytes}"

@@ -10,10 +10,10 @@ RRIP the names of Rock Ridge.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from optimizer.errors import FormatError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # The first 16 sectors are for boot loaders; then come the volume descriptors.
 SYSTEM_AREA_BYTES = 32768
+PIECE_BYTES = 1 << 20
 SECTOR_BYTES = 2048
 ISO_MAGIC = b"CD001"
 # Of the size of the volume in blocks, in the primary volume descriptor.
@@ -76,6 +77,27 @@ class IsoLayout:
             for region in self.regions
             if region.offset_bytes <= offset_bytes < region.offset_bytes + region.length_bytes
         ]
+
+
+def content_pieces(
+    stream: BinaryIO, regions: Iterable[Region], limit_bytes: int | None = None
+) -> Iterator[bytes]:
+    """Yield the content of a file of an image in pieces, none of them empty.
+
+    Args:
+        stream: The image. If it ends within a region, the rest of that region is missing.
+        regions: Where the file lies.
+        limit_bytes: How much of the file at most; None for all of it.
+    """
+    for region in regions:
+        left = region.length_bytes
+        if limit_bytes is not None:
+            left = min(left, limit_bytes)
+            limit_bytes -= left
+        stream.seek(region.offset_bytes)
+        while left and (data := stream.read(min(left, PIECE_BYTES))):
+            left -= len(data)
+            yield data
 
 
 def is_iso(path: str | Path) -> bool:
