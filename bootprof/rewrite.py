@@ -120,7 +120,7 @@ def rewrite(
     if additions is not None and not in_iso:
         raise InputError(
             f"{image.path}: files can be replaced in an ISO only",
-            hint="omit --readahead and --initrd",
+            hint="omit --readahead",
         )
     room = room_of(image)
     with replacing(target) as temporary, scratch_folder() as folder:

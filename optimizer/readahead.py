@@ -24,7 +24,12 @@ from optimizer.drives.models import Drive
 from optimizer.drives.seek import modelled_seconds
 from optimizer.errors import InputError
 from optimizer.formats.blocktrace import Reads
-from optimizer.formats.readahead_list import RANGE_DTYPE, ListRanges
+from optimizer.formats.readahead_list import (
+    RANGE_DTYPE,
+    SUPERBLOCK_BYTES,
+    ListRanges,
+    ReadaheadList,
+)
 from optimizer.images.layout import Layout
 from optimizer.kernel import PAGE_BYTES
 from optimizer.spans import Spans, common, make_spans, merge, spans_of
@@ -171,3 +176,20 @@ def _apart(layout: Layout, ranges: ListRanges) -> ListRanges:
         parted["offset_bytes"][index + 1] = border
     parted["tables"] = parted["offset_bytes"] >= border
     return parted
+
+
+def list_of(layout: Layout, planned: Plan, drive: Drive) -> ReadaheadList:
+    """Return the readahead list of a plan for a file system.
+
+    Args:
+        layout: Of the file system.
+        planned: What is read.
+        drive: The drive that the gaps were weighed for.
+    """
+    return ReadaheadList(
+        layout.superblock_bytes[:SUPERBLOCK_BYTES],
+        layout.size_bytes,
+        drive.name,
+        planned.ranges,
+        layout.superblock_offset_bytes,
+    )

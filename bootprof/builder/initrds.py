@@ -15,6 +15,7 @@ from bootprof.builder.initrd import additions, profiler, programs, repack
 from bootprof.builder.initrd.archive import COMMON, add, staged
 from bootprof.builder.initrd.readahead import (
     FILES,
+    LIVE_BOOT_HOOK,
     PROGRAM,
     ReadaheadRequest,
     make_archive,
@@ -85,7 +86,7 @@ def obtain_readahead(
     with progress.step(f"readahead list for {request.drive.title}") as update:
         content = make_list(request, squashfs)
         update(f"{sum(not line.startswith(b'#') for line in content.splitlines())} ranges")
-        digest = store.digest_of(content, PROGRAM, *FILES, *COMMON, arch, epoch)
+        digest = store.digest_of(content, PROGRAM, *FILES, LIVE_BOOT_HOOK, *COMMON, arch, epoch)
         return store.obtain(cache, "readahead", digest, make, ".cpio")[0]
 
 

@@ -83,8 +83,8 @@ def add_parser(subparsers: Parsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Make the list and print a summary of it."""
     from bootprof.files import write_output
-    from optimizer.formats.readahead_list import SUPERBLOCK_BYTES, ReadaheadList, format_list
-    from optimizer.readahead import plan
+    from optimizer.formats.readahead_list import format_list
+    from optimizer.readahead import list_of, plan
 
     if options.tables == (options.bootlog is not None):
         raise InputError(
@@ -95,15 +95,7 @@ def run(options: argparse.Namespace) -> int:
     image = open_chosen(options.image, options)
     layout = image.layout()
     planned = plan(layout, wanted(image, options), drive)
-    content = format_list(
-        ReadaheadList(
-            layout.superblock_bytes[:SUPERBLOCK_BYTES],
-            layout.size_bytes,
-            drive.name,
-            planned.ranges,
-            layout.superblock_offset_bytes,
-        )
-    )
+    content = format_list(list_of(layout, planned, drive))
     write_output(options.output, content)
     for line in summary(planned, layout, drive):
         print(line, file=sys.stderr)

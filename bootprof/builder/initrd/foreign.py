@@ -19,14 +19,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootprof.builder.initrd.archive import add, compile_small, staged
-from bootprof.builder.initrd.readahead import FOLDER, PROGRAM, SOURCES
+from bootprof.builder.initrd import readahead
+from bootprof.builder.initrd.readahead import FOLDER, SOURCES
 from bootprof.builder.initrd.repack import ZSTD_LEVEL, archives, entries
 from bootprof.errors import InputError
 from optimizer.formats.text import printable
 
-STARTER = SOURCES / "start-readahead"
-UNIT = SOURCES / "bootprof-readahead.service"
 HINT = "omit --readahead"
 # Of an ELF header: class (1: 32 bits, 2: 64 bits) at 4, machine at 18.
 ARCHITECTURES = {(2, 62): "amd64", (1, 3): "i386"}
@@ -153,16 +151,15 @@ def make_archive(
         target: Archive to write (cpio, newc).
         epoch: Time stamp of everything in it (seconds since 1970).
     """
-    with staged(target, epoch) as staging:
-        for source in (STARTER, UNIT):
-            add(source, staging, FOLDER)
-        add(recognized.kind.hook, staging, recognized.folder)
-        hook = staging / recognized.folder / recognized.kind.hook.name
-        hook.rename(hook.with_name(recognized.kind.name))
-        hook.with_name(recognized.kind.name).chmod(0o755)
-        (staging / FOLDER / "readahead.list").write_bytes(content)
-        (staging / FOLDER / "squashfs.path").write_bytes(squashfs + b"\n")
-        compile_small(PROGRAM, staging / FOLDER / PROGRAM.stem, recognized.arch)
+    readahead.make_archive(
+        content,
+        recognized.arch,
+        target,
+        epoch=epoch,
+        hook=recognized.kind.hook,
+        hook_path=f"{recognized.folder}/{recognized.kind.name}",
+        squashfs=squashfs,
+    )
 
 
 def joined(initrd: bytes, archive: bytes) -> bytes:

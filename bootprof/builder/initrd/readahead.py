@@ -17,19 +17,19 @@ from bootprof.errors import InputError
 from bootprof.sources import GUEST
 from optimizer.demand import Ranges, demand_of
 from optimizer.drives.models import Drive
-from optimizer.formats.readahead_list import ReadaheadList, format_list
+from optimizer.formats.readahead_list import format_list
 from optimizer.images.image import open_image
-from optimizer.readahead import plan, wanted_by_demand
+from optimizer.readahead import list_of, plan, wanted_by_demand
 
 SOURCES = GUEST / "readahead"
 PROGRAM = SOURCES / "bootprof-readahead.c"
 FOLDER = "usr/lib/bootprof"
-# Contents of the archive, and their paths.
-FILES = {
-    SOURCES / "start-readahead": FOLDER,
-    SOURCES / "bootprof-readahead.service": FOLDER,
-    SOURCES / "9999-readahead.sh": "usr/lib/live/boot",
-}
+# What starts readahead in an initrd with live-boot, and its path.
+LIVE_BOOT_HOOK = SOURCES / "9999-readahead.sh"
+LIVE_BOOT_PATH = f"usr/lib/live/boot/{LIVE_BOOT_HOOK.name}"
+STARTER = SOURCES / "start-readahead"
+# Contents of the archive besides program, list and hook.
+FILES = (STARTER, SOURCES / "bootprof-readahead.service")
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,19 @@ def make_list(request: ReadaheadRequest, squashfs: Path) -> bytes:
             hint="give the bootlog of a boot of this system",
         )
     planned = plan(layout, wanted_by_demand(layout, demand), request.drive)
-    return format_list(
-        ReadaheadList(
-            layout.superblock_bytes, layout.size_bytes, request.drive.name, planned.ranges
-        )
-    )
+    return format_list(list_of(layout, planned, request.drive))
 
 
-def make_archive(content: bytes, arch: str, target: Path, *, epoch: int) -> None:
+def make_archive(
+    content: bytes,
+    arch: str,
+    target: Path,
+    *,
+    epoch: int,
+    hook: Path = LIVE_BOOT_HOOK,
+    hook_path: str = LIVE_BOOT_PATH,
+    squashfs: bytes | None = None,
+) -> None:
     """Write the initrd archive.
 
     Args:
@@ -77,9 +82,18 @@ def make_archive(content: bytes, arch: str, target: Path, *, epoch: int) -> None
         arch: Debian architecture of the image.
         target: Archive to write (cpio, newc).
         epoch: Time stamp of everything in it (seconds since 1970).
+        hook: Script that starts it.
+        hook_path: Path of that script in the initrd.
+        squashfs: Path of the file system on the medium, from its root, if others on the medium are
+            to be left alone; None for any.
     """
     with staged(target, epoch) as staging:
-        for source, folder in FILES.items():
-            add(source, staging, folder)
+        for source in FILES:
+            add(source, staging, FOLDER)
+        path = Path(hook_path)
+        add(hook, staging, str(path.parent))
+        (staging / path.parent / hook.name).rename(staging / path)
         (staging / FOLDER / "readahead.list").write_bytes(content)
+        if squashfs is not None:
+            (staging / FOLDER / "squashfs.path").write_bytes(squashfs + b"\n")
         compile_small(PROGRAM, staging / FOLDER / PROGRAM.stem, arch)

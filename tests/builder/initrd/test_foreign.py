@@ -12,8 +12,8 @@ import pytest
 import zstandard
 
 from bootprof.builder.initrd.archive import archive
-from bootprof.builder.initrd.foreign import STARTER, fitted, joined, make_archive, recognize
-from bootprof.builder.initrd.readahead import FOLDER, SOURCES
+from bootprof.builder.initrd.foreign import fitted, joined, make_archive, recognize
+from bootprof.builder.initrd.readahead import FOLDER, SOURCES, STARTER
 from bootprof.builder.initrd.repack import archives, entries
 from bootprof.errors import InputError
 
