@@ -140,6 +140,17 @@ def scratch_folder() -> Iterator[Path]:
         yield folder
 
 
+@contextmanager
+def staging_beside(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside a file, for what it is made from, and remove it at the end."""
+    folder = target.parent / f"{target.name}.staging"
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
 def remove(path: Path) -> None:
     """Remove a file or a whole folder, however deep; do nothing if it does not exist.
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bootprof.files import staging_beside
 from bootprof.process import run
 from bootprof.sources import GUEST
 
@@ -27,13 +28,9 @@ def staged(target: Path, epoch: int) -> Iterator[Path]:
         target: Archive to write (cpio, newc).
         epoch: Time stamp of everything in it (seconds since 1970).
     """
-    staging = target.parent / f"{target.name}.staging"
-    staging.mkdir(parents=True)
-    try:
+    with staging_beside(target) as staging:
         yield staging
         archive(staging, target, epoch)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def add(source: Path, staging: Path, folder: str) -> None:

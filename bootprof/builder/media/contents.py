@@ -8,8 +8,6 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,17 +144,6 @@ def stage(media: Media, contents: Contents, tree: Path, *, epoch: int) -> None:
     (tree / "boot/grub/grub.cfg").write_text(bootmenu.configuration(menu))
     (tree / "boot/grub/loopback.cfg").write_text(bootmenu.loopback_configuration(menu))
     set_times(tree, contents, epoch)
-
-
-@contextmanager
-def staging_beside(target: Path) -> Iterator[Path]:
-    """Give a folder beside a medium, for what it is made from, and remove it at the end."""
-    folder = target.parent / f"{target.name}.staging"
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def set_times(tree: Path, contents: Contents, epoch: int) -> None:

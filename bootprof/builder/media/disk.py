@@ -17,6 +17,7 @@ from bootprof.builder.media import contents as parts
 from bootprof.builder.media import disklayout, filesystems
 from bootprof.builder.media.contents import Contents
 from bootprof.builder.media.disklayout import DiskLayout
+from bootprof.files import staging_beside
 from bootprof.process import run
 
 COPY_BYTES = 1 << 20
@@ -84,7 +85,7 @@ def make_disk(media: Media, contents: Contents, target: Path, *, epoch: int) -> 
     Raises:
         InputError: A file is too large for the file system.
     """
-    with parts.staging_beside(target) as staging:
+    with staging_beside(target) as staging:
         stick = make_parts(media, contents, staging, epoch=epoch)
         layout = disklayout.resolve(
             disklayout.stick(media.file_system),

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import tarfile
 from pathlib import Path
 
 from bootprof.builder import bootmenu, grub
+from bootprof.files import staging_beside
 
 # Its place on a medium.
 NAME = "boot/incomplete.img"
 # The code for the boot sector, GRUB's core image for a BIOS behind it, and a FAT file system with
-# GRUB for UEFI. bootprof/guest/live/copy-marker.sh knows these places.
+# GRUB for UEFI. bootprof/guest/live/copy-write.sh knows these places.
 CORE_OFFSET_BYTES = 512
 FAT_OFFSET_BYTES = 256 << 10
 SIZE_BYTES = 2 << 20
@@ -41,9 +41,7 @@ def make_incomplete(target: Path, *, epoch: int) -> None:
     Raises:
         ToolError: GRUB is not installed, or its images are too large.
     """
-    staging = target.with_name(f"{target.name}.staging")
-    staging.mkdir(parents=True)
-    try:
+    with staging_beside(target) as staging:
         memory_disk = staging / "memdisk.tar"
         write_memory_disk(memory_disk, epoch)
         core, fat = staging / "core.img", staging / "fat.img"
@@ -65,8 +63,6 @@ def make_incomplete(target: Path, *, epoch: int) -> None:
             stream.seek(FAT_OFFSET_BYTES)
             stream.write(fat.read_bytes())
         os.utime(target, (epoch, epoch))
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def write_memory_disk(target: Path, epoch: int) -> None:

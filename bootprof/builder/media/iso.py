@@ -17,6 +17,7 @@ from bootprof.builder.config import Media
 from bootprof.builder.media import contents as parts
 from bootprof.builder.media.contents import Contents
 from bootprof.errors import ToolError
+from bootprof.files import staging_beside
 from bootprof.process import run
 
 EFI_IMAGE = "boot/grub/efi.img"
@@ -42,7 +43,7 @@ def make_iso(media: Media, contents: Contents, target: Path, *, epoch: int) -> N
         target: Image to write.
         epoch: Time stamp of everything in it (seconds since 1970).
     """
-    with parts.staging_beside(target) as staging:
+    with staging_beside(target) as staging:
         tree = staging / "tree"
         parts.stage(media, contents, tree, epoch=epoch)
         (tree / "EFI/BOOT").mkdir(parents=True)

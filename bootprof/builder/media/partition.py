@@ -14,10 +14,10 @@ from pathlib import Path
 
 from bootprof.builder import grub
 from bootprof.builder.config import Media
-from bootprof.builder.media import contents as parts
 from bootprof.builder.media import disklayout
 from bootprof.builder.media.contents import Contents
 from bootprof.builder.media.disk import make_parts
+from bootprof.files import staging_beside
 
 SCRIPT = "add-to-stick.sh"
 INSTALLER = Path(__file__).with_name(SCRIPT)
@@ -38,7 +38,7 @@ def make_partition(media: Media, contents: Contents, target: Path, *, epoch: int
     Raises:
         InputError: A file is too large for the file system.
     """
-    with parts.staging_beside(target) as staging:
+    with staging_beside(target) as staging:
         stick = make_parts(media, contents, staging, epoch=epoch)
         room = disklayout.ALIGNMENT_BYTES // disklayout.SECTOR_BYTES - CORE_SECTOR
         code, core = grub.boot_code(stick.core.read_bytes(), CORE_SECTOR, room)
