@@ -13,6 +13,11 @@ from optimizer.formats.text import printable
 from optimizer.images.layout import FileType, Layout
 
 
+def title_of(layout: Layout, inode: int) -> str:
+    """Return the first path of an inode, for a message."""
+    return printable(layout.paths_of(inode)[0])
+
+
 def tree_difference(
     one: Layout, other: Layout, same_fields: Sequence[str]
 ) -> tuple[NDArray[np.int64], str | None]:
@@ -42,7 +47,7 @@ def tree_difference(
     first, second = one.inodes[pairs[:, 0]], other.inodes[pairs[:, 1]]
 
     def name(row: int) -> str:
-        return printable(one.paths_of(int(pairs[row, 0]))[0])
+        return title_of(one, int(pairs[row, 0]))
 
     for field in same_fields:
         wrong = np.flatnonzero(first[field] != second[field])

@@ -18,8 +18,9 @@ from optimizer.images.erofs.format import SUPERBLOCK, SUPERBLOCK_OFFSET_BYTES
 from optimizer.images.erofs.layout import ErofsLayout
 from optimizer.images.source import Source
 
-SLOT_BYTES = 16
-# Behind the superblock and its slots, each compressor has two bytes of length and its options.
+# Size of a slot behind the superblock. (That of an inode is another.)
+EXTENSION_BYTES = 16
+# Behind these slots, each compressor has two bytes of length and its options.
 LARGEST_OPTIONS_BYTES = 128
 
 
@@ -55,10 +56,11 @@ def find_units(layout: ErofsLayout, source: Source) -> Units:
     used = end > first
     data = joined(first[used] >> bits, -(-end[used] >> bits))
     superblock = layout.superblock
-    behind = SUPERBLOCK_OFFSET_BYTES + SUPERBLOCK.size + SLOT_BYTES * superblock.slots
-    begins = [0, *(layout.xattr_blocks[:1] * 0 + superblock.xattr_block)]
-    ends = [-(-(behind + LARGEST_OPTIONS_BYTES) >> bits)]
-    ends += (layout.xattr_blocks[:1] * 0 + layout.xattr_blocks.max(initial=0) + 1).tolist()
+    behind = SUPERBLOCK_OFFSET_BYTES + SUPERBLOCK.size + EXTENSION_BYTES * superblock.slots
+    begins, ends = [0], [-(-(behind + LARGEST_OPTIONS_BYTES) >> bits)]
+    if layout.xattr_blocks.size:
+        begins.append(superblock.xattr_block)
+        ends.append(int(layout.xattr_blocks.max()) + 1)
     inodes = layout.every_inode["position_bytes"]
     body_ends = np.maximum(layout.runs.body_end_bytes, layout.every_inode["body_bytes"])
     metadata = joined(

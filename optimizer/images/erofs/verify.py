@@ -7,8 +7,7 @@ from __future__ import annotations
 import hashlib
 from typing import BinaryIO
 
-from optimizer.formats.text import printable
-from optimizer.images.compare import tree_difference
+from optimizer.images.compare import title_of, tree_difference
 from optimizer.images.erofs.contents import Reader
 from optimizer.images.erofs.layout import ErofsLayout
 from optimizer.images.layout import FileType
@@ -44,13 +43,13 @@ def first_difference(
     packed = _same_packed(one, first, other, second)
     for left, right in pairs.tolist():
         if first.xattrs(left) != second.xattrs(right):
-            return f"{_name(one, left)}: the extended attributes differ"
+            return f"{title_of(one, left)}: the extended attributes differ"
         if one.inodes["type"][left] != FileType.FILE:
             continue
         if packed and _stored(first, left) == _stored(second, right):
             continue
         if _digest(first, left) != _digest(second, right):
-            return f"{_name(one, left)}: the content differs"
+            return f"{title_of(one, left)}: the content differs"
     return None
 
 
@@ -58,10 +57,6 @@ def _same_packed(one: ErofsLayout, first: Reader, other: ErofsLayout, second: Re
     if min(one.packed, other.packed) < 0:
         return one.packed == other.packed
     return _stored(first, one.packed) == _stored(second, other.packed)
-
-
-def _name(layout: ErofsLayout, inode: int) -> str:
-    return printable(layout.paths_of(inode)[0])
 
 
 def _stored(reader: Reader, inode: int) -> bytes:

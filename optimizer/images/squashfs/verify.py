@@ -10,8 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from optimizer.formats.text import printable
-from optimizer.images.compare import tree_difference
+from optimizer.images.compare import title_of, tree_difference
 from optimizer.images.layout import FileType, Rows
 from optimizer.images.squashfs.decompress import CorruptBlockError, Decompress, decompressor
 from optimizer.images.squashfs.format import Kind
@@ -53,14 +52,10 @@ def first_difference(
     for left, right in pairs.tolist():
         if one.inodes["type"][left] == FileType.FILE:
             if _blocks(one, one_file, left) != _blocks(other, other_file, right):
-                return f"{_name(one, left)}: the content differs"
+                return f"{title_of(one, left)}: the content differs"
             if one_tails.get(left) != other_tails.get(right):
-                return f"{_name(one, left)}: the end of the content differs"
+                return f"{title_of(one, left)}: the end of the content differs"
     return None
-
-
-def _name(layout: SquashfsLayout, inode: int) -> str:
-    return printable(layout.paths_of(inode)[0])
 
 
 def _blocks(layout: SquashfsLayout, file: BinaryIO, inode: int) -> tuple[bytes, bytes]:
