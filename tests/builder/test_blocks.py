@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import pytest
 from bootprof.builder import blocks, config
 from bootprof.builder.squashfs import make_squashfs
 from bootprof.files import file_digest
+from bootprof.process import run
+from bootprof.sources import BLOCKS_LIBRARY
+from tests.guest.programs import CHECKS, ENVIRONMENT
 
 EPOCH = 1_700_000_000
 HEADER_BYTES = 48
@@ -104,6 +108,35 @@ def test_a_damaged_store_reaches_no_image(
         assert pack(root, compressor, image, cache) == alone
         # What was cut off is there again.
         assert pack(root, compressor, image, cache) == alone
+
+
+def test_no_store_makes_the_library_touch_memory_that_is_not_its_own(
+    root: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "checked.so"
+    compile_to = ["gcc", "-shared", "-fPIC", "-O1", "-g", *CHECKS, "-o", str(library)]
+    run([*compile_to, BLOCKS_LIBRARY, "-ldl", "-lpthread"])
+    # mksquashfs was not built with the sanitizers: their malloc has to come before the C library's.
+    runtime = subprocess.check_output(["gcc", "-print-file-name=libasan.so"], text=True).strip()
+    options = f"{ENVIRONMENT['ASAN_OPTIONS']}:verify_asan_link_order=0"
+    image, source = tmp_path / "image", random.Random(6)
+    for compressor in blocks.COMPRESSORS:
+        (cache / STORE).unlink(missing_ok=True)
+        alone = pack(root, compressor, image, None)
+        with monkeypatch.context() as checked:
+            checked.setattr(blocks, "obtain_library", lambda _: library)
+            checked.setenv("LD_PRELOAD", runtime)
+            checked.setenv("ASAN_OPTIONS", options)
+            assert pack(root, compressor, image, cache) == alone
+            whole = (cache / STORE).read_bytes()
+            for flips in (0, 1, 20, 2000):
+                damaged = bytearray(whole)
+                # Headers more often than data, which would hardly hit one.
+                for _ in range(flips):
+                    at = source.randrange(source.choice((HEADER_BYTES, len(damaged))))
+                    damaged[at] = source.randrange(256)
+                (cache / STORE).write_bytes(damaged[: len(damaged) - flips])
+                assert pack(root, compressor, image, cache) == alone
 
 
 def test_a_link_in_place_of_the_store_is_not_written_through(
