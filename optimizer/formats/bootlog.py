@@ -49,6 +49,8 @@ _EVENT_FIELDS = (
 _EVENT = re.compile(
     b"^" + rb"\t".join(b"(" + pattern + b")" for pattern, _ in _EVENT_FIELDS) + b"$", re.MULTILINE
 )
+# A recorder may write a wrong event now and then; with more of them it is not a log of events.
+_RIGHT_FOR_EACH_WRONG = 10
 _HEADER_KEY = re.compile(r"[A-Za-z0-9_.-]+\Z")
 
 _Row = tuple[bytes, ...]
@@ -83,14 +85,15 @@ def read_bootlog(stream: BinaryIO, name: str) -> Bootlog:
     """Read a bootlog in the events format whole.
 
     A last line without its newline is what a killed recorder or a full disk leaves: it is left out,
-    counted in ``Bootlog.truncated`` and logged as a warning.
+    counted in ``Bootlog.truncated`` and logged as a warning. So are wrong events, in
+    ``Bootlog.wrong``, as long as there are ten right ones for each.
 
     Args:
         stream: The bootlog.
         name: What to call it in errors.
 
     Raises:
-        FormatError: Not an events file, or a line of it is wrong.
+        FormatError: Not an events file, a wrong header line, or too many wrong events.
     """
     import numpy as np
 
@@ -128,6 +131,7 @@ def read_bootlog(stream: BinaryIO, name: str) -> Bootlog:
         file_systems=list(file_systems),
         paths=list(paths),
         truncated=notes.truncated,
+        wrong=notes.wrong,
     )
 
 
@@ -189,6 +193,8 @@ class _Notes:
 
     header: dict[str, str] = field(default_factory=dict)
     truncated: int = 0
+    events: int = 0
+    wrong: int = 0
 
 
 def _is_events(first: bytes, name: str) -> bool:
@@ -308,9 +314,13 @@ def _rows(stream: BinaryIO, name: str, first: bytes, notes: _Notes) -> Iterator[
             headers = 0
         rows: list[_Row] = _EVENT.findall(block)
         if len(rows) != lines - headers or any(_out_of_range(row) is not None for row in rows):
-            _explain(block, name, number)
+            rows = [row for row in rows if _out_of_range(row) is None]
+            _leave_out(block, name, number, notes, lines - headers - len(rows), len(rows))
+        notes.events += len(rows)
         if rows:
             yield rows
+    if notes.wrong > 1:
+        log.warning("%s: %d wrong events are left out", name, notes.wrong)
 
 
 def _read_header(block: bytes, name: str, number: int, header: dict[str, str]) -> int:
@@ -354,26 +364,38 @@ def _out_of_range(row: _Row) -> int | None:
     return 6 if any(int(part) >= 2**32 for part in row[6].split(b":")) else None
 
 
-def _explain(block: bytes, name: str, number: int) -> NoReturn:
-    """Raise the error for the first wrong event line of a block."""
+def _leave_out(block: bytes, name: str, number: int, notes: _Notes, wrong: int, right: int) -> None:
+    """Count the wrong events of a block, and name the first one of the file.
+
+    Raises:
+        FormatError: More than one event in :data:`_RIGHT_FOR_EACH_WRONG` is wrong up to here.
+    """
+    offset, what = _first_wrong(block)
+    if (notes.wrong + wrong) * _RIGHT_FOR_EACH_WRONG > notes.events + right:
+        _wrong(name, number + offset, what)
+    if not notes.wrong:
+        log.warning("%s:%d: this event is left out: %s", name, number + offset, what)
+    notes.wrong += wrong
+
+
+def _first_wrong(block: bytes) -> tuple[int, str]:
+    """Return the first wrong event line of a block, counted from 0, and what is wrong with it."""
     for offset, line in enumerate(block.removesuffix(b"\n").split(b"\n")):
         if line.startswith(b"#"):
             continue
         fields = line.split(b"\t")
         if len(fields) != len(_EVENT_FIELDS):
-            _wrong(
-                name,
-                number + offset,
+            return offset, (
                 f"an event has {len(_EVENT_FIELDS)} fields separated by tabs, this line has "
-                f"{len(fields)}: {_shown(line)}",
+                f"{len(fields)}: {_shown(line)}"
             )
         for text, (pattern, meaning) in zip(fields, _EVENT_FIELDS, strict=True):
             if not re.fullmatch(pattern, text):
-                _wrong(name, number + offset, f"{meaning} expected, found {_shown(text)}")
+                return offset, f"{meaning} expected, found {_shown(text)}"
         position = _out_of_range(tuple(fields))
         if position is not None:
             meaning = _EVENT_FIELDS[position][1]
-            _wrong(name, number + offset, f"{meaning} is out of range: {_shown(fields[position])}")
+            return offset, f"{meaning} is out of range: {_shown(fields[position])}"
     raise AssertionError("called for a block without a wrong line")
 
 

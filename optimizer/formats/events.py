@@ -103,6 +103,7 @@ class Bootlog:
             without ``lost``.
         lost: Number of events that the recorder could not keep.
         truncated: Number of events that were cut short at the end of the file and left out.
+        wrong: Number of other events that were left out, because a field of theirs is wrong.
         events: Shape (events,), of :data:`EVENT_DTYPE`.
         commands: Distinct names of processes, in order of first appearance.
         file_systems: Distinct types of file systems, likewise.
@@ -116,6 +117,7 @@ class Bootlog:
     file_systems: list[bytes]
     paths: list[bytes]
     truncated: int = field(default=0)
+    wrong: int = field(default=0)
 
     @classmethod
     def of(cls, header: Mapping[str, str], events: Iterable[Event], lost: int = 0) -> Bootlog:

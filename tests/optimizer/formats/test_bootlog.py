@@ -211,6 +211,35 @@ def test_bad_input_is_named_with_file_and_line(text: bytes, said: str) -> None:
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        GOOD.replace(b"\t0\t0\t", b"\t0\t18446744073709027328\t"),
+        GOOD.replace(b"open", b"oops"),
+        b"9" * 18 + GOOD,
+        b"/etc/fstab\n",
+        b"\n",
+    ],
+)
+def test_a_wrong_event_costs_itself_and_not_the_log(
+    wrong: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = b"#bootprof-bootlog 1\n" + (GOOD * 15 + wrong) * 3 + GOOD
+    with caplog.at_level(logging.WARNING):
+        back = read_bootlog(io.BytesIO(text), "log")
+    assert (len(back.events), back.wrong, back.truncated) == (46, 3, 0)
+    first, count = caplog.messages
+    assert first.startswith("log:17: this event is left out: ")
+    assert count == "log: 3 wrong events are left out"
+    assert paths_of(text) == [b"/a"]
+
+
+def test_a_log_of_many_wrong_events_is_refused_at_the_first() -> None:
+    text = b"#bootprof-bootlog 1\n" + GOOD * 18 + b"oops\n" * 2
+    with pytest.raises(FormatError, match="log:20: an event has 10 fields"):
+        read_bootlog(io.BytesIO(text), "log")
+
+
 def test_a_list_is_not_taken_for_events() -> None:
     with pytest.raises(FormatError, match="log:1: not an events file"):
         read_bootlog(io.BytesIO(b"/etc/fstab\n"), "log")
