@@ -21,7 +21,7 @@ from typing import IO, Final
 from bootprof.boot.harvest import REQUEST, TOTAL_LIMIT_BYTES, Harvest
 from bootprof.boot.qmp import Keyboard, KeyPress, Monitor
 from bootprof.boot.target import Target
-from bootprof.errors import BootprofError, UnsupportedError
+from bootprof.errors import BootprofError, ToolError, UnsupportedError
 from bootprof.process import last_line
 
 # Long enough for the reply to a harvest of tens of megabytes under emulation.
@@ -50,6 +50,9 @@ HUNG_SECONDS: Final = 40.0
 # kernel/time/clocksource.c. The next line follows at once, without a read of the medium between.
 LAST_LINE_OF_A_HANG = b"clocksource: Switched to clocksource"
 SILENT_SECONDS: Final = 60.0
+# A boot that goes on leaves a processor without work, or runs a program, at one of these looks.
+BUSY_LOOKS: Final = 40
+BUSY_LOOK_SECONDS: Final = 0.5
 # arch/x86/kernel/traps.c: int3 where none is expected; kernel/panic.c.
 PATCHED_BREAKPOINT = b"Oops: int3"
 PANIC = b"Kernel panic - not syncing"
@@ -137,6 +140,8 @@ class Watch:
         self.reads_bytes = 0
         self.read_ns = 0
         self.next_screen = 0.0
+        self.next_busy_look = 0.0
+        self.busy_looks = 0
         self.ring: IO[bytes] | None = None
         self.selector = selectors.DefaultSelector()
         self.selector.register(guest.stdout, selectors.EVENT_READ, self.read_console)
@@ -239,6 +244,7 @@ class Watch:
             now = time.monotonic_ns() - self.started
             if self.reached_ns is None and self.guest.poll() is None:
                 self.look(now)
+                self.look_for_a_silent_hang(now)
             if self.reached_ns is not None:
                 return self.reached_ns
             if self.target.seconds is not None and now >= self.target.seconds * 1e9:
@@ -273,16 +279,55 @@ class Watch:
         if self.keyboard is not None:
             self.keyboard.step()
         target = self.target
-        if target.idle_seconds is not None and self.reads is not None:
+        if self.reads is not None:
             size_bytes = self.reads.stat().st_size
+            idle_ns = now - self.read_ns
             if size_bytes != self.reads_bytes:
                 self.reads_bytes, self.read_ns = size_bytes, now
-            elif self.reads_bytes and now - self.read_ns >= target.idle_seconds * 1e9:
+            elif (
+                target.idle_seconds is not None
+                and size_bytes
+                and idle_ns >= target.idle_seconds * 1e9
+            ):
                 self.reached_ns = self.read_ns
         if target.picture is not None and self.monitor is not None and now >= self.next_screen:
             self.next_screen = now + SCREEN_SECONDS * 1e9
             if target.picture.is_on(self.monitor.screen()):
                 self.reached_ns = now
+
+    def look_for_a_silent_hang(self, now: int) -> None:
+        """Look at the processors of a guest that neither prints nor reads.
+
+        Two processors that run a breakpoint which is patched away (docs/kmod.md) report nothing if
+        they do so with interrupts off.
+
+        Args:
+            now: Nanoseconds since power-on.
+
+        Raises:
+            HungError: For 20 seconds, none of at least two processors has run a program or waited.
+        """
+        silent_seconds = (now - max(self.printed_ns, self.read_ns)) / 1e9
+        if silent_seconds < SILENT_SECONDS:
+            self.busy_looks = 0
+            return
+        if self.monitor is None or now < self.next_busy_look:
+            return
+        self.next_busy_look = now + BUSY_LOOK_SECONDS * 1e9
+        try:
+            processors = self.monitor.processors()
+        except ToolError:
+            # It has ended, which is found out next.
+            return
+        busy = len(processors) > 1 and not any(one.level or one.halted for one in processors)
+        self.busy_looks = self.busy_looks + 1 if busy else 0
+        if self.busy_looks >= BUSY_LOOKS:
+            seconds = BUSY_LOOKS * BUSY_LOOK_SECONDS
+            raise HungError(
+                f"the guest hangs: {len(processors)} processors have run nothing but the kernel "
+                f"for {seconds:.0f} s, without output or reads",
+                hint=f"the last line on its console is: {self.last_line()}",
+            )
 
     def dump_ring(self, path: Path) -> None:
         """Let the kernel print its trace ring (SysRq-z after a break), and keep it in a file.

@@ -27,6 +27,8 @@ PICTURE_LIMIT_BYTES: Final = 64 << 20
 _KEY = re.compile(r"[a-z0-9_]{1,20}(-[a-z0-9_]{1,20}){0,4}")
 _WAIT = re.compile(r"\d{1,4}(\.\d{1,3})?")
 MOST_KEYS = 100
+# QEMU's target/i386/cpu-dump.c.
+_PROCESSOR = re.compile(r"\bCPL=([0-3]) .*?\bHLT=([01])\b")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,19 @@ def parse_keys(text: str) -> tuple[KeyPress, ...]:
             hint="give seconds and QEMU's names of keys, for example 5,down,ret",
         )
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class Processor:
+    """What a processor of the guest does at a moment.
+
+    Attributes:
+        level: Privilege level: 0 runs the kernel (or firmware), 3 runs a program.
+        halted: It waits for an interrupt.
+    """
+
+    level: int
+    halted: bool
 
 
 class Monitor:
@@ -135,6 +150,16 @@ class Monitor:
         """
         keys = [{"type": "qcode", "data": key} for key in press.keys]
         self.execute("send-key", {"keys": keys})
+
+    def processors(self) -> list[Processor]:
+        """Return what each processor does, of a machine whose processors are x86.
+
+        Raises:
+            ToolError: QEMU does not tell, or has ended.
+        """
+        answer = self.execute("human-monitor-command", {"command-line": "info registers -a"})
+        found = _PROCESSOR.findall(str(answer))
+        return [Processor(int(level), halted == "1") for level, halted in found]
 
     def send_break(self, chardev: str) -> None:
         """Send a break on a serial port."""

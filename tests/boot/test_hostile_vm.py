@@ -56,6 +56,10 @@ hang)
         sleep 1000
     fi
     echo "the target"; ready; started; log; send fanotify.events; echo end >&5 ;;
+spin)
+    # Both processors run the kernel, but for an instant between two calls.
+    dd if=/dev/zero of=/dev/null bs=16M &
+    dd if=/dev/zero of=/dev/null bs=16M ;;
 traversal) ready; file ../../canary ;;
 absolute) ready; file @CANARY@ ;;
 forged_log) ready; file nbdkit.log ;;
@@ -153,10 +157,10 @@ def make_image(
     return make
 
 
-def command(image: Path, folder: Path, *options: str) -> list[str]:
+def command(image: Path, folder: Path, *options: str, first: str = "pass") -> list[str]:
     # The most memory of bootprof itself goes to standard output, without that of its children.
     program = (
-        "import re, sys; from bootprof.cli import main; status = main();"
+        f"import re, sys; from bootprof.cli import main; {first}; status = main();"
         "print(re.search(r'VmHWM:\\s*(\\d+) kB', open('/proc/self/status').read())[1]);"
         "sys.exit(status)"
     )
@@ -167,11 +171,10 @@ def command(image: Path, folder: Path, *options: str) -> list[str]:
     ]
 
 
-def profile(image: Path, folder: Path, *options: str) -> Done:
+def profile(image: Path, folder: Path, *options: str, first: str = "pass") -> Done:
     started = time.monotonic()
-    done = subprocess.run(
-        command(image, folder, *options), cwd=TOP, capture_output=True, text=True, check=False
-    )
+    words = command(image, folder, *options, first=first)
+    done = subprocess.run(words, cwd=TOP, capture_output=True, text=True, check=False)
     memory = int(done.stdout.split()[-1]) / 1024
     return Done(done.returncode, done.stderr, time.monotonic() - started, memory)
 
@@ -229,6 +232,23 @@ def test_a_guest_that_hangs_is_booted_once_more_and_the_user_is_told(
     assert "the kernel reports a soft lockup of 48 s; booted once more" in done.errors
     (note,) = json.loads((tmp_path / "p/profile.json").read_text())["notes"]
     assert "booted once more" in note
+
+
+@pytest.mark.parametrize("attack", ["spin", "silence"])
+def test_a_silent_guest_hangs_if_no_processor_ever_leaves_the_kernel(
+    attack: str, make_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    # After a shorter time than usual.
+    first = "import bootprof.boot.guest as guest; guest.SILENT_SECONDS = 4; guest.BUSY_LOOKS = 12"
+    seconds = {"spin": "120", "silence": "60"}[attack]
+    options = ("--until", "console:no such line", "--timeout", seconds)
+    done = profile(make_image(attack), tmp_path / "p", *options, first=first)
+    assert done.status == 1
+    if attack == "spin":
+        assert "2 processors have run nothing but the kernel for 6 s" in done.errors
+        assert "so did the boot before it" in done.errors
+    else:
+        assert "no boot target within 60 s" in done.errors
 
 
 def processes_with(text: str) -> Iterator[int]:

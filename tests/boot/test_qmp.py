@@ -28,7 +28,16 @@ def monitor() -> Iterator[Monitor]:
     with ours, theirs:
         machine = child.start(
             [
-                *(qemu_program("amd64"), "-accel", "tcg,tb-size=64", *SANDBOX, "-m", "64"),
+                *(
+                    qemu_program("amd64"),
+                    "-accel",
+                    "tcg,tb-size=64",
+                    *SANDBOX,
+                    "-m",
+                    "64",
+                    "-smp",
+                    "2",
+                ),
                 *("-nodefaults", "-no-user-config", "-display", "none", "-vga", "std"),
                 *("-chardev", f"socket,id=monitor,fd={theirs.fileno()}"),
                 *("-mon", "chardev=monitor,mode=control"),
@@ -54,6 +63,14 @@ def test_keys_and_waits_are_read() -> None:
 def test_what_is_no_list_of_keys_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="keys"):
         parse_keys(text)
+
+
+def test_each_processor_tells_its_level_and_whether_it_waits(monitor: Monitor) -> None:
+    # The firmware, which finds nothing to boot, leaves the second one waiting.
+    assert wait_for(lambda: monitor.processors()[1].halted, 30)
+    found = monitor.processors()
+    assert len(found) == 2
+    assert {processor.level for processor in found} == {0}
 
 
 def test_the_machine_takes_keys_and_refuses_others(monitor: Monitor) -> None:
