@@ -18,7 +18,7 @@ import numpy as np
 
 from bootprof import progress
 from bootprof.checksums import Covering, renew, write_content
-from bootprof.errors import BootprofError, InputError
+from bootprof.errors import BootprofError, InputError, ToolError
 from bootprof.files import replacing, scratch_folder
 from bootprof.process import run
 from bootprof.units import quantity
@@ -35,12 +35,15 @@ NESTED_SHARE, NESTED_FILES = 0.9, 4
 SECTOR_BYTES = 2048
 COPY_BYTES = 1 << 20
 
-Way = Literal["whole", "in place", "xorriso"]
+Way = Literal["whole", "in place", "xorriso", "xorriso without HFS+"]
 WAYS = {
     "whole": "the image is the file system",
     "in place": "written over the old one; nothing else moves in the image",
     "xorriso": "replaced in the ISO by xorriso, which keeps its boot records",
+    "xorriso without HFS+": "replaced in the ISO by xorriso, which keeps its boot records but not "
+    "the HFS+ file system that old Macs boot from",
 }
+XORRISO = ("xorriso", "-return_with", "FAILURE", "32", "-indev")
 # Is handed the new file system and a folder, and returns other files of the ISO to replace.
 Additions = Callable[[Path, Path], Mapping[bytes, Path]]
 
@@ -149,9 +152,9 @@ def rewrite(
                     hint="reorder the file system by itself, and put it into the image",
                 )
             with progress.step(f"image {target}, by xorriso"):
-                replace_in_iso(image, {place.path: written, **others}, temporary)
+                way = replace_in_iso(image, {place.path: written, **others}, temporary)
                 renew(image, covering, temporary)
-            return Rewritten(done, "xorriso", covering)
+            return Rewritten(done, way, covering)
         finally:
             written.unlink(missing_ok=True)
 
@@ -240,7 +243,7 @@ def overwrite_files(image: Image, replacements: Mapping[bytes, Path], target: Pa
             write_content(stream, files[path], file.read_bytes())
 
 
-def replace_in_iso(image: Image, replacements: Mapping[bytes, Path], target: Path) -> None:
+def replace_in_iso(image: Image, replacements: Mapping[bytes, Path], target: Path) -> Way:
     """Replace files of an ISO; boot records and partitions are kept.
 
     Args:
@@ -248,8 +251,12 @@ def replace_in_iso(image: Image, replacements: Mapping[bytes, Path], target: Pat
         replacements: What becomes the content of each path.
         target: ISO to write.
 
+    Returns:
+        How it was done.
+
     Raises:
         BootprofError: xorriso wrote something else.
+        ToolError: xorriso failed.
     """
     assert image.iso is not None
     maps = [
@@ -257,14 +264,22 @@ def replace_in_iso(image: Image, replacements: Mapping[bytes, Path], target: Pat
         for path, file in replacements.items()
         for word in ("-map", file, path.decode(errors="surrogateescape"))
     ]
-    # It complains about boot records that it is about to replay.
-    run(
-        [
-            *("xorriso", "-return_with", "FAILURE", "32"),
-            *("-indev", image.path, "-outdev", target),
-            *("-boot_image", "any", "replay", "-padding", "0", *maps, "-commit"),
-        ]
-    )
+    begin = (*XORRISO, image.path, "-outdev", target)
+    replay = ("-boot_image", "any", "replay", "-padding", "0")
+    way: Way = "xorriso"
+    try:
+        run([*begin, *replay, *maps, "-commit"])
+    except ToolError as error:
+        # For some ISOs with HFS+, such as those of grub-mkrescue, it makes partitions that overlap,
+        # which it refuses itself.
+        if not has_hfsplus(image.path):
+            raise refused(image, error) from None
+        way = "xorriso without HFS+"
+        target.write_bytes(b"")
+        try:
+            run([*begin, *replay, "-hfsplus", "off", *maps, "-commit"])
+        except ToolError as second:
+            raise refused(image, second) from None
     before, after = image.iso.files(), read_iso(target).files()
     # xorriso writes their own place into some boot images.
     patched = {each.offset_bytes for each in image.iso.regions if each.kind.startswith("boot ")}
@@ -283,6 +298,21 @@ def replace_in_iso(image: Image, replacements: Mapping[bytes, Path], target: Pat
                 raise BootprofError(
                     f"{image.path}: xorriso did not write {printable(path)} as it should"
                 )
+    return way
+
+
+def has_hfsplus(iso: Path) -> bool:
+    """Return whether xorriso would write an HFS+ file system into an ISO again."""
+    return b"-hfsplus on" in run([*XORRISO, iso, "-report_system_area", "cmd"])
+
+
+def refused(image: Image, error: ToolError) -> ToolError:
+    """Return the error for an ISO that xorriso cannot write again."""
+    return ToolError(
+        f"{image.path}: xorriso cannot write this ISO again: {error.hint}",
+        hint="run bootprof reorder on its file system alone, and let the tool that made the ISO "
+        "make it of the result",
+    )
 
 
 def same_content(

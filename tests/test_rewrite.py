@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from bootprof.checksums import Covering
 from bootprof.cli import main
-from bootprof.errors import BootprofError, FormatError, InputError
+from bootprof.errors import BootprofError, FormatError, InputError, ToolError
 from bootprof.rewrite import Rewritten, rewrite, room_of, verify
 from optimizer.images.image import open_image
 from optimizer.images.reorder import Wanted
@@ -265,3 +266,70 @@ def test_optimize_uses_a_profile_that_is_there(squashfs: Path, tmp_path: Path) -
     layout = open_image(target).layout()
     firsts = [int(layout.extents_of(path)["offset_bytes"][0]) for path in WANTED]
     assert firsts == sorted(firsts)
+
+
+def boot_records(iso: Path) -> set[str]:
+    command = ["xorriso", "-indev", str(iso)]
+    command += ["-report_system_area", "plain", "-report_el_torito", "plain"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    names = (
+        "El Torito boot img",
+        "El Torito img path",
+        "GPT partname local",
+        "System area summary",
+    )
+    # Without places, which may change.
+    return {
+        " ".join(line.split()[: 9 if "boot img" in line else None])
+        for line in done.stdout.splitlines()
+        if line.startswith(names)
+    }
+
+
+def test_an_iso_of_grub_keeps_what_it_boots_from_when_a_file_grows(
+    squashfs: Path, tmp_path: Path
+) -> None:
+    if shutil.which("grub-mkrescue") is None:
+        pytest.skip("grub-mkrescue is not installed: apt-get install grub-common")
+    (tmp_path / "tree/live").mkdir(parents=True)
+    (tmp_path / "tree/live/filesystem.squashfs").hardlink_to(squashfs)
+    (tmp_path / "tree/initrd").write_bytes(b"initrd" * 1000)
+    iso, target = tmp_path / "grub.iso", tmp_path / "out.iso"
+    command: list[str | Path] = ["grub-mkrescue", "-o", iso, tmp_path / "tree"]
+    subprocess.run(command, check=True, capture_output=True)
+
+    def additions(_: Path, folder: Path) -> dict[bytes, Path]:
+        (folder / "new").write_bytes(random.Random(5).randbytes(200_000))
+        return {b"/initrd": folder / "new"}
+
+    done = rewrite(open_image(iso), Wanted(WANTED), target, Covering(), additions)
+    before, after = boot_records(iso), boot_records(target)
+    assert any("UEFI" in line for line in after)
+    assert any("BIOS" in line for line in after)
+    # What is missing, the user is told of.
+    without = done.way == "xorriso without HFS+"
+    missing = {line for line in before - after if "boot img" in line or "img path" in line}
+    assert not missing
+    assert without == any("HFSPLUS" in line for line in before - after)
+    assert any("EFI boot partition" in line for line in after)
+    assert content_of(target, tmp_path / "new") == content_of(iso, tmp_path / "old")
+
+
+def test_an_iso_that_xorriso_refuses_says_what_can_be_done(
+    squashfs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    iso = make_iso(squashfs, tmp_path)
+    real = shutil.which("xorriso")
+    (tmp_path / "bin").mkdir()
+    fake = tmp_path / "bin/xorriso"
+    fake.write_text(
+        '#!/bin/sh\ncase "$*" in *-commit) echo "libisofs: no way" >&2; exit 32 ;; esac\n'
+        f'exec {real} "$@"\n'
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr("bootprof.rewrite.room_of", lambda _: 4096)
+    with pytest.raises(ToolError, match="cannot write this ISO again: libisofs: no way") as caught:
+        rewritten(iso, Wanted(WANTED), tmp_path / "out.iso")
+    assert "bootprof reorder" in (caught.value.hint or "")
+    assert not (tmp_path / "out.iso").exists()
