@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""The initrds of a finished ISO, with readahead added."""
+"""The initrds of a finished ISO, with readahead and quick probes added."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bootprof.builder.initrd import foreign
 from bootprof.builder.initrd.foreign import Recognized
 from bootprof.builder.initrd.readahead import ReadaheadRequest, make_list
 from bootprof.errors import InputError
-from optimizer.formats.readahead_list import SUPERBLOCK_BYTES
+from bootprof.rewrite import has_hfsplus
 from optimizer.images.image import Image
 
 EPOCH = 0
@@ -63,12 +63,6 @@ def find_initrds(image: Image, folder: Path) -> tuple[IsoInitrd, ...]:
         InputError: There is none.
         FormatError: The directories of the ISO are damaged.
     """
-    if len(image.layout().superblock_bytes) != SUPERBLOCK_BYTES:
-        raise InputError(
-            f"{image.path}: a readahead list cannot name a file system of type "
-            f"{image.layout().format}",
-            hint=foreign.HINT,
-        )
     found: dict[str, IsoInitrd] = {}
     reasons: dict[str, InputError] = {}
     for entry in find_entries(image.path):
@@ -89,27 +83,36 @@ def find_initrds(image: Image, folder: Path) -> tuple[IsoInitrd, ...]:
         if reasons:
             raise next(iter(reasons.values()))
         raise InputError(
-            f"{image.path}: no boot entry has an initrd in the ISO, so none can read ahead",
+            f"{image.path}: no boot entry has an initrd in the ISO, so nothing can be added to one",
             hint=foreign.HINT,
         )
     return tuple(found.values())
 
 
-def with_readahead(
+def with_additions(
     initrds: tuple[IsoInitrd, ...],
-    request: ReadaheadRequest,
+    request: ReadaheadRequest | None,
     squashfs: Path,
     path: bytes,
     folder: Path,
+    *,
+    quick_probes: bool,
+    keep_sizes: bool,
 ) -> Mapping[bytes, Path]:
-    """Write initrds that read ahead from a squashfs.
+    """Write initrds that read ahead from a squashfs, or probe its medium quickly.
+
+    If an initrd keeps its size, nothing else moves in the ISO. That takes up to a minute where the
+    quick level of compression is not enough, and so is tried only for an ISO that xorriso cannot
+    write again without a loss.
 
     Args:
         initrds: The initrds.
-        request: What is read ahead.
+        request: What is read ahead; None for nothing.
         squashfs: The squashfs as it will be in the ISO.
         path: Its path in the ISO.
         folder: Where the new initrds go.
+        quick_probes: Whether probes are kept off the medium's far end.
+        keep_sizes: Whether the sizes of initrds count, because nothing else grows.
 
     Returns:
         The new initrd for each path in the ISO.
@@ -118,21 +121,32 @@ def with_readahead(
         InputError: The squashfs has none of the files.
         ToolError: A compiler is missing or failed.
     """
-    written = {}
-    content = make_list(request, squashfs)
+    written: dict[bytes, Path] = {}
+    # Two names often have one content.
+    known: dict[bytes, Path] = {}
+    content = None if request is None else make_list(request, squashfs)
+    what = " and ".join(["readahead"] * (content is not None) + ["quick probes"] * quick_probes)
     for number, each in enumerate(initrds):
+        name = each.path.encode(errors="surrogateescape")
+        old = each.content(folder)
+        if old in known:
+            written[name] = known[old]
+            continue
         kind = each.recognized.kind.title
-        with progress.step(f"readahead in {each.path} ({kind})") as update:
-            archive, target = folder / f"readahead{number}", folder / f"initrd{number}"
-            foreign.make_archive(each.recognized, content, path, archive, epoch=EPOCH)
-            old, added = each.content(folder), archive.read_bytes()
-            # At its old size nothing else in the ISO moves.
-            new = foreign.fitted(old, each.path, added)
+        with progress.step(f"{what} in {each.path} ({kind})") as update:
+            archive, target = folder / f"added{number}", folder / f"initrd{number}"
+            foreign.make_archive(
+                each.recognized, content, path, archive, epoch=EPOCH, quick_probes=quick_probes
+            )
+            added, new = archive.read_bytes(), None
+            if keep_sizes:
+                slow = has_hfsplus(each.volume.image)
+                new = foreign.fitted(old, each.path, added, slow=slow)
             target.write_bytes(foreign.joined(old, added) if new is None else new)
             update(
                 f"{len(added) / 1e3:.0f} kB added"
                 if new is None
                 else "compressed again, its size is the same"
             )
-        written[each.path.encode(errors="surrogateescape")] = target
+        written[name] = known[old] = target
     return written

@@ -44,8 +44,9 @@ WAYS = {
     "the HFS+ file system that old Macs boot from",
 }
 XORRISO = ("xorriso", "-return_with", "FAILURE", "32", "-indev")
-# Is handed the new file system and a folder, and returns other files of the ISO to replace.
-Additions = Callable[[Path, Path], Mapping[bytes, Path]]
+# Is handed the new file system, a folder, and whether the image is written in place if the files
+# keep their sizes; returns other files of the ISO to replace.
+Additions = Callable[[Path, Path, bool], Mapping[bytes, Path]]
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,9 @@ def rewrite(
             if bare:
                 written.replace(temporary)
                 return Rewritten(done, "whole", covering)
-            others = additions(written, folder) if additions is not None else {}
-            if done.size_bytes <= room and same_sizes(image, others):
+            fits = done.size_bytes <= room
+            others = additions(written, folder, fits) if additions is not None else {}
+            if fits and same_sizes(image, others):
                 with progress.step(f"image {target}"):
                     overwrite(image, written, room, temporary)
                     overwrite_files(image, others, temporary)

@@ -18,14 +18,16 @@ from optimizer.formats.events import Bootlog
 from optimizer.images.layout import Layout
 from optimizer.kernel import PAGE_BYTES
 from optimizer.simulate import needs
+from optimizer.spans import Spans, spans_of
 
 
-def reads_of_demand(layout: Layout, bootlog: Bootlog) -> Reads:
+def reads_of_demand(layout: Layout, bootlog: Bootlog, ahead: Spans | None = None) -> Reads:
     """Return the reads of a boot from an image, at time 0, in the order of need.
 
     Args:
         layout: The image.
         bootlog: Events of the boot, as for :func:`optimizer.simulate.make_workload`.
+        ahead: Spans of the image that are read ahead of everything else; None if none are.
 
     Raises:
         InputError: The image has none of the files.
@@ -55,7 +57,8 @@ def reads_of_demand(layout: Layout, bootlog: Bootlog) -> Reads:
             hint="give a profile of this image",
         )
     extents = layout.extent_map.extents[np.array(list(needed), np.int64)]
-    return _in_pages(extents["offset_bytes"].tolist(), extents["length_bytes"].tolist())
+    spans = spans_of(extents) if ahead is None else np.concatenate((ahead, spans_of(extents)))
+    return _in_pages(spans["offset_bytes"].tolist(), spans["length_bytes"].tolist())
 
 
 def _in_pages(offsets: list[int], lengths: list[int]) -> Reads:

@@ -58,6 +58,16 @@ def foreign_iso(foreign_squashfs: Path, foreign_root: Path) -> Path:
     return image
 
 
+def fake_kernel(release: str = "6.1.0-37-amd64") -> bytes:
+    """Return what begins like a bzImage."""
+    content = bytearray(4096)
+    content[0x202:0x206] = b"HdrS"
+    content[0x20E:0x210] = (0x400).to_bytes(2, "little")
+    text = f"{release} (builder@host) #1".encode()
+    content[0x600 : 0x600 + len(text)] = text
+    return bytes(content)
+
+
 def imported(
     name: str, *contents: bytes, image: Path | None = None, files: Sequence[str] = ("log",)
 ) -> Bootlog:

@@ -102,8 +102,9 @@ def test_another_file_of_the_iso_is_replaced_with_it(
     iso, target = make_iso(squashfs, tmp_path), tmp_path / "out.iso"
     content = b"new content!!" * 1000 + bytes(more)
 
-    def additions(written: Path, folder: Path) -> dict[bytes, Path]:
+    def additions(written: Path, folder: Path, fits: bool) -> dict[bytes, Path]:
         assert open_image(written).layout().paths
+        assert fits
         (folder / "new").write_bytes(content)
         return {b"/zz-behind-it": folder / "new"}
 
@@ -298,7 +299,8 @@ def test_an_iso_of_grub_keeps_what_it_boots_from_when_a_file_grows(
     command: list[str | Path] = ["grub-mkrescue", "-o", iso, tmp_path / "tree"]
     subprocess.run(command, check=True, capture_output=True)
 
-    def additions(_: Path, folder: Path) -> dict[bytes, Path]:
+    def additions(_: Path, folder: Path, fits: bool) -> dict[bytes, Path]:
+        assert fits
         (folder / "new").write_bytes(random.Random(5).randbytes(200_000))
         return {b"/initrd": folder / "new"}
 

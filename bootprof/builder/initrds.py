@@ -17,6 +17,7 @@ from bootprof.builder.initrd.readahead import (
     FILES,
     LIVE_BOOT_HOOK,
     PROGRAM,
+    STARTER,
     ReadaheadRequest,
     make_archive,
     make_list,
@@ -52,7 +53,7 @@ def obtain_additions(cache: Path, arch: str, epoch: int, *, quick_probes: bool) 
     def make(target: Path) -> None:
         additions.make_additions(target, arch, epoch=epoch, quick_probes=quick_probes)
 
-    sources = [*additions.ALWAYS, *additions.QUICK_PROBES, *additions.PROGRAMS, *COMMON]
+    sources = [*additions.ALWAYS, *additions.QUICK_PROBES, *COMMON]
     digest = store.digest_of(*sources, arch, epoch, quick_probes)
     return store.obtain(cache, "additions", digest, make, ".cpio")[0]
 
@@ -86,7 +87,8 @@ def obtain_readahead(
     with progress.step(f"readahead list for {request.drive.title}") as update:
         content = make_list(request, squashfs)
         update(f"{sum(not line.startswith(b'#') for line in content.splitlines())} ranges")
-        digest = store.digest_of(content, PROGRAM, *FILES, LIVE_BOOT_HOOK, *COMMON, arch, epoch)
+        sources = (PROGRAM, *FILES, STARTER, LIVE_BOOT_HOOK, *COMMON)
+        digest = store.digest_of(content, *sources, arch, epoch)
         return store.obtain(cache, "readahead", digest, make, ".cpio")[0]
 
 

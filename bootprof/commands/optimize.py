@@ -26,11 +26,11 @@ from bootprof.commands.inputs import (
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
+    from bootprof.builder.initrd.readahead import ReadaheadRequest
     from bootprof.commands.inputs import Parsers
     from bootprof.initrds import IsoInitrd
     from bootprof.report.comparison import Comparison
+    from bootprof.rewrite import Additions
     from optimizer.images.image import Image
     from optimizer.images.reorder import Wanted
 
@@ -46,7 +46,7 @@ OUT.optimize, or --work DIR, keeps the profiles of both boots (before, after), p
 
 examples:
   bootprof optimize live.iso -o faster.iso --until seconds:90
-  bootprof optimize live.iso -o faster.iso --readahead
+  bootprof optimize live.iso -o faster.iso --readahead --quick-probes
   bootprof optimize live.iso -o faster.iso --profile out/profile
   bootprof optimize live.iso --profile out/profile --dry-run
 """
@@ -93,6 +93,12 @@ def add_parser(subparsers: Parsers) -> None:
         "initramfs-tools): it reads ahead what the boot needs",
     )
     parser.add_argument(
+        "--quick-probes",
+        action="store_true",
+        help="add rules of udev to the initrd of an ISO, and at boot to its root: the medium is "
+        "identified by its beginning, without seeks to its far end",
+    )
+    parser.add_argument(
         "-n",
         "--dry-run",
         action="store_true",
@@ -120,7 +126,7 @@ def run(options: argparse.Namespace) -> int:
     if options.output is None:
         options.output = options.image.with_suffix(f".optimized{options.image.suffix}")
     refuse_same(options.image, options.output)
-    initrds = found_initrds(image) if options.readahead else ()
+    initrds = found_initrds(image) if options.readahead or options.quick_probes else ()
     covering = checked_covering(
         image,
         [each.path.encode(errors="surrogateescape") for each in initrds],
@@ -140,15 +146,12 @@ def run(options: argparse.Namespace) -> int:
         record(options.image, before, recording)
     bootlog = find_bootlog(before)
     wanted = wanted_by_bootlog(image.layout(), bootlog, options.place)
+    request = readahead_request(bootlog) if options.readahead else None
     if options.dry_run:
-        return simulate(image, wanted, bootlog)
-    done = rewrite(
-        image,
-        wanted,
-        options.output,
-        covering,
-        readahead_additions(image, initrds, bootlog) if initrds else None,
-    )
+        return simulate(image, wanted, bootlog, request)
+    quick = options.quick_probes
+    additions = make_additions(image, initrds, request, quick_probes=quick) if initrds else None
+    done = rewrite(image, wanted, options.output, covering, additions)
     for sentence in done.sentences():
         note(f"bootprof: {sentence}")
     if not done.reordered.files:
@@ -176,25 +179,44 @@ def found_initrds(image: Image) -> tuple[IsoInitrd, ...]:
         return find_initrds(image, folder)
 
 
-def readahead_additions(
-    image: Image, initrds: tuple[IsoInitrd, ...], bootlog: Path
-) -> Callable[[Path, Path], Mapping[bytes, Path]]:
-    """Return what makes initrds that read ahead, once the file system is written."""
+def readahead_request(bootlog: Path) -> ReadaheadRequest:
+    """Return what a boot needed, for a readahead list."""
     from bootprof.builder.initrd.readahead import ReadaheadRequest
-    from bootprof.initrds import with_readahead
     from optimizer.demand import touched_by
     from optimizer.readahead import with_kernel_readahead
+
+    touched = touched_by(bootlog, with_kernel_readahead)
+    return ReadaheadRequest(str(bootlog), touched, choose_drives([DEFAULT_DRIVE])[0])
+
+
+def make_additions(
+    image: Image,
+    initrds: tuple[IsoInitrd, ...],
+    request: ReadaheadRequest | None,
+    *,
+    quick_probes: bool,
+) -> Additions:
+    """Return what makes the new initrds, once the file system is written."""
+    from bootprof.initrds import with_additions
 
     place = image.chosen
     assert place is not None
     path = place.path
-    touched = touched_by(bootlog, with_kernel_readahead)
-    request = ReadaheadRequest(str(bootlog), touched, choose_drives([DEFAULT_DRIVE])[0])
-    return lambda written, folder: with_readahead(initrds, request, written, path, folder)
+    return lambda written, folder, fits: with_additions(
+        initrds, request, written, path, folder, quick_probes=quick_probes, keep_sizes=fits
+    )
 
 
-def simulate(image: Image, wanted: Wanted, file: Path) -> int:
+def simulate(
+    image: Image, wanted: Wanted, file: Path, request: ReadaheadRequest | None = None
+) -> int:
     """Simulate the boot from the image as it is and in another order; print both.
+
+    Args:
+        image: The image.
+        wanted: The other order.
+        file: Bootlog of the boot.
+        request: What is read ahead in the other order, before anything else; None for nothing.
 
     Returns:
         1 if the boot would seek further, else 0.
@@ -202,6 +224,7 @@ def simulate(image: Image, wanted: Wanted, file: Path) -> int:
     Raises:
         InputError: The bootlog does not say when what was needed.
     """
+    from bootprof.builder.initrd.readahead import make_list
     from bootprof.files import scratch_folder
     from bootprof.report.comparison import BOOT_TIME, GUEST_TIME, Build, compare
     from bootprof.rewrite import write_order
@@ -209,7 +232,9 @@ def simulate(image: Image, wanted: Wanted, file: Path) -> int:
     from optimizer.formats import EVENTS_MAGIC
     from optimizer.formats.blocktrace import BlockTrace
     from optimizer.formats.bootlog import read_bootlog
+    from optimizer.formats.readahead_list import parse_list
     from optimizer.replay import reads_of_demand
+    from optimizer.spans import spans_of
 
     with file.open("rb") as stream:
         if stream.read(len(EVENTS_MAGIC)) != EVENTS_MAGIC:
@@ -224,7 +249,11 @@ def simulate(image: Image, wanted: Wanted, file: Path) -> int:
     with scratch_folder() as folder:
         written = folder / "filesystem"
         write_order(image, wanted, written)
-        after = reads_of_demand(place.format.read(written, 0), log)
+        ahead = None
+        if request is not None:
+            content = make_list(request, written).splitlines(keepends=True)
+            ahead = spans_of(parse_list(content, "readahead list").ranges)
+        after = reads_of_demand(place.format.read(written, 0), log, ahead)
     after["offset_bytes"] += place.offset_bytes
     traces = [reads_of_demand(image.layout(), log), after]
     builds = [
@@ -232,7 +261,8 @@ def simulate(image: Image, wanted: Wanted, file: Path) -> int:
         for label, reads in zip(("before", "after"), traces, strict=True)
     ]
     comparison = compare(builds, choose_drives(COMPARED_DRIVES))
-    print("simulated, of the file system alone, without kernel readahead:")
+    ahead_too = "" if request is None else "; after: with what --readahead reads first"
+    print(f"simulated, of the file system alone, without kernel readahead{ahead_too}:")
     for metric in comparison.metrics:
         if not metric.is_bound and metric.name not in (BOOT_TIME, GUEST_TIME):
             texts = [comparison.value_text(number, metric) for number in (0, 1)]

@@ -14,18 +14,9 @@ import pytest
 from bootprof.boot.entries import choose_entry, extract, find_entries, kernel_release, pe_sections
 from bootprof.boot.volumes import volumes
 from bootprof.errors import FormatError, InputError
+from tests.foreign import fake_kernel
 
 ESP_OFFSET = 1 << 20
-
-
-def fake_kernel(release: str = "6.1.0-37-amd64") -> bytes:
-    """Return what begins like a bzImage."""
-    content = bytearray(4096)
-    content[0x202:0x206] = b"HdrS"
-    content[0x20E:0x210] = (0x400).to_bytes(2, "little")
-    text = f"{release} (builder@host) #1".encode()
-    content[0x600 : 0x600 + len(text)] = text
-    return bytes(content)
 
 
 def fake_unified(sections: Mapping[str, bytes]) -> bytes:

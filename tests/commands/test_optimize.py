@@ -5,17 +5,21 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from bootprof.builder.initrd.archive import archive
 from bootprof.cli import main
 from optimizer.formats.bootlog import read_bootlog, write_events
 from optimizer.formats.events import Bootlog, Event, Operation
 from optimizer.images.image import open_image
 from optimizer.replay import reads_of_demand
+from optimizer.spans import make_spans
+from tests.foreign import fake_kernel
 
 # Far from each other on an image in the order of its names.
 WANTED = [b"/file-%02d" % number for number in (90, 10, 80, 20, 70, 30)]
@@ -77,6 +81,49 @@ def test_a_dry_run_needs_the_time_of_each_access(
     (tmp_path / "bootlog.list").write_bytes(WANTED[0] + b"\n")
     assert main(["optimize", str(squashfs), "--profile", str(tmp_path), "--dry-run"]) == 2
     assert "does not record when" in capsys.readouterr().err
+
+
+def test_replayed_reads_begin_with_what_is_read_ahead(squashfs: Path, profile: Path) -> None:
+    layout = open_image(squashfs).layout()
+    with (profile / "bootlog.events").open("rb") as stream:
+        log = read_bootlog(stream, "bootlog.events")
+    plain = reads_of_demand(layout, log)
+    ahead = make_spans([int(plain["offset_bytes"].min())], [1 << 20])
+    reads = reads_of_demand(layout, log, ahead)
+    end = int(ahead["offset_bytes"][0]) + (1 << 20)
+    first, rest = reads[0], reads[1:]
+    assert (first["offset_bytes"], first["length_bytes"]) == (ahead["offset_bytes"][0], 1 << 20)
+    assert 0 < len(rest) < len(plain)
+    assert all(row["offset_bytes"] >= end for row in rest)
+    missing = {int(row["offset_bytes"]) for row in plain if row["offset_bytes"] >= end}
+    assert missing <= {int(row["offset_bytes"]) for row in rest}
+
+
+def test_a_dry_run_with_readahead_reads_it_first(
+    squashfs: Path, profile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "initrd/conf/conf.d").mkdir(parents=True)
+    (tmp_path / "initrd/usr").mkdir()
+    shutil.copy("/usr/bin/busybox", tmp_path / "initrd/usr")
+    (tmp_path / "iso/boot/grub").mkdir(parents=True)
+    archive(tmp_path / "initrd", tmp_path / "iso/initrd", 0)
+    (tmp_path / "iso/vmlinuz").write_bytes(fake_kernel())
+    (tmp_path / "iso/boot/grub/grub.cfg").write_text(
+        "menuentry Live {\n linux /vmlinuz\n initrd /initrd\n}\n"
+    )
+    shutil.copy(squashfs, tmp_path / "iso/filesystem.squashfs")
+    iso = tmp_path / "live.iso"
+    command: list[str | Path] = ["xorriso", "-as", "mkisofs", "-quiet", "-R", "-o", iso]
+    subprocess.run([*command, tmp_path / "iso"], check=True, capture_output=True)
+    reads = []
+    for more in ([], ["--readahead"]):
+        words = ["optimize", str(iso), "--profile", str(profile), "--dry-run", *more]
+        assert main(words) == 0
+        said = capsys.readouterr().out
+        assert ("what --readahead reads first" in said) == bool(more)
+        (line,) = (line for line in said.splitlines() if line.startswith("  reads"))
+        reads.append(int(line.split()[2]))
+    assert 0 < reads[1] < reads[0]
 
 
 def test_replayed_reads_cover_what_is_needed_once(squashfs: Path, profile: Path) -> None:

@@ -18,12 +18,14 @@ UDEV_RULES = GUEST / "root/60-live-medium.rules"
 LIVE_BOOT = "usr/lib/live/boot"
 # Files of the archive, and their folders.
 ALWAYS = {GUEST / "initrd/9999-foreign-disks.sh": LIVE_BOOT}
-QUICK_PROBES = {
-    GUEST / "initrd/60-live-medium.rules": "usr/lib/udev/rules.d",
-    GUEST / "initrd/9999-live-medium.sh": LIVE_BOOT,
-}
-# Programs that are compiled for quick probes, and their folders.
-PROGRAMS = {GUEST / "initrd/live_medium_id.c": "usr/lib/udev"}
+# Of udev in an initrd: rules, the program that they run, and the folder of both.
+INITRD_RULES = GUEST / "initrd/60-live-medium.rules"
+MEDIUM_ID = GUEST / "initrd/live_medium_id.c"
+UDEV = "usr/lib/udev"
+# Functions that take the place of those of live-boot.
+LIVE_BOOT_PROBES = GUEST / "initrd/9999-live-medium.sh"
+# Sources of quick probes in the initrd.
+QUICK_PROBES = (INITRD_RULES, MEDIUM_ID, LIVE_BOOT_PROBES)
 
 
 def make_additions(target: Path, arch: str, *, epoch: int, quick_probes: bool = True) -> None:
@@ -36,8 +38,19 @@ def make_additions(target: Path, arch: str, *, epoch: int, quick_probes: bool = 
         quick_probes: Whether probes are kept off the medium's far end.
     """
     with staged(target, epoch) as staging:
-        for source, folder in {**ALWAYS, **(QUICK_PROBES if quick_probes else {})}.items():
+        for source, folder in ALWAYS.items():
             add(source, staging, folder)
-        for source, folder in PROGRAMS.items() if quick_probes else ():
-            (staging / folder).mkdir(parents=True, exist_ok=True)
-            compile_small(source, staging / folder / source.stem, arch)
+        if quick_probes:
+            stage_udev(staging, arch)
+            add(LIVE_BOOT_PROBES, staging, LIVE_BOOT)
+
+
+def stage_udev(staging: Path, arch: str) -> None:
+    """Put the rules of udev that identify a live medium, and their program, into an archive.
+
+    Args:
+        staging: Folder that becomes the archive.
+        arch: Debian architecture of the image.
+    """
+    add(INITRD_RULES, staging, f"{UDEV}/rules.d")
+    compile_small(MEDIUM_ID, staging / UDEV / MEDIUM_ID.stem, arch)

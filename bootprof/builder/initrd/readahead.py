@@ -28,8 +28,8 @@ FOLDER = "usr/lib/bootprof"
 LIVE_BOOT_HOOK = SOURCES / "9999-readahead.sh"
 LIVE_BOOT_PATH = f"usr/lib/live/boot/{LIVE_BOOT_HOOK.name}"
 STARTER = SOURCES / "start-readahead"
-# Contents of the archive besides program, list and hook.
-FILES = (STARTER, SOURCES / "bootprof-readahead.service")
+# Contents of the archive besides program, list, hook and starter.
+FILES = (SOURCES / "bootprof-readahead.service",)
 
 
 @dataclass(frozen=True)
@@ -65,35 +65,46 @@ def make_list(request: ReadaheadRequest, squashfs: Path) -> bytes:
     return format_list(list_of(layout, planned, request.drive))
 
 
-def make_archive(
-    content: bytes,
-    arch: str,
-    target: Path,
-    *,
-    epoch: int,
-    hook: Path = LIVE_BOOT_HOOK,
-    hook_path: str = LIVE_BOOT_PATH,
-    squashfs: bytes | None = None,
-) -> None:
-    """Write the initrd archive.
+def make_archive(content: bytes, arch: str, target: Path, *, epoch: int) -> None:
+    """Write the initrd archive of an image with live-boot.
 
     Args:
         content: The list.
         arch: Debian architecture of the image.
         target: Archive to write (cpio, newc).
         epoch: Time stamp of everything in it (seconds since 1970).
-        hook: Script that starts it.
-        hook_path: Path of that script in the initrd.
-        squashfs: Path of the file system on the medium, from its root, if others on the medium are
-            to be left alone; None for any.
     """
     with staged(target, epoch) as staging:
-        for source in FILES:
-            add(source, staging, FOLDER)
-        path = Path(hook_path)
-        add(hook, staging, str(path.parent))
-        (staging / path.parent / hook.name).rename(staging / path)
-        (staging / FOLDER / "readahead.list").write_bytes(content)
-        if squashfs is not None:
-            (staging / FOLDER / "squashfs.path").write_bytes(squashfs + b"\n")
-        compile_small(PROGRAM, staging / FOLDER / PROGRAM.stem, arch)
+        stage(staging, content, arch)
+
+
+def stage(
+    staging: Path,
+    content: bytes,
+    arch: str,
+    *,
+    hook: Path = LIVE_BOOT_HOOK,
+    hook_path: str = LIVE_BOOT_PATH,
+) -> None:
+    """Put the readahead program and what it needs into a staged archive.
+
+    Args:
+        staging: Folder that becomes the archive.
+        content: The list.
+        arch: Debian architecture of the image.
+        hook: Script that starts it.
+        hook_path: Path of that script in the initrd.
+    """
+    stage_starter(staging, hook, hook_path)
+    for source in FILES:
+        add(source, staging, FOLDER)
+    (staging / FOLDER / "readahead.list").write_bytes(content)
+    compile_small(PROGRAM, staging / FOLDER / PROGRAM.stem, arch)
+
+
+def stage_starter(staging: Path, hook: Path, hook_path: str) -> None:
+    """Put the script that starts readahead, and the hook that starts it, into a staged archive."""
+    add(STARTER, staging, FOLDER)
+    path = Path(hook_path)
+    add(hook, staging, str(path.parent))
+    (staging / path.parent / hook.name).rename(staging / path)

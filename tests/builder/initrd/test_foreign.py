@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,8 +12,16 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from bootprof.builder.initrd.additions import UDEV_RULES
 from bootprof.builder.initrd.archive import archive
-from bootprof.builder.initrd.foreign import fitted, joined, make_archive, recognize
+from bootprof.builder.initrd.foreign import (
+    ROOT_RULES,
+    fitted,
+    joined,
+    make_archive,
+    recognize,
+    root_rules,
+)
 from bootprof.builder.initrd.readahead import FOLDER, SOURCES, STARTER
 from bootprof.builder.initrd.repack import archives, entries
 from bootprof.errors import InputError
@@ -50,10 +59,40 @@ def test_each_kind_gets_its_hook_in_the_folder_that_it_reads(kind: str, tmp_path
     recognized = recognize(initrd, "initrd")
     assert (recognized.kind.title, recognized.arch) == (kind, "amd64")
     target = tmp_path / "added.cpio"
-    make_archive(recognized, b"a list\n", SQUASHFS, target, epoch=0)
+    make_archive(recognized, b"a list\n", SQUASHFS, target, epoch=0, quick_probes=True)
     names = added(joined(initrd, target.read_bytes()))
     assert {PLACES[kind].encode(), f"{FOLDER}/bootprof-readahead".encode()} <= names
     assert HOOKS[kind].encode() in names
+    # Without udev, nothing reads its rules.
+    assert not any(b"rules" in name for name in names)
+
+
+@pytest.mark.parametrize("kind", HOOKS)
+def test_quick_probes_go_where_udev_of_initrd_and_root_finds_them(
+    kind: str, tmp_path: Path
+) -> None:
+    initrd = make_initrd(tmp_path, HOOKS[kind], "usr/lib/udev/rules.d/60-block.rules")
+    target = tmp_path / "added.cpio"
+    recognized = recognize(initrd, "initrd")
+    make_archive(recognized, None, SQUASHFS, target, epoch=0, quick_probes=True)
+    names = added(target.read_bytes())
+    rules = b"usr/lib/udev/rules.d/60-live-medium.rules"
+    assert {PLACES[kind].encode(), rules, b"usr/lib/udev/live_medium_id"} <= names
+    assert (b"usr/lib/live/boot/9999-live-medium.sh" in names) == (kind == "live-boot")
+    assert f"{FOLDER}/readahead.list".encode() not in names
+    assert ROOT_RULES.encode() in names
+
+
+def test_rules_for_the_root_are_left_as_they_are_but_for_the_initrd() -> None:
+    lines, own = root_rules().splitlines(), UDEV_RULES.read_text().splitlines()
+    more = [line for line in lines if line not in own]
+    assert more == [
+        'TEST=="/etc/initrd-release", GOTO="live_medium_end"',
+        'TEST=="/scripts/functions", GOTO="live_medium_end"',
+    ]
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[:2] == more
+    assert [line for line in lines if line not in more] == own
 
 
 def test_an_initrd_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
@@ -81,7 +120,7 @@ def test_an_initrd_with_room_keeps_its_size(tmp_path: Path) -> None:
     (more / "conf").mkdir(parents=True)
     (more / "conf/new").write_bytes(b"new " * 1000)
     archive(more, tmp_path / "more.cpio", 0)
-    new = fitted(packed, "initrd", (tmp_path / "more.cpio").read_bytes())
+    new = fitted(packed, "initrd", (tmp_path / "more.cpio").read_bytes(), slow=True)
     assert new is not None
     assert len(new) == len(packed)
     assert new.startswith(early)
@@ -92,9 +131,22 @@ def test_an_initrd_with_room_keeps_its_size(tmp_path: Path) -> None:
     assert b"conf/new" in added(rest[begin:])
 
 
+def test_a_quick_compression_is_tried_first(tmp_path: Path) -> None:
+    packed = zstandard.ZstdCompressor(level=1).compress(make_initrd(tmp_path, "usr/a", "usr/b"))
+    new = fitted(packed + bytes(4000), "initrd", b"070701 more", slow=False)
+    assert new is not None
+    assert len(new) == len(packed) + 4000
+
+
+def test_what_is_slow_is_left_out_if_it_is_not_worth_it(tmp_path: Path) -> None:
+    packed = gzip.compress(make_initrd(tmp_path), 1) + bytes(4000)
+    assert fitted(packed, "initrd", b"070701 more", slow=False) is None
+    assert fitted(packed, "initrd", b"070701 more", slow=True) is not None
+
+
 def test_an_initrd_without_room_is_left_to_the_caller(tmp_path: Path) -> None:
     packed = zstandard.ZstdCompressor(level=19).compress(make_initrd(tmp_path))
-    assert fitted(packed, "initrd", bytes(range(256)) * 50) is None
+    assert fitted(packed, "initrd", bytes(range(256)) * 50, slow=True) is None
 
 
 @pytest.mark.root
@@ -119,6 +171,7 @@ def test_only_the_file_system_of_the_list_is_read_ahead(
     (tmp_path / FOLDER / "readahead.list").touch()
     (tmp_path / FOLDER / "squashfs.path").write_bytes(SQUASHFS + b"\n")
     (tmp_path / squashfs[1:]).touch()
+    (tmp_path / ROOT_RULES).touch()
     script = (
         "/bin/busybox --install -s /bin; PATH=/bin; . /conf; "
         f"mount -t squashfs -o ro,loop {squashfs} /nowhere"
@@ -135,3 +188,5 @@ def test_only_the_file_system_of_the_list_is_read_ahead(
     ]
     subprocess.run(command, check=False, capture_output=True)
     assert (tmp_path / "started").exists() == started
+    # Each squashfs is one that udev of the root shall know.
+    assert (tmp_path / "run/udev/rules.d" / Path(ROOT_RULES).name).exists()
