@@ -2,10 +2,11 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """``bootprof optimize`` on images of other builders; writes docs/any-image.md.
 
-    .venv/bin/python -m bench.any_image [--work DIR] [--steps optimize,other,strace] IMAGE...
+    .venv/bin/python -m bench.any_image [--work DIR] [--steps optimize,other] IMAGE...
 
 bench/images has the recipes of the images. Each image is optimized by one command, with its own
-kernel; then the original and the result boot once more on a machine that was never profiled
+kernel: by its order alone, and with readahead and quick probes where its initrd is of a known kind.
+Then the original and the last result boot once more on a machine that was never profiled
 (OTHER_MACHINE); then the original boots with strace as the parent of everything, which says how
 complete the profile is. What is in DIR already is used again, so the command can be repeated until
 all is there; with ``--steps ""``, it writes the page of what is there.
@@ -17,8 +18,9 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +28,18 @@ import numpy as np
 
 from bench.images.__main__ import figures, recorded_files, straced_files
 from bench.images.traced import boot
+from bootprof.errors import InputError
+from bootprof.initrds import find_initrds
 from optimizer.formats.blocktrace import read_block_trace
 from optimizer.images.image import open_image
 
 OTHER_MACHINE = ("--board", "q35", "--medium", "usb", "--memory", "2048")
-STEPS = ("optimize", "other", "strace")
+STEPS = ("optimize", "readahead", "other", "strace")
+# By the step that makes each: what the image gets, and the options for it.
+VARIANTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "optimize": ("order", ()),
+    "readahead": ("order, readahead, quick probes", ("--readahead", "--quick-probes")),
+}
 METRICS = {
     "reads": ("reads", 1, ",.0f"),
     "bytes": ("MB read", 1e6, ",.1f"),
@@ -44,13 +53,15 @@ HEAD = """\
 # Images of other builders
 
 Written by `.venv/bin/python -m bench.any_image IMAGE...`; the recipes of the images are in
-`bench/images/`. Each image was put into the order of its own boot by one command:
+`bench/images/`. Each image was put into the order of its own boot by one command, with readahead
+and quick probes where its initrd is of a kind that is known:
 
 ```
 bootprof optimize IMAGE -o OUT
+bootprof optimize IMAGE -o OUT --readahead --quick-probes
 ```
 
-That command compares every file of the result with the original. Each figure is that of one boot
+These commands compare every file of the result with the original. Each figure is that of one boot
 under QEMU's emulation. The profiled machine is `bootprof profile`'s default: QEMU's `pc`, the image
 as a virtio disk, 1 GiB. The other machine was never profiled: QEMU's `q35`, the image on a USB
 stick, another network card, sound, 2 GiB.
@@ -63,12 +74,13 @@ Before divided by after, of non-contiguous reads and seek distance: of all reads
 the squashfs alone. The others are the kernel's and udev's probes of the medium, at its beginning
 and its end, which an order of files cannot change. Then the change of the modelled time of a CD and
 of a USB 2 stick. Size is the change of the image. The goal of the command's time is three boots and
-60 s; a boot is the mean time until the boot target of the two boots of the command. No readahead
-was added. QEMU starts kernel and initrd itself: what a boot loader reads is not in the figures.
+60 s; a boot is the mean time until the boot target of the two boots of the command. Without a time,
+the command was given the profile of the row above. QEMU starts kernel and initrd itself: what a
+boot loader reads is not in the figures.
 
-| image | machine | non-contiguous | squashfs | seek distance | squashfs | CD 24x | USB 2 | size | \
-time s | goal s |
-| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| image | changed | machine | non-contiguous | squashfs | seek distance | squashfs | CD 24x | \
+USB 2 | size | time s | goal s |
+| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 """
 RECORDED = """\
 ## How complete the profiles are
@@ -94,31 +106,45 @@ class Results:
     work: Path
 
     @property
-    def output(self) -> Path:
-        """The optimized image."""
-        return self.work / self.image.name
-
-    @property
-    def seconds(self) -> Path:
-        """File with the duration of the command in seconds; it exists if that succeeded."""
-        return self.work / f"{self.image.stem}.seconds"
-
-    @property
     def trace(self) -> Path:
         """What strace printed."""
         return self.work / f"{self.image.stem}.strace"
 
-    def profiles(self, machine: str) -> tuple[Path, Path]:
-        """Return the profiles before and after on a machine."""
-        if machine == "profiled":
-            folder = self.output.with_suffix(".optimize")
-            return folder / "before", folder / "after"
-        stem = self.image.stem
-        return self.work / f"{stem}.other-before", self.work / f"{stem}.other-after"
+    @property
+    def refusal(self) -> Path:
+        """File with the reason for which there is no readahead."""
+        return self.work / f"{self.image.stem}.refused"
 
-    def values(self, machine: str) -> list[dict[str, float]]:
+    def output(self, variant: str) -> Path:
+        """Return the optimized image."""
+        stem = self.image.stem + ("" if variant == "optimize" else f".{variant}")
+        return self.work / (stem + self.image.suffix)
+
+    def seconds(self, variant: str) -> Path:
+        """Return the file with the duration of the command in seconds; none without own profile."""
+        return self.output(variant).with_suffix(".seconds")
+
+    def done(self) -> list[str]:
+        """Return the variants that were made."""
+        return [each for each in VARIANTS if (self.after(each, "profiled")).exists()]
+
+    def before(self, machine: str) -> Path:
+        """Return the profile of the image on a machine."""
+        if machine == "other":
+            return self.work / f"{self.image.stem}.other-before"
+        folders = [self.output(each).with_suffix(".optimize") / "before" for each in VARIANTS]
+        return next((each for each in folders if (each / "profile.json").exists()), folders[0])
+
+    def after(self, variant: str, machine: str) -> Path:
+        """Return the profile of an optimized image on a machine."""
+        output = self.output(variant)
+        if machine == "other":
+            return output.with_suffix(".other-after")
+        return output.with_suffix(".optimize") / "after"
+
+    def values(self, variant: str, machine: str) -> list[dict[str, float]]:
         """Return the metrics before and after on a machine; nothing if they are not known."""
-        before, after = self.profiles(machine)
+        before, after = self.before(machine), self.after(variant, machine)
         if not (before / "profile.json").exists() or not (after / "profile.json").exists():
             return []
         builds = json.loads(bootprof("compare", "--json", before, after))["builds"]
@@ -139,18 +165,38 @@ def bootprof(*words: str | Path) -> str:
 
 def run_steps(results: Results, steps: Sequence[str], cache: Path) -> None:
     """Do what is not there yet."""
-    image = results.image
-    if "optimize" in steps and not results.seconds.exists():
+    image, more = results.image, ("--cache", cache, "--timeout", "850")
+    for variant, (_, options) in VARIANTS.items():
+        if variant not in steps or variant in results.done() or results.refusal.exists():
+            continue
+        output, before = results.output(variant), results.before("profiled")
+        reason = refused(image) if options else ""
+        if reason:
+            results.refusal.write_text(reason)
+            continue
+        known = ("--profile", before) if (before / "profile.json").exists() else ()
         started = time.monotonic()
-        bootprof("optimize", image, "-o", results.output, "--cache", cache, "--timeout", "850")
-        results.seconds.write_text(f"{time.monotonic() - started:.1f}\n")
-    if "other" in steps and results.seconds.exists():
-        for file, folder in zip((image, results.output), results.profiles("other"), strict=True):
+        bootprof("optimize", image, "-o", output, *more, *options, *known)
+        if not known:
+            results.seconds(variant).write_text(f"{time.monotonic() - started:.1f}\n")
+    if "other" in steps and results.done():
+        last = results.done()[-1]
+        boots = {results.before("other"): image, results.after(last, "other"): results.output(last)}
+        for folder, file in boots.items():
             if not folder.exists():
-                more = ("--cache", cache, "--timeout", "850", *OTHER_MACHINE)
-                bootprof("profile", file, "-o", folder, *more)
+                bootprof("profile", file, "-o", folder, *more, *OTHER_MACHINE)
     if "strace" in steps and not results.trace.exists():
         boot(image, results.trace)
+
+
+def refused(image: Path) -> str:
+    """Return why nothing can be added to the initrds of an image; nothing if it can."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            find_initrds(open_image(image), Path(folder))
+        except InputError as error:
+            return str(error).replace(f"{image}: ", "")
+    return ""
 
 
 def table(results: Results) -> str:
@@ -162,12 +208,19 @@ def table(results: Results) -> str:
         f"| --- | --- |{' ---: |' * len(titles)}",
     ]
     for machine in ("profiled", "other"):
-        for state, build in zip(("before", "after"), results.values(machine), strict=False):
+        rows: dict[str, dict[str, float]] = {}
+        for variant in results.done():
+            values = results.values(variant, machine)
+            if values:
+                rows["before"], rows[VARIANTS[variant][0]] = values
+        for state, build in rows.items():
             cells = [
                 format(build[name] / unit, form) if build.get(name) is not None else "-"
                 for name, (_, unit, form) in METRICS.items()
             ]
             lines.append(f"| {machine} | {state} | {' | '.join(cells)} |")
+    if results.refusal.exists():
+        lines.append(f"\nNo readahead: {results.refusal.read_text()}.")
     return "\n".join(lines) + "\n"
 
 
@@ -191,46 +244,51 @@ def times(before: float, after: float) -> str:
 
 def gain(results: Results) -> list[str]:
     """Return the lines of the summary for an image."""
-    lines = []
-    sizes = [path.stat().st_size for path in (results.image, results.output)]
-    for machine in ("profiled", "other"):
-        values = results.values(machine)
-        if not values:
-            continue
-        before, after = values
-        first, second = (
-            inside(file, folder)
-            for file, folder in zip(
-                (results.image, results.output), results.profiles(machine), strict=True
-            )
-        )
-        cells = [
-            times(before["non-contiguous"], after["non-contiguous"]),
-            times(first[0], second[0]),
-            times(before["seek-distance"], after["seek-distance"]),
-            times(first[1], second[1]),
-            *(f"{100 * (after[name] / before[name] - 1):+.0f} %" for name in ("cd-24x", "usb-2")),
+    return [
+        line
+        for variant in results.done()
+        for machine in ("profiled", "other")
+        if (line := gain_on(results, variant, machine))
+    ]
+
+
+def gain_on(results: Results, variant: str, machine: str) -> str:
+    """Return the line of the summary for a variant on a machine; nothing if it is not known."""
+    values = results.values(variant, machine)
+    if not values:
+        return ""
+    before, after = values
+    folders = results.before(machine), results.after(variant, machine)
+    files = results.image, results.output(variant)
+    first, second = (inside(file, folder) for file, folder in zip(files, folders, strict=True))
+    cells = [
+        results.image.stem,
+        VARIANTS[variant][0],
+        machine,
+        times(before["non-contiguous"], after["non-contiguous"]),
+        times(first[0], second[0]),
+        times(before["seek-distance"], after["seek-distance"]),
+        times(first[1], second[1]),
+        *(f"{100 * (after[name] / before[name] - 1):+.0f} %" for name in ("cd-24x", "usb-2")),
+    ]
+    sizes = [file.stat().st_size for file in files]
+    cells.append(f"{100 * (sizes[1] / sizes[0] - 1):+.2f} %" if machine == "profiled" else "")
+    if machine == "profiled" and results.seconds(variant).exists():
+        boots = [
+            json.loads((folder / "profile.json").read_text())["target_ns"] / 1e9
+            for folder in folders
         ]
-        if machine == "profiled":
-            boots = [
-                json.loads((folder / "profile.json").read_text())["target_ns"] / 1e9
-                for folder in results.profiles(machine)
-            ]
-            cells += [
-                f"{100 * (sizes[1] / sizes[0] - 1):+.2f} %",
-                f"{float(results.seconds.read_text()):.0f}",
-                f"{sum(boots) / 2 * 3 + 60:.0f}",
-            ]
-        else:
-            cells += ["", "", ""]
-        lines.append(f"| {results.image.stem} | {machine} | {' | '.join(cells)} |")
-    return lines
+        seconds = float(results.seconds(variant).read_text())
+        cells += [f"{seconds:.0f}", f"{sum(boots) / 2 * 3 + 60:.0f}"]
+    else:
+        cells += ["", ""]
+    return f"| {' | '.join(cells)} |"
 
 
 def recorded(results: Results) -> str:
     """Return the line about the profile of an image compared with strace."""
     layout = open_image(results.image).layout()
-    folder, _ = results.profiles("profiled")
+    folder = results.before("profiled")
     said = json.loads((folder / "profile.json").read_text())
     expected = straced_files(results.trace, layout)
     reference, files, recall, precision = figures(expected, recorded_files(folder, layout))
@@ -253,7 +311,7 @@ def main() -> None:
     every = [Results(image, options.work) for image in options.images]
     for results in every:
         run_steps(results, options.steps.split(","), options.cache)
-    done = [results for results in every if results.seconds.exists()]
+    done = [results for results in every if results.done()]
     parts = [SUMMARY + "".join(f"{line}\n" for one in done for line in gain(one))]
     followed = [recorded(one) for one in done if one.trace.exists()]
     if followed:
