@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-"""The initrds of a finished ISO, with readahead and quick probes added."""
+"""The initrds of a finished ISO: readahead and quick probes added, drivers left out."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from bootprof import progress
 from bootprof.boot.entries import find_entries
 from bootprof.boot.volumes import Volume
 from bootprof.builder.initrd import foreign
-from bootprof.builder.initrd.foreign import Recognized
+from bootprof.builder.initrd.foreign import Recognized, Trim
 from bootprof.builder.initrd.readahead import ReadaheadRequest, make_list
+from bootprof.builder.initrd.repack import drivers_in
 from bootprof.errors import InputError
 from bootprof.rewrite import has_hfsplus
-from optimizer.images.image import Image
+from optimizer.images.image import Image, open_image
 
 EPOCH = 0
 
@@ -89,17 +90,41 @@ def find_initrds(image: Image, folder: Path) -> tuple[IsoInitrd, ...]:
     return tuple(found.values())
 
 
-def with_additions(
+@dataclass(frozen=True)
+class Changes:
+    """What is changed in initrds.
+
+    Attributes:
+        request: What is read ahead; None for nothing.
+        quick_probes: Whether probes are kept off the medium's far end.
+        trim: Drivers that are left out, where the root has them; None for none.
+    """
+
+    request: ReadaheadRequest | None = None
+    quick_probes: bool = False
+    trim: Trim | None = None
+
+    @property
+    def title(self) -> str:
+        """What is changed, for a person."""
+        named = {
+            "readahead": self.request is not None,
+            "quick probes": self.quick_probes,
+            "fewer drivers": self.trim is not None,
+        }
+        return ", ".join(name for name, chosen in named.items() if chosen)
+
+
+def changed(
     initrds: tuple[IsoInitrd, ...],
-    request: ReadaheadRequest | None,
+    changes: Changes,
     squashfs: Path,
     path: bytes,
     folder: Path,
     *,
-    quick_probes: bool,
     keep_sizes: bool,
 ) -> Mapping[bytes, Path]:
-    """Write initrds that read ahead from a squashfs, or probe its medium quickly.
+    """Write initrds that read ahead from a squashfs, probe its medium quickly, or are smaller.
 
     If an initrd keeps its size, nothing else moves in the ISO. That takes up to a minute where the
     quick level of compression is not enough, and so is tried only for an ISO that xorriso cannot
@@ -107,11 +132,10 @@ def with_additions(
 
     Args:
         initrds: The initrds.
-        request: What is read ahead; None for nothing.
+        changes: What is changed.
         squashfs: The squashfs as it will be in the ISO.
         path: Its path in the ISO.
         folder: Where the new initrds go.
-        quick_probes: Whether probes are kept off the medium's far end.
         keep_sizes: Whether the sizes of initrds count, because nothing else grows.
 
     Returns:
@@ -124,8 +148,8 @@ def with_additions(
     written: dict[bytes, Path] = {}
     # Two names often have one content.
     known: dict[bytes, Path] = {}
-    content = None if request is None else make_list(request, squashfs)
-    what = " and ".join(["readahead"] * (content is not None) + ["quick probes"] * quick_probes)
+    content = None if changes.request is None else make_list(changes.request, squashfs)
+    drivers = drivers_in(open_image(squashfs).layout().paths) if changes.trim else set()
     for number, each in enumerate(initrds):
         name = each.path.encode(errors="surrogateescape")
         old = each.content(folder)
@@ -133,19 +157,27 @@ def with_additions(
             written[name] = known[old]
             continue
         kind = each.recognized.kind.title
-        with progress.step(f"{what} in {each.path} ({kind})") as update:
-            archive, target = folder / f"added{number}", folder / f"initrd{number}"
-            foreign.make_archive(
-                each.recognized, content, path, archive, epoch=EPOCH, quick_probes=quick_probes
-            )
-            added, new = archive.read_bytes(), None
-            if keep_sizes:
+        with progress.step(f"{changes.title} in {each.path} ({kind})") as update:
+            new, added = old, b""
+            if changes.trim is not None:
+                new = foreign.without_drivers(old, each.path, changes.trim, drivers) or old
+            if content is not None or changes.quick_probes:
+                archive = folder / f"added{number}"
+                quick = changes.quick_probes
+                foreign.make_archive(
+                    each.recognized, content, path, archive, epoch=EPOCH, quick_probes=quick
+                )
+                added = archive.read_bytes()
+            fitted = None
+            if keep_sizes and new is old:
                 slow = has_hfsplus(each.volume.image)
-                new = foreign.fitted(old, each.path, added, slow=slow)
-            target.write_bytes(foreign.joined(old, added) if new is None else new)
+                fitted = foreign.fitted(old, each.path, added, slow=slow)
+            result = foreign.joined(new, added) if fitted is None else fitted
+            target = folder / f"initrd{number}"
+            target.write_bytes(result)
             update(
-                f"{len(added) / 1e3:.0f} kB added"
-                if new is None
+                f"{len(old) / 1e6:.1f} MB, now {len(result) / 1e6:.1f} MB"
+                if fitted is None
                 else "compressed again, its size is the same"
             )
         written[name] = known[old] = target

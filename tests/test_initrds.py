@@ -4,20 +4,23 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import random
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 import zstandard
 
 from bootprof.builder.initrd.archive import archive
+from bootprof.builder.initrd.foreign import Trim
 from bootprof.builder.initrd.readahead import FOLDER, ReadaheadRequest
 from bootprof.builder.initrd.repack import archives, entries
 from bootprof.errors import InputError
-from bootprof.initrds import find_initrds, with_additions
+from bootprof.initrds import Changes, changed, find_initrds
 from optimizer.drives.models import DRIVES
 from optimizer.images.image import open_image
 from tests.foreign import fake_kernel
@@ -44,7 +47,12 @@ def make_initrd(folder: Path, *files: str) -> bytes:
     return target.read_bytes()
 
 
-def make_iso(folder: Path, initrds: Mapping[str, bytes], root: str = "mksquashfs") -> Path:
+def make_iso(
+    folder: Path,
+    initrds: Mapping[str, bytes],
+    root: str = "mksquashfs",
+    drivers: Sequence[str] = (),
+) -> Path:
     tree = folder / "iso"
     for name in ("boot/grub", "live", "root"):
         (tree / name if name != "root" else folder / name).mkdir(parents=True)
@@ -54,6 +62,9 @@ def make_iso(folder: Path, initrds: Mapping[str, bytes], root: str = "mksquashfs
     (tree / "boot/grub/grub.cfg").write_text(MENU)
     for name in ("hot", "cold"):
         (folder / "root" / name).write_bytes(random.Random(name).randbytes(300_000))
+    for name in drivers:
+        (folder / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "root" / name).write_bytes(b"a driver")
     target = tree / "live/filesystem.squashfs"
     words = [folder / "root", target] if root == "mksquashfs" else [target, folder / "root"]
     subprocess.run([root, *words, "-quiet" if root == "mksquashfs" else "--quiet"], check=True)
@@ -103,9 +114,8 @@ def test_an_initrd_keeps_its_size_if_it_can(level: int, same: bool, tmp_path: Pa
     found = find_initrds(image, tmp_path)
     request = ReadaheadRequest("bootlog", {b"/hot": []}, DRIVES["usb-2"])
     squashfs, path = tmp_path / "iso/live/filesystem.squashfs", b"/live/filesystem.squashfs"
-    written = with_additions(
-        found, request, squashfs, path, tmp_path, quick_probes=True, keep_sizes=True
-    )
+    changes = Changes(request, quick_probes=True)
+    written = changed(found, changes, squashfs, path, tmp_path, keep_sizes=True)
     # What has one content is made once.
     assert written[b"/boot/live.img"] == written[b"/boot/install.img"]
     assert len(written) == 2
@@ -119,3 +129,31 @@ def test_an_initrd_keeps_its_size_if_it_can(level: int, same: bool, tmp_path: Pa
         names = names_in(rest)
         assert f"{FOLDER}/readahead.list".encode() in names
         assert b"usr/lib/udev/live_medium_id" in names
+
+
+@pytest.mark.parametrize(
+    ("compress", "magic"),
+    [(gzip.compress, b"\x1f\x8b"), (lzma.compress, b"\xfd7zXZ\0"), (bytes, b"070701")],
+)
+def test_drivers_are_left_out_if_the_root_has_them_and_nothing_needs_them(
+    compress: Callable[[bytes], bytes], magic: bytes, tmp_path: Path
+) -> None:
+    folder = "usr/lib/modules/6.1/kernel"
+    drivers = [f"{folder}/drivers/{name}.ko" for name in ("gpu/a", "gpu/b", "gpu/c", "scsi/d")]
+    content = make_initrd(tmp_path / "live", "usr/lib/live/boot/9990-main.sh", *drivers)
+    depends = tmp_path / "live/usr/lib/modules/6.1/modules.dep"
+    depends.write_text("kernel/drivers/scsi/d.ko: kernel/drivers/gpu/b.ko\n")
+    archive(tmp_path / "live", tmp_path / "live.cpio", 0)
+    content = (tmp_path / "live.cpio").read_bytes()
+    initrds = dict.fromkeys(("microcode", "live.img", "install.img"), compress(content))
+    # The root of a merged /usr, with its drivers compressed, and without one of them.
+    root = [f"{each}.xz" for each in drivers if "c.ko" not in each]
+    image = open_image(make_iso(tmp_path, initrds, drivers=root))
+    trim = Trim(("drivers/gpu", "drivers/scsi"), ("drivers/scsi/d",))
+    squashfs, path = tmp_path / "iso/live/filesystem.squashfs", b"/live/filesystem.squashfs"
+    written = changed(
+        find_initrds(image, tmp_path), Changes(trim=trim), squashfs, path, tmp_path, keep_sizes=True
+    )
+    new = written[b"/boot/live.img"].read_bytes()
+    assert new.startswith(magic)
+    assert names_in(compress(content)) - names_in(new) == {drivers[0].encode()}

@@ -26,9 +26,10 @@ from bootprof.commands.inputs import (
 from bootprof.errors import InputError
 
 if TYPE_CHECKING:
+    from bootprof.builder.initrd.foreign import Trim
     from bootprof.builder.initrd.readahead import ReadaheadRequest
     from bootprof.commands.inputs import Parsers
-    from bootprof.initrds import IsoInitrd
+    from bootprof.initrds import Changes, IsoInitrd
     from bootprof.report.comparison import Comparison
     from bootprof.rewrite import Additions
     from optimizer.images.image import Image
@@ -98,6 +99,13 @@ def add_parser(subparsers: Parsers) -> None:
         help="add rules of udev to the initrd of an ISO, and at boot to its root: the medium is "
         "identified by its beginning, without seeks to its far end",
     )
+    add_path(
+        parser,
+        "--initrd",
+        metavar="CONFIG",
+        help="leave the drivers out of the initrd of an ISO that [initrd] in CONFIG, a "
+        "configuration of bootprof build, names and that the root has",
+    )
     parser.add_argument(
         "-n",
         "--dry-run",
@@ -117,6 +125,7 @@ def run(options: argparse.Namespace) -> int:
     from bootprof.boot.qemu import Machine
     from bootprof.boot.record import record
     from bootprof.checksums import checked_covering
+    from bootprof.initrds import Changes
     from bootprof.progress import note
     from bootprof.rewrite import refuse_nested, refuse_same, rewrite
 
@@ -126,7 +135,9 @@ def run(options: argparse.Namespace) -> int:
     if options.output is None:
         options.output = options.image.with_suffix(f".optimized{options.image.suffix}")
     refuse_same(options.image, options.output)
-    initrds = found_initrds(image) if options.readahead or options.quick_probes else ()
+    trim = read_trim(options.initrd) if options.initrd is not None else None
+    changed = options.readahead or options.quick_probes or trim is not None
+    initrds = found_initrds(image) if changed else ()
     covering = checked_covering(
         image,
         [each.path.encode(errors="surrogateescape") for each in initrds],
@@ -149,8 +160,8 @@ def run(options: argparse.Namespace) -> int:
     request = readahead_request(bootlog) if options.readahead else None
     if options.dry_run:
         return simulate(image, wanted, bootlog, request)
-    quick = options.quick_probes
-    additions = make_additions(image, initrds, request, quick_probes=quick) if initrds else None
+    changes = Changes(request, options.quick_probes, trim)
+    additions = make_additions(image, initrds, changes) if initrds else None
     done = rewrite(image, wanted, options.output, covering, additions)
     for sentence in done.sentences():
         note(f"bootprof: {sentence}")
@@ -189,21 +200,33 @@ def readahead_request(bootlog: Path) -> ReadaheadRequest:
     return ReadaheadRequest(str(bootlog), touched, choose_drives([DEFAULT_DRIVE])[0])
 
 
-def make_additions(
-    image: Image,
-    initrds: tuple[IsoInitrd, ...],
-    request: ReadaheadRequest | None,
-    *,
-    quick_probes: bool,
-) -> Additions:
+def read_trim(config: Path) -> Trim:
+    """Return what a configuration of the builder leaves out of an initrd.
+
+    Raises:
+        InputError: It leaves out nothing, or is no configuration.
+    """
+    from bootprof.builder.initrd.foreign import Trim
+    from bootprof.builder.layers import load_config
+
+    rules = load_config(config).initrd
+    if not rules.leave_out:
+        raise InputError(
+            f"{config}: initrd.leave_out names no driver",
+            hint="give a configuration with it, such as config/live.cfg",
+        )
+    return Trim(rules.leave_out, rules.keep)
+
+
+def make_additions(image: Image, initrds: tuple[IsoInitrd, ...], changes: Changes) -> Additions:
     """Return what makes the new initrds, once the file system is written."""
-    from bootprof.initrds import with_additions
+    from bootprof.initrds import changed
 
     place = image.chosen
     assert place is not None
     path = place.path
-    return lambda written, folder, fits: with_additions(
-        initrds, request, written, path, folder, quick_probes=quick_probes, keep_sizes=fits
+    return lambda written, folder, fits: changed(
+        initrds, changes, written, path, folder, keep_sizes=fits
     )
 
 

@@ -16,18 +16,18 @@ from __future__ import annotations
 import gzip
 import lzma
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bootprof.builder.initrd import additions, readahead
 from bootprof.builder.initrd.archive import add, staged
 from bootprof.builder.initrd.readahead import FOLDER, SOURCES
-from bootprof.builder.initrd.repack import ZSTD_LEVEL, archives, entries
+from bootprof.builder.initrd.repack import ZSTD_LEVEL, archives, drivers_in, entries, trimmed
 from bootprof.errors import InputError
 from optimizer.formats.text import printable
 
-HINT = "omit --readahead and --quick-probes"
+HINT = "omit --readahead, --quick-probes and --initrd"
 # The rules for the root, where start-readahead looks for them.
 ROOT_RULES = f"{FOLDER}/60-live-medium-root.rules"
 # Begins each initrd of dracut and of initramfs-tools, where the rules for the root are not meant.
@@ -76,6 +76,19 @@ KINDS = (
         "bootprof-readahead",
     ),
 )
+
+
+@dataclass(frozen=True)
+class Trim:
+    """What is left out of an initrd.
+
+    Attributes:
+        leave_out: Folders below the modules' ``kernel``, or modules.
+        keep: Folders or modules of these that stay.
+    """
+
+    leave_out: tuple[str, ...]
+    keep: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -224,23 +237,75 @@ def fitted(initrd: bytes, name: str, archive: bytes, *, slow: bool) -> bytes | N
     Raises:
         FormatError: It is no initrd, or its compression is not supported.
     """
-    position, packed = 0, None
-    for data, compressed in archives(initrd, name):
-        # Between archives there may be any number of zeros.
-        position += len(initrd) - position - len(initrd[position:].lstrip(b"\0"))
-        if compressed:
-            packed = data
-        else:
-            position += len(data)
-    magic = next((each for each in COMPRESSORS if initrd.startswith(each, position)), None)
-    if packed is None or magic is None:
+    place = compressed_at(initrd, name)
+    if place is None:
         return None
+    position, magic, packed = place
     quick, others = COMPRESSORS[magic]
     for compress in (*quick, *(others if slow else ())):
         new = joined(initrd[:position] + compress(packed), compress(archive))
         if len(new) <= len(initrd):
             return new + bytes(len(initrd) - len(new))
     return None
+
+
+def compressed_at(initrd: bytes, name: str) -> tuple[int, bytes, bytes] | None:
+    """Return where an initrd is compressed.
+
+    Returns:
+        Its position, its first bytes, and its content; None if there is no compressed archive, or
+        one of a format that is not written.
+    """
+    position = 0
+    for data, compressed in archives(initrd, name):
+        # Between archives there may be any number of zeros.
+        position += len(initrd) - position - len(initrd[position:].lstrip(b"\0"))
+        if compressed:
+            found = (each for each in COMPRESSORS if initrd.startswith(each, position))
+            magic = next(found, None)
+            return None if magic is None else (position, magic, data)
+        position += len(data)
+    return None
+
+
+def without_drivers(
+    initrd: bytes, name: str, rules: Trim, drivers: Collection[bytes]
+) -> bytes | None:
+    """Return an initrd without the drivers that finding its root does not need.
+
+    The compressor stays the same, because the kernel may have no other.
+
+    Args:
+        initrd: The initrd.
+        name: Its name, for errors.
+        rules: What is left out.
+        drivers: The drivers of the root, as :func:`bootprof.builder.initrd.repack.drivers_in` names
+            them: what the root does not have stays.
+
+    Returns:
+        The new initrd; None if it would not be smaller.
+
+    Raises:
+        FormatError: It is no initrd, or its compression is not supported.
+    """
+    parts = list(archives(initrd, name))
+    own = drivers_in(entry.name for data, _ in parts for entry in entries(data, name))
+    only = [each.partition(b"/kernel/")[2].decode(errors="replace") for each in own - set(drivers)]
+    place = compressed_at(initrd, name)
+    if place is None and any(compressed for _, compressed in parts):
+        return None
+    pack = best_compressor(place[1]) if place is not None else bytes
+    kept = trimmed(parts, name, rules.leave_out, (*rules.keep, *only))
+    new = b""
+    for data, compressed in kept:
+        new = joined(new, pack(data) if compressed else data)
+    return new if len(new) < len(initrd) else None
+
+
+def best_compressor(magic: bytes) -> Compressor:
+    """Return what makes the smallest archive of a format."""
+    quick, slow = COMPRESSORS[magic]
+    return (*quick, *slow)[-1]
 
 
 def with_zstd(data: bytes, level: int = ZSTD_LEVEL) -> bytes:

@@ -16,7 +16,7 @@ import bz2
 import lzma
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bootprof.errors import FormatError
@@ -30,6 +30,7 @@ UNPACKED_LIMIT_BYTES = 1 << 30
 ZSTD_LEVEL = 19
 # Files of kernel modules, by their path below the folder "kernel" of their release.
 MODULE = re.compile(rb"(?:usr/)?lib/modules/[^/]+/(kernel/.+\.ko(?:\.[a-z0-9]+)?)")
+DRIVER = re.compile(rb"(?:usr/)?lib/modules/([^/]+/kernel/.+)\.ko(?:\.[a-z0-9]+)?")
 DEPENDENCIES = re.compile(rb"(?:usr/)?lib/modules/[^/]+/modules\.dep")
 
 
@@ -120,8 +121,7 @@ def repack(
     """
     import zstandard
 
-    parts = list(archives(initrd, name))
-    kept = [(filtered(data, name, leave_out, keep), compressed) for data, compressed in parts]
+    kept = trimmed(list(archives(initrd, name)), name, leave_out, keep)
     # The number of threads is a part of the result, so it does not come from the machine.
     compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, threads=2)
     return b"".join(
@@ -184,19 +184,29 @@ def entries(archive: bytes, name: str, position: int = 0) -> Iterator[Entry]:
         position = end
 
 
-def filtered(archive: bytes, name: str, leave_out: Sequence[str], keep: Sequence[str]) -> bytes:
-    """Return a cpio archive without some folders of kernel modules."""
-    listing = list(entries(archive, name))
+def trimmed(
+    parts: Sequence[tuple[bytes, bool]], name: str, leave_out: Sequence[str], keep: Sequence[str]
+) -> list[tuple[bytes, bool]]:
+    """Return the archives of an initrd without some drivers, as :func:`repack` describes."""
+    gone = unneeded([data for data, _ in parts], name, leave_out, keep)
+    return [(without(data, name, gone), compressed) for data, compressed in parts]
+
+
+def unneeded(
+    parts: Sequence[bytes], name: str, leave_out: Sequence[str], keep: Sequence[str]
+) -> set[bytes]:
+    """Return the modules of an initrd's archives that are left out, as ``kernel/...``."""
     modules: dict[bytes, Entry] = {}
     needs: dict[bytes, list[bytes]] = {}
-    for entry in listing:
-        if match := MODULE.fullmatch(entry.name):
-            modules[match[1]] = entry
-        elif DEPENDENCIES.fullmatch(entry.name):
-            text = archive[entry.content : entry.content + entry.size_bytes]
-            for line in text.splitlines():
-                module, _, others = line.partition(b":")
-                needs[module] = others.split()
+    for archive in parts:
+        for entry in entries(archive, name):
+            if match := MODULE.fullmatch(entry.name):
+                modules[match[1]] = entry
+            elif DEPENDENCIES.fullmatch(entry.name):
+                text = archive[entry.content : entry.content + entry.size_bytes]
+                for line in text.splitlines():
+                    module, _, others = line.partition(b":")
+                    needs[module] = others.split()
     unwanted, wanted = below_kernel(leave_out), below_kernel(keep)
     # A hard link may hold the content of others.
     gone = {
@@ -206,10 +216,25 @@ def filtered(archive: bytes, name: str, leave_out: Sequence[str], keep: Sequence
     }
     for module in modules.keys() - gone:
         gone.difference_update(needs.get(module, ()))
-    dropped = {modules[module].start for module in gone}
+    return gone
+
+
+def without(archive: bytes, name: str, gone: set[bytes]) -> bytes:
+    """Return a cpio archive without some kernel modules."""
     return b"".join(
-        archive[entry.start : entry.end] for entry in listing if entry.start not in dropped
+        archive[entry.start : entry.end]
+        for entry in entries(archive, name)
+        if not ((match := MODULE.fullmatch(entry.name)) and match[1] in gone)
     )
+
+
+def drivers_in(paths: Iterable[bytes]) -> set[bytes]:
+    """Return which of these paths are kernel modules, as ``RELEASE/kernel/...`` without suffix."""
+    return {
+        match[1]
+        for path in paths
+        if (match := DRIVER.fullmatch(path.removeprefix(b"./").strip(b"/")))
+    }
 
 
 def below_kernel(paths: Sequence[str]) -> tuple[bytes, ...]:
