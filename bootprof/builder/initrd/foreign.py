@@ -36,6 +36,9 @@ INITRD_FILES = ("/etc/initrd-release", "/scripts/functions")
 ARCHITECTURES = {(2, 62): "amd64", (1, 3): "i386"}
 MACHINE_BYTES = 20
 QUICK_ZSTD_LEVEL = 12
+# dracut's scripts look for mount here before they find it in usr/bin, unless both are one folder.
+DRACUT_FIRST = b"usr/sbin"
+DRACUT_MOUNT = SOURCES / "dracut/mount"
 Compressor = Callable[[bytes], bytes]
 
 
@@ -100,12 +103,14 @@ class Recognized:
         folder: Where its hook goes.
         arch: Debian architecture of its programs.
         udev: Whether it has rules of udev where quick probes can be added.
+        mount: Whether a program can be put in front of its mount.
     """
 
     kind: Kind
     folder: str
     arch: str
     udev: bool = False
+    mount: bool = False
 
 
 def recognize(initrd: bytes, name: str) -> Recognized:
@@ -149,7 +154,14 @@ def _checked(
         raise InputError(f"{name}: has no folder usr", hint=HINT)
     rules = f"{additions.UDEV}/rules.d".encode()
     udev = is_folder(rules, modes) and first_link(rules, modes) is None
-    return Recognized(kind, folder.decode(), arch, udev)
+    mount = (
+        kind.title == "dracut"
+        and is_folder(DRACUT_FIRST, modes)
+        and first_link(DRACUT_FIRST, modes) is None
+        and b"usr/bin/mount" in modes
+        and DRACUT_FIRST + b"/mount" not in modes
+    )
+    return Recognized(kind, folder.decode(), arch, udev, mount)
 
 
 def first_link(folder: bytes, modes: Mapping[bytes, int]) -> bytes | None:
@@ -200,6 +212,8 @@ def make_archive(
         else:
             readahead.stage(staging, content, arch, hook=hook, hook_path=hook_path)
         (staging / FOLDER / "squashfs.path").write_bytes(squashfs + b"\n")
+        if recognized.mount:
+            add(DRACUT_MOUNT, staging, DRACUT_FIRST.decode())
         if quick_probes and recognized.udev:
             additions.stage_udev(staging, arch)
             (staging / ROOT_RULES).write_text(root_rules())

@@ -15,6 +15,7 @@ import zstandard
 from bootprof.builder.initrd.additions import UDEV_RULES
 from bootprof.builder.initrd.archive import archive
 from bootprof.builder.initrd.foreign import (
+    DRACUT_MOUNT,
     ROOT_RULES,
     fitted,
     joined,
@@ -81,6 +82,59 @@ def test_quick_probes_go_where_udev_of_initrd_and_root_finds_them(
     assert (b"usr/lib/live/boot/9999-live-medium.sh" in names) == (kind == "live-boot")
     assert f"{FOLDER}/readahead.list".encode() not in names
     assert ROOT_RULES.encode() in names
+
+
+@pytest.mark.parametrize(
+    ("files", "there"),
+    [
+        (("usr/sbin/blkid", "usr/bin/mount"), True),
+        (("usr/sbin/blkid", "usr/sbin/mount"), False),
+        (("usr/bin/mount",), False),
+    ],
+)
+def test_a_program_is_put_in_front_of_mount_of_dracut_only_where_it_replaces_none(
+    files: tuple[str, ...], there: bool, tmp_path: Path
+) -> None:
+    initrd = make_initrd(tmp_path, HOOKS["dracut"], *files)
+    target = tmp_path / "added.cpio"
+    recognized = recognize(initrd, "initrd")
+    make_archive(recognized, b"a list\n", SQUASHFS, target, epoch=0, quick_probes=False)
+    assert (b"usr/sbin/mount" in added(target.read_bytes())) == there
+
+
+def test_mount_of_dracut_starts_the_readahead_and_is_told_the_type(tmp_path: Path) -> None:
+    called, known, image = tmp_path / "called", tmp_path / "known", tmp_path / "squashfs.img"
+    image.touch()
+    for name in ("mount", "start-readahead"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {called}\n')
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "loop0/loop").mkdir(parents=True)
+    (tmp_path / "loop0/loop/backing_file").write_text(f"{image}\n")
+    script = DRACUT_MOUNT.read_text()
+    for old, new in {
+        "exec /usr/bin/mount": f"exec {tmp_path}/mount",
+        "/usr/lib/bootprof": str(tmp_path),
+        "/sys/class/block": str(tmp_path),
+        "/run/initramfs/bootprof-squashfs": str(known),
+    }.items():
+        assert old in script
+        script = script.replace(old, new)
+    (tmp_path / "script").write_text(script)
+    base = ["-r", str(image), "/run/rootfsbase"]
+    calls = [
+        base,
+        ["-n", "-t", "iso9660", "-o", "ro", "/dev/sr0", "/run/initramfs/live"],
+        ["-n", "-t", "squashfs", "-o", "ro", "/dev/loop0", "/run/initramfs/squashfs"],
+        base,
+        ["-r", "/other.img", "/run/rootfsbase"],
+        ["--help"],
+    ]
+    for words in calls:
+        subprocess.run(["sh", tmp_path / "script", *words], check=True)
+    expected = ["mount " + " ".join(words) for words in calls]
+    expected[3] = f"mount -r -t squashfs {image} /run/rootfsbase"
+    expected.insert(2, f"start-readahead {image}")
+    assert called.read_text().splitlines() == expected
 
 
 def test_rules_for_the_root_are_left_as_they_are_but_for_the_initrd() -> None:
