@@ -34,7 +34,8 @@ from optimizer.formats.blocktrace import read_block_trace
 from optimizer.images.image import open_image
 
 OTHER_MACHINE = ("--board", "q35", "--medium", "usb", "--memory", "2048")
-STEPS = ("optimize", "readahead", "other", "strace")
+STEPS = ("optimize", "readahead", "other", "trim", "strace")
+RULES = Path("config/live.cfg")
 # By the step that makes each: what the image gets, and the options for it.
 VARIANTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "optimize": ("order", ()),
@@ -81,6 +82,15 @@ boot loader reads is not in the figures.
 | image | changed | machine | non-contiguous | squashfs | seek distance | squashfs | CD 24x | \
 USB 2 | size | time s | goal s |
 | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+"""
+TRIMMED = """\
+## Smaller initrds
+
+With `--initrd config/live.cfg` besides: the initrd without the drivers that finding the root does
+not need, which the root loads. Each of these booted on the other machine, from its USB stick.
+
+| image | MB | after | initrd MB | after |
+| --- | ---: | ---: | ---: | ---: |
 """
 RECORDED = """\
 ## How complete the profiles are
@@ -185,6 +195,15 @@ def run_steps(results: Results, steps: Sequence[str], cache: Path) -> None:
         for folder, file in boots.items():
             if not folder.exists():
                 bootprof("profile", file, "-o", folder, *more, *OTHER_MACHINE)
+    trimmed = results.output("trim")
+    if "trim" in steps and not refused(image) and results.done():
+        if not trimmed.exists():
+            options = (*VARIANTS["readahead"][1], "--no-check")
+            rules = ("--initrd", RULES, "--profile", results.before("profiled"))
+            bootprof("optimize", image, "-o", trimmed, *more, *options, *rules)
+        if not results.after("trim", "other").exists():
+            folder = results.after("trim", "other")
+            bootprof("profile", trimmed, "-o", folder, *more, *OTHER_MACHINE)
     if "strace" in steps and not results.trace.exists():
         boot(image, results.trace)
 
@@ -285,6 +304,23 @@ def gain_on(results: Results, variant: str, machine: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def initrd_bytes(image: Path) -> int:
+    """Return the size of the largest initrd of an ISO that can be changed."""
+    opened = open_image(image)
+    assert opened.iso is not None
+    files = opened.iso.files()
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [each.path.encode() for each in find_initrds(opened, Path(folder))]
+    return max(sum(region.length_bytes for region in files[path]) for path in paths)
+
+
+def smaller(results: Results) -> str:
+    """Return the line about the smaller initrd of an image."""
+    files = results.image, results.output("trim")
+    sizes = [each.stat().st_size for each in files] + [initrd_bytes(each) for each in files]
+    return f"| {results.image.stem} | " + " | ".join(f"{each / 1e6:.1f}" for each in sizes) + " |"
+
+
 def recorded(results: Results) -> str:
     """Return the line about the profile of an image compared with strace."""
     layout = open_image(results.image).layout()
@@ -313,6 +349,9 @@ def main() -> None:
         run_steps(results, options.steps.split(","), options.cache)
     done = [results for results in every if results.done()]
     parts = [SUMMARY + "".join(f"{line}\n" for one in done for line in gain(one))]
+    booted = [one for one in done if (one.after("trim", "other") / "profile.json").exists()]
+    if booted:
+        parts.append(TRIMMED + "".join(f"{smaller(one)}\n" for one in booted))
     followed = [recorded(one) for one in done if one.trace.exists()]
     if followed:
         parts.append(RECORDED + "".join(f"{line}\n" for line in followed))
