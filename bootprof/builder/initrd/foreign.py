@@ -3,9 +3,10 @@
 """Readahead and quick probes in the initrd of an image that another tool built.
 
 An archive is appended to the initrd: the readahead program, its list, and one script in a folder
-that the initrd itself reads at boot. Nothing in the initrd is replaced, so where the kind of the
-initrd is unknown, nothing is added. Quick probes are rules of udev for the initrd and, by the same
-script, for the root, and the program that identifies a live medium by its beginning.
+that the initrd itself reads at boot. Where the kind of the initrd is unknown, nothing is added.
+Quick probes are rules of udev for the initrd and, by the same script, for the root, and the program
+that identifies a live medium by its beginning. Of what is in the initrd, only blkid of dracut is
+replaced, by a script that asks udev, and runs it for all else.
 
 Sources: init of initramfs-tools (it sources the files in conf/conf.d), live-boot (it sources
 lib/live/boot/*.sh), dracut (it sources the scripts in its hook folders).
@@ -17,7 +18,7 @@ import gzip
 import lzma
 import stat
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bootprof.builder.initrd import additions, readahead
@@ -39,6 +40,8 @@ QUICK_ZSTD_LEVEL = 12
 # dracut's scripts look for mount here before they find it in usr/bin, unless both are one folder.
 DRACUT_FIRST = b"usr/sbin"
 DRACUT_MOUNT = SOURCES / "dracut/mount"
+DRACUT_BLKID = SOURCES / "dracut/blkid"
+BLKID = (b"usr/sbin/blkid", b"usr/bin/blkid")
 Compressor = Callable[[bytes], bytes]
 
 
@@ -104,6 +107,7 @@ class Recognized:
         arch: Debian architecture of its programs.
         udev: Whether it has rules of udev where quick probes can be added.
         mount: Whether a program can be put in front of its mount.
+        blkid: Of dracut, path and content of blkid; None if it is no program of its own.
     """
 
     kind: Kind
@@ -111,6 +115,7 @@ class Recognized:
     arch: str
     udev: bool = False
     mount: bool = False
+    blkid: tuple[str, bytes] | None = field(default=None, repr=False)
 
 
 def recognize(initrd: bytes, name: str) -> Recognized:
@@ -125,19 +130,23 @@ def recognize(initrd: bytes, name: str) -> Recognized:
         FormatError: It is no initrd, or its compression is not supported.
     """
     modes: dict[bytes, int] = {}
-    arch = None
+    arch = blkid = None
     for archive, _ in archives(initrd, name):
         for entry in entries(archive, name):
             path = entry.name.removeprefix(b"./").strip(b"/")
             modes[path] = int(archive[entry.start + 14 : entry.start + 22], 16)
             head = archive[entry.content : entry.content + min(MACHINE_BYTES, entry.size_bytes)]
+            if path in BLKID and head[:4] == b"\x7fELF":
+                content = archive[entry.content : entry.content + entry.size_bytes]
+                blkid = (path.decode(), content)
             if arch is None and head[:4] == b"\x7fELF" and len(head) == MACHINE_BYTES:
                 machine = int.from_bytes(head[18:20], "little")
                 arch = ARCHITECTURES.get((head[4], machine))
     for kind in KINDS:
         for folder in kind.folders:
             if is_folder(folder, modes):
-                return _checked(kind, folder, modes, arch, name)
+                found = _checked(kind, folder, modes, arch, name)
+                return replace(found, blkid=blkid if kind.title == "dracut" else None)
     known = ", ".join(kind.title for kind in KINDS)
     raise InputError(f"{name}: the kind of this initrd is unknown (known: {known})", hint=HINT)
 
@@ -217,6 +226,12 @@ def make_archive(
         if quick_probes and recognized.udev:
             additions.stage_udev(staging, arch)
             (staging / ROOT_RULES).write_text(root_rules())
+            if recognized.blkid is not None:
+                path, program = recognized.blkid
+                add(DRACUT_BLKID, staging, str(Path(path).parent))
+                kept = staging / FOLDER / DRACUT_BLKID.name
+                kept.write_bytes(program)
+                kept.chmod(0o755)
             if recognized.kind.title == "live-boot":
                 add(additions.LIVE_BOOT_PROBES, staging, recognized.folder)
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,6 +16,7 @@ import zstandard
 from bootprof.builder.initrd.additions import UDEV_RULES
 from bootprof.builder.initrd.archive import archive
 from bootprof.builder.initrd.foreign import (
+    DRACUT_BLKID,
     DRACUT_MOUNT,
     ROOT_RULES,
     fitted,
@@ -135,6 +137,55 @@ def test_mount_of_dracut_starts_the_readahead_and_is_told_the_type(tmp_path: Pat
     expected[3] = f"mount -r -t squashfs {image} /run/rootfsbase"
     expected.insert(2, f"start-readahead {image}")
     assert called.read_text().splitlines() == expected
+
+
+def test_blkid_of_dracut_is_kept_beside_what_takes_its_place(tmp_path: Path) -> None:
+    files = (HOOKS["dracut"], "usr/lib/udev/rules.d/60-block.rules", "usr/sbin/blkid")
+    make_initrd(tmp_path, *files)
+    shutil.copy("/usr/bin/busybox", tmp_path / "tree/usr/sbin/blkid")
+    archive(tmp_path / "tree", tmp_path / "initrd.cpio", 0)
+    recognized = recognize((tmp_path / "initrd.cpio").read_bytes(), "initrd")
+    for quick_probes in (True, False):
+        target = tmp_path / f"{quick_probes}.cpio"
+        make_archive(recognized, b"a list\n", SQUASHFS, target, epoch=0, quick_probes=quick_probes)
+        data = target.read_bytes()
+        found = {entry.name: entry for entry in entries(data, "")}
+        assert (b"usr/sbin/blkid" in found) == quick_probes
+    kept = {entry.name: entry for entry in entries((tmp_path / "True.cpio").read_bytes(), "")}
+    entry = kept[f"{FOLDER}/blkid".encode()]
+    content = (tmp_path / "True.cpio").read_bytes()[entry.content :][: entry.size_bytes]
+    assert content == Path("/usr/bin/busybox").read_bytes()
+
+
+def test_blkid_of_dracut_is_answered_by_udev_for_a_medium_alone(tmp_path: Path) -> None:
+    script = DRACUT_BLKID.read_text().replace("/usr/lib/bootprof/blkid", f"{tmp_path}/blkid")
+    (tmp_path / "script").write_text(script)
+    (tmp_path / "blkid").write_text('#!/bin/sh\necho "asked $*"\n')
+    (tmp_path / "udevadm").write_text(
+        '#!/bin/sh\n[ "$3" = /dev/sr0 ] || exit 0\n'
+        "printf '%s\\n' 'ID_FS_TYPE=iso9660' 'ID_LIVE_MEDIUM=1' 'ID_FS_LABEL=A_LABEL' "
+        "'ID_FS_LABEL_ENC=A\\x20LABEL'\n"
+    )
+    for name in ("blkid", "udevadm"):
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    for words, expected in {
+        "-o value -s TYPE /dev/sr0": "iso9660",
+        "-s TYPE -o value /dev/sr0": "iso9660",
+        "-s LABEL -o value /dev/sr0": "A LABEL",
+        "-s UUID -o value /dev/sr0": "asked -s UUID -o value /dev/sr0",
+        "-o value -s TYPE /dev/sda": "asked -o value -s TYPE /dev/sda",
+        "-s TYPE -u noraid -o value /dev/sr0": "asked -s TYPE -u noraid -o value /dev/sr0",
+        "-p /dev/sr0": "asked -p /dev/sr0",
+    }.items():
+        done = subprocess.run(
+            ["sh", tmp_path / "script", *words.split()],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == f"{expected}\n"
 
 
 def test_rules_for_the_root_are_left_as_they_are_but_for_the_initrd() -> None:
