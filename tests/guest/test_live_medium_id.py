@@ -190,3 +190,16 @@ def test_a_partition_belongs_to_the_medium_up_to_its_end(
     partition = tmp_path / "partition"
     partition.write_bytes(bytes(1 << 16))
     assert run_checked(program, partition, "400", start).returncode == status
+
+
+@pytest.mark.parametrize("size", [(1 << 20) - 512, 1 << 20])
+def test_a_small_partition_of_a_medium_is_not_read(
+    program: Path, tmp_path: Path, size: int
+) -> None:
+    partition = tmp_path / "partition"
+    content = iso(descriptor(1, b"live".ljust(32)))
+    partition.write_bytes(content + bytes(size - len(content)))
+    done = run_checked(program, partition, "4000", "64")
+    assert done.returncode == 0
+    assert (b"ID_FS_TYPE=iso9660" in done.stdout) == (size == 1 << 20)
+    assert run_checked(program, partition, "4000", "4000").returncode == 1

@@ -13,7 +13,8 @@
  *
  * For a partition, MEDIUM_SECTORS is the ID_LIVE_MEDIUM_SECTORS of its disk, and START_SECTOR its
  * first sector. A partition that starts inside the disk's ISO 9660 file system is part of the
- * medium, whatever it contains. One behind it (persistence) is left to blkid.
+ * medium, whatever it contains; if it is small, it is not read. One behind it (persistence) is left
+ * to blkid.
  *
  * Formats: ECMA-119, 8.4 (primary) and 8.5 (supplementary volume descriptor); squashfs as in
  * the kernel's fs/squashfs/squashfs_fs.h. Labels and identifiers have the form that libblkid 2.38
@@ -35,6 +36,11 @@
 #define ISO_DESCRIPTORS		32768
 #define ISO_DESCRIPTORS_MAX	8
 #define HEAD_BYTES		512
+/*
+ * A partition that is smaller holds no live system. grub-mkrescue makes partitions of 150 and 300 KiB
+ * of the gaps between others.
+ */
+#define SMALLEST_BYTES		(1 << 20)
 
 static uint32_t little_endian_32(const unsigned char *at)
 {
@@ -242,11 +248,18 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	device = open(argv[1], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (device < 0 || pread(device, head, sizeof(head), 0) != sizeof(head))
+	if (device < 0)
 		return 1;
 	if (argc == 4) {
 		if (start >= medium)
 			return 1;
+		/* A gap that is a partition lies at the far end of the medium, too. */
+		if (lseek(device, 0, SEEK_END) < SMALLEST_BYTES)
+			return 0;
+	}
+	if (pread(device, head, sizeof(head), 0) != sizeof(head))
+		return 1;
+	if (argc == 4) {
 		/*
 		 * Report the file system of the medium, and no other: the system need not mount the
 		 * partition for the firmware, but would try to if it had a type.
