@@ -9,12 +9,15 @@ import random
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from bootprof.boot.qemu import UEFI_FIRMWARE
 from bootprof.checksums import Covering
 from bootprof.cli import main
 from bootprof.errors import BootprofError, FormatError, InputError, ToolError
+from bootprof.process import wait_for
 from bootprof.rewrite import Rewritten, rewrite, room_of, verify
 from optimizer.images.image import open_image
 from optimizer.images.reorder import Wanted
@@ -335,3 +338,43 @@ def test_an_iso_that_xorriso_refuses_says_what_can_be_done(
         rewritten(iso, Wanted(WANTED), tmp_path / "out.iso")
     assert "bootprof reorder" in (caught.value.hint or "")
     assert not (tmp_path / "out.iso").exists()
+
+
+@pytest.mark.vm
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+@pytest.mark.parametrize("medium", ["disk", "cdrom"])
+def test_an_iso_of_grub_starts_grub_after_a_file_has_grown(
+    firmware: Literal["bios", "uefi"], medium: str, squashfs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tree/boot/grub").mkdir(parents=True)
+    (tmp_path / "tree/boot/grub/grub.cfg").write_text(
+        "serial --unit=0\nterminal_output serial\necho GRUB has started\nsleep 60\n"
+    )
+    (tmp_path / "tree/filesystem.squashfs").hardlink_to(squashfs)
+    (tmp_path / "tree/initrd").write_bytes(bytes(1000))
+    iso, target = tmp_path / "grub.iso", tmp_path / "out.iso"
+    command: list[str | Path] = ["grub-mkrescue", "-o", iso, tmp_path / "tree"]
+    subprocess.run(command, check=True, capture_output=True)
+
+    def additions(_: Path, folder: Path, fits: bool) -> dict[bytes, Path]:
+        (folder / "new").write_bytes(bytes(200_000 if fits else 0))
+        return {b"/initrd": folder / "new"}
+
+    assert rewrite(open_image(iso), Wanted(WANTED), target, Covering(), additions).way != "in place"
+    console = tmp_path / "console"
+    command = ["qemu-system-x86_64", "-m", "256", "-display", "none", "-nic", "none"]
+    command += ["-serial", f"file:{console}"]
+    if firmware == "uefi":
+        command += ["-bios", str(UEFI_FIRMWARE)]
+    interface = "media=cdrom" if medium == "cdrom" else "if=virtio"
+    command += ["-drive", f"file={target},format=raw,readonly=on,{interface}"]
+    with subprocess.Popen(command) as guest:
+        try:
+            started = wait_for(lambda: b"GRUB has started" in read_now(console), 120)
+        finally:
+            guest.kill()
+    assert started, read_now(console)[-500:]
+
+
+def read_now(console: Path) -> bytes:
+    return console.read_bytes() if console.exists() else b""
