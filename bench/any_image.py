@@ -76,7 +76,7 @@ the squashfs alone. The others are the kernel's and udev's probes of the medium,
 and its end, which an order of files cannot change. Then the change of the modelled time of a CD and
 of a USB 2 stick. Size is the change of the image. The goal of the command's time is three boots and
 60 s; a boot is the mean time until the boot target of the two boots of the command. Without a time,
-the command was given the profile of the row above. QEMU starts kernel and initrd itself: what a
+the command was given a profile that was there. QEMU starts kernel and initrd itself: what a
 boot loader reads is not in the figures. The goals on the other machine are 5x, 20x and -40 % of the
 time on CD.
 
