@@ -155,6 +155,21 @@ def test_a_device_of_another_kind_or_size_is_left_to_blkid(program: Path, tmp_pa
         )
 
 
+@pytest.mark.parametrize("identified", [True, False], ids=["mkfs", "labelled"])
+def test_an_erofs_is_identified_by_its_uuid(
+    program: Path, tmp_path: Path, identified: bool
+) -> None:
+    tree, image = tmp_path / "tree", tmp_path / "image"
+    tree.mkdir()
+    (tree / "file").write_bytes(b"content")
+    subprocess.run(["mkfs.erofs", image, tree], check=True, capture_output=True)
+    if not identified:
+        content = bytearray(image.read_bytes())
+        content[1024 + 64] = ord("x")
+        image.write_bytes(content)
+    assert agrees_with_blkid(program, image) == identified
+
+
 def test_no_content_of_a_medium_makes_it_crash_or_write_another_property(
     program: Path, tmp_path: Path
 ) -> None:

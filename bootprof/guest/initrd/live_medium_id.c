@@ -5,7 +5,7 @@
  *
  *	live_medium_id DEVICE [MEDIUM_SECTORS START_SECTOR]
  *
- * If the device starts with ISO 9660 or squashfs, it prints ID_FS_TYPE and the other properties
+ * If the device starts with ISO 9660, squashfs or EROFS, it prints ID_FS_TYPE and the other properties
  * that blkid would set, as KEY=VALUE lines. Otherwise it exits with status 1, and blkid has to
  * probe. blkid also searches the end of the device for RAID members, ZFS and the second copy of a
  * GUID partition table, and on a live medium each of these is a seek across the whole medium and
@@ -17,9 +17,9 @@
  * to blkid.
  *
  * Formats: ECMA-119, 8.4 (primary) and 8.5 (supplementary volume descriptor); squashfs as in
- * the kernel's fs/squashfs/squashfs_fs.h. Labels and identifiers have the form that libblkid 2.38
- * gives them, so that the links in /dev/disk do not change; media with unusual ones are left to
- * blkid.
+ * the kernel's fs/squashfs/squashfs_fs.h; EROFS as in its fs/erofs/erofs_fs.h. Labels and identifiers
+ * have the form that libblkid 2.38 gives them, so that the links in /dev/disk do not change; media with
+ * unusual ones are left to blkid.
  */
 
 #include <fcntl.h>
@@ -35,7 +35,8 @@
 #define ISO_SECTOR_BYTES	2048
 #define ISO_DESCRIPTORS		32768
 #define ISO_DESCRIPTORS_MAX	8
-#define HEAD_BYTES		512
+#define HEAD_BYTES		1152
+#define EROFS_SUPERBLOCK	1024
 /*
  * A partition that is smaller holds no live system. grub-mkrescue makes partitions of 150 and 300 KiB
  * of the gaps between others.
@@ -216,12 +217,39 @@ static enum result print_iso(int device)
 	return PRINTED;
 }
 
+static void print_uuid(const unsigned char *uuid)
+{
+	int i;
+
+	for (i = 0; i < 16; i++)
+		printf("%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
+}
+
 static bool print_squashfs(const unsigned char *head)
 {
 	if (memcmp(head, "hsqs", 4))
 		return false;
 	printf("ID_FS_TYPE=squashfs\nID_FS_USAGE=filesystem\nID_FS_VERSION=%u.%u\n",
 	       head[28] | head[29] << 8, head[30] | head[31] << 8);
+	return true;
+}
+
+/* An EROFS with a label, or without an identifier, is left to blkid. */
+static bool print_erofs(const unsigned char *head)
+{
+	const unsigned char *superblock = head + EROFS_SUPERBLOCK, *uuid = superblock + 48;
+	bool empty = true;
+	int i;
+
+	for (i = 0; i < 16; i++)
+		empty &= !uuid[i];
+	if (memcmp(superblock, "\xe2\xe1\xf5\xe0", 4) || superblock[64] || empty)
+		return false;
+	fputs("ID_FS_TYPE=erofs\nID_FS_USAGE=filesystem\nID_FS_UUID=", stdout);
+	print_uuid(uuid);
+	fputs("\nID_FS_UUID_ENC=", stdout);
+	print_uuid(uuid);
+	putchar('\n');
 	return true;
 }
 
@@ -265,14 +293,14 @@ int main(int argc, char **argv)
 		 * partition for the firmware, but would try to if it had a type.
 		 */
 		iso = print_iso(device);
-		if (iso == OTHER_FORMAT)
-			print_squashfs(head);
+		if (iso == OTHER_FORMAT && !print_squashfs(head))
+			print_erofs(head);
 		return iso == UNCLEAR ? 1 : 0;
 	}
 	iso = print_iso(device);
 	if (iso == PRINTED)
 		print_partition_table(head);
-	else if (iso == UNCLEAR || !print_squashfs(head))
+	else if (iso == UNCLEAR || !(print_squashfs(head) || print_erofs(head)))
 		return 1;
 	return 0;
 }
