@@ -11,18 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.builder import store
 from bootprof.errors import InputError
 from bootprof.process import run
 from optimizer.images.erofs.contents import Reader
 from optimizer.images.erofs.layout import read_layout
 from optimizer.images.layout import FileType
 from optimizer.images.reorder import Place, Wanted, reorder, unequal
+from tests.newer_erofs import newer_erofs
 from tests.optimizer.images.erofs.conftest import make_tree
 
 pytestmark = [pytest.mark.root, pytest.mark.install]
 
-SUITE = "trixie"
 FORMS = {
     "zstd": ["-zzstd,8", "-C65536"],
     "deflate": ["-zdeflate,9", "-C65536"],
@@ -41,21 +40,12 @@ Tool = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
-def tool(output: Path) -> Tool:
-    """Run a program of erofs-utils of a newer suite: unpacked, with its own loader."""
-
-    def unpack(target: Path) -> None:
-        run(["mmdebstrap", "--variant=extract", "--include=erofs-utils", SUITE, target])
-
-    cache = output / "cache"
-    with store.locked(cache):
-        folder, _ = store.obtain(cache, f"erofs-utils-{SUITE}", store.digest_of(SUITE), unpack)
-    usr = folder / "usr"
-    libraries = usr / "lib/x86_64-linux-gnu"
+def tool(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Tool:
+    """Run a program of erofs-utils of a newer suite."""
+    programs = newer_erofs(output, tmp_path_factory.mktemp("programs"))
 
     def call(name: str, *arguments: str | Path) -> None:
-        loader = usr / "lib64/ld-linux-x86-64.so.2"
-        run([loader, "--library-path", libraries, usr / "bin" / name, *arguments])
+        run([programs / name, *arguments])
 
     return call
 
