@@ -15,10 +15,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bootprof.builder.erofs import Erofs, make_erofs, make_ordered
+from bootprof.builder.config import Erofs
+from bootprof.builder.erofs import Stamp, make_erofs, make_ordered
 from bootprof.commands.inputs import wanted_by_bootlog
 from bootprof.errors import InputError
 from bootprof.files import scratch_folder
@@ -31,18 +32,17 @@ from optimizer.images.image import open_image
 from optimizer.images.reorder import reorder
 from optimizer.replay import reads_of_demand
 
-IDENTIFIER = "00000000-0000-4000-8000-000000000001"
-EPOCH = 1_000_000_000
+STAMP = Stamp("00000000-0000-4000-8000-000000000001", 1_000_000_000)
 SQUASHFS = {
     "squashfs zstd 128 KiB": ("-comp", "zstd", "-b", "128K"),
     "squashfs xz 1 MiB": ("-comp", "xz", "-b", "1M"),
 }
 EROFS = {
-    "EROFS lz4hc,9 64 KiB": Erofs(),
-    "EROFS lz4hc,9 64 KiB, fragments": Erofs(features=("fragments",)),
-    "EROFS zstd,8 64 KiB (lorax)": Erofs("zstd,8", 65536, ("dedupe", "all-fragments")),
-    "EROFS zstd 64 KiB, fragments (CoreOS)": Erofs("zstd", 65536, ("fragments",)),
-    "EROFS lzma,6 1 MiB (Fedora)": Erofs("lzma,6", 1 << 20, ("all-fragments",)),
+    "EROFS lz4hc,9 64 KiB": Erofs(level=9),
+    "EROFS lz4hc,9 64 KiB, fragments": Erofs(level=9, features=("fragments",)),
+    "EROFS zstd,8 64 KiB (lorax)": Erofs("zstd", 8, features=("dedupe", "all-fragments")),
+    "EROFS zstd 64 KiB, fragments (CoreOS)": Erofs("zstd", features=("fragments",)),
+    "EROFS lzma,6 1 MiB (Fedora)": Erofs("lzma", 6, 1 << 20, ("all-fragments",)),
 }
 HEAD = (
     "| image | order | MB | reads | read MB | seek distance GB | CD 24x s | USB 2 s |\n"
@@ -66,7 +66,7 @@ class Case:
     order: Path
     demand: Bootlog
     folder: Path
-    program: tuple[str, ...]
+    program: str
 
 
 def row(case: Case, form: str, order: str, image: Path) -> str:
@@ -104,7 +104,7 @@ def rows_of_squashfs(case: Case, form: str) -> Iterator[str]:
     image = case.folder / "squashfs"
     run(
         ["mksquashfs", case.root.resolve(), image, "-noappend", "-no-progress", *SQUASHFS[form]],
-        env={"SOURCE_DATE_EPOCH": str(EPOCH)},
+        env={"SOURCE_DATE_EPOCH": str(STAMP.epoch)},
     )
     yield row(case, form, "of mksquashfs", image)
     yield in_place(case, form, image)
@@ -113,20 +113,15 @@ def rows_of_squashfs(case: Case, form: str) -> Iterator[str]:
 
 def rows_of_erofs(case: Case, form: str) -> Iterator[str]:
     """Pack an EROFS in the order of mkfs.erofs and in that of the boot, and yield all rows."""
-    options = Erofs(
-        EROFS[form].compressor, EROFS[form].cluster_bytes, EROFS[form].features, case.program
-    )
+    options = replace(EROFS[form], program=case.program, exclude=())
     image, log_file = case.folder / "erofs", case.folder / "log"
-    make_erofs(options, case.root, image, identifier=IDENTIFIER, epoch=EPOCH, log_file=log_file)
+    make_erofs(options, case.root, image, STAMP, log_file)
     yield row(case, form, "of mkfs.erofs", image)
     yield in_place(case, form, image)
     layout = open_image(image, offset_bytes=0).layout()
     wanted = wanted_by_bootlog(layout, case.order, "end")
     image.unlink()
-    make_ordered(
-        options, case.root, image, wanted.paths,
-        place="end", identifier=IDENTIFIER, epoch=EPOCH, log_file=log_file,
-    )  # fmt: skip
+    make_ordered(options, case.root, image, wanted, STAMP, log_file)
     yield row(case, form, "packed in order", image)
     yield in_place(case, f"{form}, packed in order", image)
     image.unlink()
@@ -145,7 +140,7 @@ def main() -> int:
         demand = read_bootlog(stream, str(options.demand))
     print(HEAD, flush=True)
     with scratch_folder() as folder:
-        case = Case(options.root, options.order, demand, folder, (options.mkfs,))
+        case = Case(options.root, options.order, demand, folder, options.mkfs)
         for form in options.form or [*SQUASHFS, *EROFS]:
             rows = rows_of_squashfs if form in SQUASHFS else rows_of_erofs
             for line in rows(case, form):

@@ -54,6 +54,7 @@ PACKAGES = {
     "mdir": "mtools",
     "mmd": "mtools",
     "mke2fs": "e2fsprogs",
+    "mkfs.erofs": "erofs-utils",
     "mkfs.vfat": "dosfstools",
     "mksquashfs": "squashfs-tools",
     "mmdebstrap": "mmdebstrap",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from bootprof.builder import features, hooks, initrds, manifest, rootimage, roots, store
+from bootprof.builder import erofs, features, hooks, initrds, manifest, rootimage, roots, store
 from bootprof.builder.initrd import profiler
 from bootprof.builder.media.contents import Contents, find_memory_test
 from bootprof.builder.media.installation import obtain_installation
@@ -38,12 +38,17 @@ def build(request: BuildRequest) -> BuildResult:
     for module in additional:
         profiler.module_version_magic(module)
     added = roots.find_additions(request)
-    if request.readahead is not None and config.root.format != "squashfs":
+    if request.readahead is not None and config.root.format == "ext4":
         raise InputError(
             f'--readahead: root.format = "{config.root.format}" has no readahead',
             hint="give --no-readahead",
         )
+    if "/" in config.erofs.program:
+        program = str(request.base / config.erofs.program)
+        config = replace(config, erofs=replace(config.erofs, program=program))
+        request = replace(request, config=config)
     version = mksquashfs_version()
+    packer = erofs.find_packer(config.erofs) if config.root.format == "erofs" else None
     cache = request.output / "cache"
     with store.locked(cache), temporary_files():
         trees = roots.obtain_trees(request, cache, added)
@@ -52,15 +57,18 @@ def build(request: BuildRequest) -> BuildResult:
         kernel = find_kernel(tree)
         epoch = source_date_epoch(tree)
         if sort is not None:
-            rootimage.warn_if_stale(sort, tree, config.squashfs.stale_percent)
-        images = rootimage.obtain_images(request, cache, trees, sort, epoch, version)
+            rootimage.warn_if_stale(sort, tree, config.packing.stale_percent)
+        if packer is not None:
+            erofs.check_kernel(config.erofs, kernel)
+        images = rootimage.obtain_images(request, cache, trees, sort, epoch, version, packer)
         quick = config.media.quick_probes
         archives = [
             initrds.obtain_initrd(config.initrd, cache, kernel),
             initrds.obtain_additions(cache, config.system.arch, epoch, quick_probes=quick),
         ]
         if any(feature.scripts or feature.programs for feature in wanted):
-            archives.append(initrds.obtain_features(wanted, cache, tree, config.system.arch, epoch))
+            arch = config.system.arch
+            archives.append(initrds.obtain_features(wanted, cache, tree, kernel, arch, epoch))
         if request.readahead is not None:
             arch = config.system.arch
             archives.append(
@@ -89,7 +97,7 @@ def build(request: BuildRequest) -> BuildResult:
     result = BuildResult(media, images, tree, sort)
     # A fixed name for the thing that has a digest in its own.
     replace_link(request.output / "root", tree.relative_to(request.output))
-    manifest.write_manifest(request, result, kernel, version)
+    manifest.write_manifest(request, result, kernel, version, packer)
     if added.hooks is not None:
         written = {"BOOTPROF_IMAGES": "\n".join(map(str, media))}
         variables = {**hooks.environment(config, epoch), **written}

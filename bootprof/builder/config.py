@@ -15,6 +15,7 @@ from typing import Literal
 from bootprof.builder import bootmenu
 from bootprof.builder.keys import (
     COMPONENT,
+    EROFS_FEATURE,
     HOST_NAME,
     LOCALE,
     SUITE,
@@ -26,6 +27,7 @@ from bootprof.builder.keys import (
     check_network_root,
     check_packages,
     check_password,
+    check_program,
     check_session,
     check_timezone,
     check_user,
@@ -121,10 +123,10 @@ class Desktop:
 class Root:
     """``[root]``: the files that hold the root tree on the medium."""
 
-    format: Literal["squashfs", "ext4"] = key(
+    format: Literal["squashfs", "erofs", "ext4"] = key(
         "squashfs",
-        "file system of the root image; ext4 is not compressed, and has neither order nor "
-        "readahead",
+        "file system of the root image; EROFS needs a hook in the initrd, which the build adds, "
+        "and ext4 is not compressed, and has neither order nor readahead",
     )
     largest_mb: int = key(
         0,
@@ -169,6 +171,50 @@ class Squashfs:
     exclude: tuple[str, ...] = key(
         ("boot/vmlinuz-*", "boot/initrd.img-*", "boot/System.map-*"),
         "wildcards to leave out of the squashfs; by default what the medium has copies of",
+    )
+
+
+@dataclass(frozen=True)
+class Erofs:
+    """``[erofs]``: how the root tree is packed with ``root.format = "erofs"``."""
+
+    compressor: Literal["none", "lz4", "lz4hc", "lzma", "deflate", "libdeflate", "zstd"] = key(
+        "lz4hc",
+        "compressor, by its name in mkfs.erofs; the kernel of Debian 12 reads `none`, `lz4` and "
+        "`lz4hc` only",
+    )
+    level: int = key(-1, "compression level; -1 for the default of mkfs.erofs", within(-1, 109))
+    cluster_size: int = key(
+        65536,
+        "largest compressed cluster in bytes: a power of two from 4096 to 1048576",
+        check_block_size,
+    )
+    features: tuple[str, ...] = key(
+        (),
+        "extended options of mkfs.erofs (`-E`): `fragments`, `all-fragments`, `dedupe`, "
+        "`ztailpacking`",
+        matches(EROFS_FEATURE, "an extended option of mkfs.erofs"),
+    )
+    options: tuple[str, ...] = key((), "further arguments for mkfs.erofs")
+    program: str = key(
+        "mkfs.erofs",
+        "name or path of mkfs.erofs; that of Debian 12 has `lz4` and `lz4hc` only",
+        check_program,
+    )
+    sort: str = key("distrib.sort", "sort file, used if it exists")
+    reorder: bool = key(
+        False,
+        "pack the root without the sort file, and then move the packed clusters into its order: "
+        "a new sort file is a matter of seconds",
+    )
+    stale_percent: float = key(
+        5.0,
+        "warn if a larger share of the sort file's files is missing from the root tree",
+        within(0, 100),
+    )
+    exclude: tuple[str, ...] = key(
+        ("boot/vmlinuz-*", "boot/initrd.img-*", "boot/System.map-*"),
+        "wildcards to leave out of the EROFS; by default what the medium has copies of",
     )
 
 
@@ -312,9 +358,15 @@ class LiveConfig:
     desktop: Desktop = Desktop()
     root: Root = Root()
     squashfs: Squashfs = Squashfs()
+    erofs: Erofs = Erofs()
     initrd: Initrd = Initrd()
     media: Media = Media()
     persistence: Persistence = Persistence()
     network: Network = Network()
     live: Live = Live()
     readahead: Readahead = Readahead()
+
+    @property
+    def packing(self) -> Squashfs | Erofs:
+        """How the root tree is packed; both have sort file, order and wildcards to leave out."""
+        return self.erofs if self.root.format == "erofs" else self.squashfs

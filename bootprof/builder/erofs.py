@@ -10,74 +10,136 @@ the image again; then blocks are moved, so that inodes follow the order, too.
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bootprof.errors import BootprofError
+from bootprof.builder.config import Erofs
+from bootprof.builder.root import Kernel, limit_times
+from bootprof.builder.roottree import open_tree
+from bootprof.errors import BootprofError, InputError, ToolError, UnsupportedError
 from bootprof.files import remove
-from bootprof.process import run
+from bootprof.process import program, run
 from optimizer.images.erofs.farm import FARM, farm_name, remove_farm
 from optimizer.images.erofs.layout import read_layout
-from optimizer.images.reorder import Place, Wanted, reorder, unequal
+from optimizer.images.reorder import Wanted, reorder, unequal
+
+NO_COMPRESSION = "none"
+# What the build configuration of a kernel calls the decompressors besides LZ4.
+KERNEL_OPTIONS = {
+    "lzma": "CONFIG_EROFS_FS_ZIP_LZMA",
+    "deflate": "CONFIG_EROFS_FS_ZIP_DEFLATE",
+    "libdeflate": "CONFIG_EROFS_FS_ZIP_DEFLATE",
+    "zstd": "CONFIG_EROFS_FS_ZIP_ZSTD",
+}
+COMPRESSORS = re.compile(rb"available compressors(?: are)?: ([a-z0-9, ]+)", re.IGNORECASE)
+VERSION = re.compile(rb"mkfs\.erofs \(erofs-utils\) ([0-9][0-9A-Za-z.-]*)")
 
 
 @dataclass(frozen=True)
-class Erofs:
-    """How a tree is packed.
+class Packer:
+    """A mkfs.erofs.
 
     Attributes:
-        compressor: As mkfs.erofs takes it after ``-z``: ``lz4hc,9``; empty for none.
-        cluster_bytes: Largest physical cluster (``-C``).
-        features: Extended options (``-E``), such as ``fragments``.
-        program: mkfs.erofs, and what has to stand in front of it.
+        version: As it prints it; empty for one that prints none (1.5 and older).
+        compressors: The compressors that it was built with.
     """
 
-    compressor: str = "lz4hc,9"
-    cluster_bytes: int = 65536
-    features: tuple[str, ...] = ()
-    program: tuple[str, ...] = ("mkfs.erofs",)
+    version: str
+    compressors: frozenset[str]
 
 
-def make_erofs(
-    options: Erofs, root: Path, target: Path, *, identifier: str, epoch: int, log_file: Path
-) -> None:
-    """Pack a tree in the order of mkfs.erofs.
+@dataclass(frozen=True)
+class Stamp:
+    """What an image carries besides the tree.
+
+    Attributes:
+        identifier: UUID of the file system.
+        epoch: Newest time stamp in the image (seconds since 1970).
+    """
+
+    identifier: str
+    epoch: int
+
+
+def find_packer(options: Erofs) -> Packer:
+    """Look at the configured mkfs.erofs.
+
+    Raises:
+        ToolError: It is not installed.
+        UnsupportedError: It was built without the configured compressor.
+    """
+    path = program(options.program)
+    try:
+        said = run([path, "-V"])
+    except ToolError:
+        # One of 1.5 knows no -V, and names its compressors with its options, as an error.
+        said = run(["sh", "-c", 'exec "$0" --help 2>&1', path])
+    version, listed = VERSION.search(said), COMPRESSORS.search(said)
+    packer = Packer(
+        version[1].decode() if version else "",
+        frozenset(re.findall(r"[a-z0-9]+", listed[1].decode()) if listed else ()),
+    )
+    if options.compressor not in packer.compressors | {NO_COMPRESSION}:
+        has = ", ".join(sorted(packer.compressors)) or "no compressor"
+        raise UnsupportedError(
+            f"{options.program}: built without {options.compressor}; it has {has}",
+            hint="set erofs.program to the mkfs.erofs of erofs-utils 1.8 or newer (Debian 13), or "
+            'erofs.compressor to "lz4hc"',
+        )
+    return packer
+
+
+def check_kernel(options: Erofs, kernel: Kernel) -> None:
+    """Check that a kernel reads what is going to be packed, as far as its configuration says.
+
+    Raises:
+        InputError: It does not.
+    """
+    if not kernel.options:
+        return
+    lines = kernel.options.splitlines()
+    wanted = KERNEL_OPTIONS.get(options.compressor)
+    for name in ("CONFIG_EROFS_FS", *((wanted,) if wanted else ())):
+        if not {f"{name}=y", f"{name}=m"} & set(lines):
+            what = "EROFS" if name == "CONFIG_EROFS_FS" else f"EROFS with {options.compressor}"
+            raise InputError(
+                f"kernel {kernel.release}: reads no {what} ({name} is not set)",
+                hint='set erofs.compressor to "lz4hc", or take a newer kernel'
+                if wanted
+                else 'set root.format to "squashfs"',
+            )
+
+
+def make_erofs(options: Erofs, root: Path, target: Path, stamp: Stamp, log_file: Path) -> None:
+    """Pack a tree in the order of mkfs.erofs; nothing of it is left out.
 
     Args:
         options: Compressor and the rest.
         root: Tree to pack.
         target: Image to write.
-        identifier: UUID of the file system.
-        epoch: Newest time stamp in the image (seconds since 1970).
+        stamp: Identifier and time.
         log_file: Where the output of mkfs.erofs goes.
     """
-    command: list[str | Path] = [*options.program, "-U", identifier]
-    if options.compressor:
-        command += [f"-z{options.compressor}", f"-C{options.cluster_bytes}"]
+    command: list[str | Path] = [options.program, "-U", stamp.identifier]
+    if options.compressor != NO_COMPRESSION:
+        level = f",{options.level}" if options.level >= 0 else ""
+        command += [f"-z{options.compressor}{level}", f"-C{options.cluster_size}"]
     if options.features:
         command.append(f"-E{','.join(options.features)}")
     # A link as the tree wants a slash behind it.
     run(
-        [*command, target, f"{root}/"],
-        env={"SOURCE_DATE_EPOCH": str(epoch)},
+        [*command, *options.options, target, f"{root}/"],
+        env={"SOURCE_DATE_EPOCH": str(stamp.epoch)},
         log_file=log_file,
     )
 
 
-def make_ordered(
-    options: Erofs,
-    root: Path,
-    target: Path,
-    paths: Sequence[bytes],
-    *,
-    place: Place,
-    identifier: str,
-    epoch: int,
-    log_file: Path,
-) -> None:
-    """Pack a tree in the order of some paths.
+def make_unordered(options: Erofs, root: Path, target: Path, stamp: Stamp, log_file: Path) -> None:
+    """Pack a tree in the order of mkfs.erofs, without what the options exclude.
 
     The tree is copied as hard links next to ``target``, which has to be on the same file system.
 
@@ -85,33 +147,62 @@ def make_ordered(
         options: As for :func:`make_erofs`.
         root: As for :func:`make_erofs`.
         target: As for :func:`make_erofs`.
-        paths: Paths in the tree, in the order in which they are needed.
-        place: Where they go.
-        identifier: As for :func:`make_erofs`.
-        epoch: As for :func:`make_erofs`.
+        stamp: As for :func:`make_erofs`.
         log_file: As for :func:`make_erofs`.
+    """
+    with linked(options, root, target, stamp.epoch) as copy:
+        make_erofs(options, copy, target, stamp, log_file)
+
+
+def make_ordered(
+    options: Erofs, root: Path, target: Path, wanted: Wanted, stamp: Stamp, log_file: Path
+) -> None:
+    """Pack a tree in the order of some paths, without what the options exclude.
+
+    Args:
+        options: As for :func:`make_unordered`.
+        root: As for :func:`make_unordered`.
+        target: As for :func:`make_unordered`.
+        wanted: Paths in the tree, and where they go.
+        stamp: As for :func:`make_unordered`.
+        log_file: As for :func:`make_unordered`.
 
     Raises:
         BootprofError: The result is another tree than mkfs.erofs packed: an error of bootprof.
     """
-    copy = target.with_name(f"{target.name}-tree")
     packed = target.with_name(f"{target.name}-packed")
     try:
-        run(["cp", "--archive", "--link", "--no-target-directory", root.resolve(), copy])
-        plant(copy, paths)
-        make_erofs(options, copy, packed, identifier=identifier, epoch=epoch, log_file=log_file)
+        with linked(options, root, target, stamp.epoch) as copy:
+            plant(copy, wanted.paths)
+            make_erofs(options, copy, packed, stamp, log_file)
         with packed.open("r+b") as stream:
             remove_farm(read_layout(packed), stream)
         layout = read_layout(packed)
-        wanted = Wanted(paths, place=place, even_if_slower=True)
         with packed.open("rb") as source, target.open("w+b") as written:
-            reorder(layout, source, wanted, written)
+            reorder(layout, source, replace(wanted, even_if_slower=True), written)
             different = unequal(layout, source, read_layout(target), written)
         if different is not None:
             raise BootprofError(f"{target}: in another order, {different}")
     finally:
-        remove(copy)
         packed.unlink(missing_ok=True)
+
+
+@contextmanager
+def linked(options: Erofs, root: Path, target: Path, epoch: int) -> Iterator[Path]:
+    """Give a copy of a tree, made of hard links beside a target, without what is excluded."""
+    copy = target.with_name(f"{target.name}-tree")
+    try:
+        run(["cp", "--archive", "--link", "--no-target-directory", root.resolve(), copy])
+        with open_tree(copy) as tree:
+            excluded = [path for pattern in options.exclude for path in tree.glob(pattern)]
+            for path in excluded:
+                tree.remove(path)
+            if excluded:
+                # The removal has changed the times of folders.
+                limit_times(tree, epoch)
+        yield copy
+    finally:
+        remove(copy)
 
 
 def plant(tree: Path, paths: Sequence[bytes]) -> None:

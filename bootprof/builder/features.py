@@ -48,6 +48,8 @@ class Feature:
             packages are installed.
         drivers: Modules and folders of modules, below the modules' ``kernel``, that stay in the
             initrd.
+        modules: Kernel modules that are copied into the initrd, with those that they need; the
+            scripts load them.
         programs: Programs of the root that are copied into the initrd, with their libraries.
         scripts: Scripts for live-boot in the initrd.
         options: Kernel command line.
@@ -59,6 +61,7 @@ class Feature:
     packages: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     drivers: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     scripts: tuple[Path, ...] = ()
     options: str = ""
@@ -109,6 +112,17 @@ def network_root(config: LiveConfig) -> Feature:
         scripts=(GUEST / "initrd/9999-network-root.sh",),
         options=f"{options} ip={config.network.ip}",
     )  # fmt: skip
+
+
+def erofs_root(config: LiveConfig) -> Feature:
+    """An EROFS as root image, which live-boot does not know."""
+    del config
+    return Feature(
+        "EROFS root",
+        # By which libcrc32c, which EROFS needs, finds its algorithm.
+        modules=("crc32c_generic", "erofs"),
+        scripts=(GUEST / "initrd/9999-erofs.sh",),
+    )
 
 
 def eject(config: LiveConfig) -> Feature:
@@ -165,6 +179,8 @@ def environment(config: LiveConfig) -> str:
 def chosen(config: LiveConfig) -> tuple[Feature, ...]:
     """Return the features that a configuration asks for."""
     found = []
+    if config.root.format == "erofs":
+        found.append(erofs_root(config))
     if config.persistence.enabled:
         found.append(persistence(config))
     if config.network.root:

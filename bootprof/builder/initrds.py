@@ -11,7 +11,7 @@ from bootprof import progress
 from bootprof.builder import store
 from bootprof.builder.config import Initrd
 from bootprof.builder.features import SCRIPTS_FOLDER, Feature
-from bootprof.builder.initrd import additions, profiler, programs, repack
+from bootprof.builder.initrd import additions, modules, profiler, programs, repack
 from bootprof.builder.initrd.archive import COMMON, add, staged
 from bootprof.builder.initrd.readahead import (
     FILES,
@@ -59,9 +59,14 @@ def obtain_additions(cache: Path, arch: str, epoch: int, *, quick_probes: bool) 
 
 
 def obtain_features(
-    features: tuple[Feature, ...], cache: Path, tree: Path, arch: str, epoch: int
+    features: tuple[Feature, ...],
+    cache: Path,
+    tree: Path,
+    kernel: Kernel,
+    arch: str,
+    epoch: int,
 ) -> Path:
-    """Write the initrd archive with the scripts and programs of features."""
+    """Write the initrd archive with the scripts, programs and modules of features."""
 
     def make(target: Path) -> None:
         with staged(target, epoch) as staging, open_tree(tree) as root:
@@ -69,10 +74,15 @@ def obtain_features(
                 add(script, staging, SCRIPTS_FOLDER)
             for path in paths:
                 programs.add_program(root, path, staging, arch)
+            modules.add_modules(root, kernel.release, names, staging)
 
     scripts = [script for feature in features for script in feature.scripts]
     paths = [path for feature in features for path in feature.programs]
-    digest = store.digest_of(*scripts, paths, tree.name, arch, epoch, Path(programs.__file__))
+    names = [name for feature in features for name in feature.modules]
+    digest = store.digest_of(
+        *(*scripts, paths, names, kernel.release, tree.name, arch, epoch),
+        *(Path(programs.__file__), Path(modules.__file__)),
+    )
     return store.obtain(cache, "features", digest, make, ".cpio")[0]
 
 

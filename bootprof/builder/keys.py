@@ -15,6 +15,8 @@ T = TypeVar("T")
 Check = Callable[[Any], None]
 
 SUITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~/-]*")
+# Extended options of mkfs.erofs, as fragments, ^inline_data, fragments=65536.
+EROFS_FEATURE = re.compile(r"\^?[a-z0-9_-]+(=[a-z0-9_-]+)?")
 COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
 HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
@@ -67,7 +69,7 @@ def within(least: float, most: float) -> Check:
 
 
 def check_block_size(value: int) -> None:
-    """Check a block size of squashfs."""
+    """Check the block size of a squashfs, or the cluster size of an EROFS."""
     if not 4096 <= value <= 1 << 20 or value & (value - 1):
         raise ValueError(f"expected a power of two from 4096 to 1048576, found {value!r:.40}")
 
@@ -93,6 +95,12 @@ def check_packages(value: tuple[str, ...]) -> None:
     for text in value:
         if not text.startswith(("?", "~")) and re.search(r"[\s,]", text):
             raise ValueError(f"expected one package an entry, found {text!r:.60}")
+
+
+def check_program(value: str) -> None:
+    """Check the name or path of a program."""
+    if not value or value.startswith("-") or not value.isprintable():
+        raise ValueError(f"expected the name or path of a program, found {value!r:.60}")
 
 
 def check_password(value: str) -> None:

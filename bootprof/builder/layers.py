@@ -162,7 +162,19 @@ def check_together(loaded: Loaded) -> None:
             f"{loaded.place('squashfs.separate_fragments')}: squashfs.separate_fragments has no "
             "use with squashfs.reorder, which does that itself"
         )
-    if config.root.format != "squashfs" and (
+    if config.erofs.reorder and "all-fragments" in config.erofs.features:
+        raise InputError(
+            f"{loaded.place('erofs.reorder')}: erofs.reorder gains nothing with all-fragments, "
+            "whose clusters have the boot's files and others",
+            hint="remove one of them",
+        )
+    if config.root.format == "erofs" and config.network.root.endswith(".squashfs"):
+        raise InputError(
+            f"{loaded.place('network.root')}: network.root names a squashfs, and root.format is "
+            '"erofs"',
+            hint="serve the ISO image: http://ADDRESS/FILE.iso",
+        )
+    if config.root.format == "ext4" and (
         config.readahead.bootlog or config.readahead.what == "tables"
     ):
         raise InputError(

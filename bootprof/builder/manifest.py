@@ -8,13 +8,18 @@ import json
 from pathlib import Path
 
 from bootprof.builder import root
+from bootprof.builder.erofs import Packer
 from bootprof.builder.request import BuildRequest, BuildResult
 from bootprof.builder.root import Kernel
 from bootprof.files import file_digest, write_output
 
 
 def write_manifest(
-    request: BuildRequest, result: BuildResult, kernel: Kernel, version: tuple[int, int, int]
+    request: BuildRequest,
+    result: BuildResult,
+    kernel: Kernel,
+    version: tuple[int, int, int],
+    packer: Packer | None,
 ) -> None:
     """Write the inputs of a build as JSON next to its first image."""
     sort = result.sort
@@ -37,6 +42,8 @@ def write_manifest(
         "sort": str(sort) if sort else None,
         "sort_sha256": file_digest(sort) if sort else None,
         "mksquashfs": ".".join(str(number) for number in version),
+        # 1.5 and older do not print their version.
+        "mkfs.erofs": (packer.version or "unknown") if packer else None,
         "packages": root.packages(result.root),
         "profiling": request.profiling,
         "readahead": request.readahead.source if request.readahead else None,

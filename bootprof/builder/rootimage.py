@@ -5,17 +5,20 @@
 from __future__ import annotations
 
 import os
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
 from bootprof import progress
 from bootprof.builder import blocks, changes, overlay, parts, store
+from bootprof.builder.erofs import Packer, Stamp, make_ordered, make_unordered
 from bootprof.builder.ext4 import make_ext4
 from bootprof.builder.media.contents import RootImage
+from bootprof.builder.order import reorder_image, wanted_of
 from bootprof.builder.request import BuildRequest
 from bootprof.builder.roots import Trees
 from bootprof.builder.roottree import open_tree
-from bootprof.builder.squashfs import make_squashfs, reorder_squashfs
+from bootprof.builder.squashfs import make_squashfs
 from bootprof.errors import InputError
 from optimizer import staleness
 from optimizer.formats.sortfile import paths_of_sort_file
@@ -26,8 +29,8 @@ CHANGES = "layer-changes.squashfs"
 
 def find_sort_file(request: BuildRequest) -> Path | None:
     """Return the configured sort file if it is enabled and exists."""
-    path = request.base / request.config.squashfs.sort
-    sorts = request.sort and request.config.root.format == "squashfs"
+    path = request.base / request.config.packing.sort
+    sorts = request.sort and request.config.root.format != "ext4"
     if not sorts or not path.is_file():
         return None
     return path
@@ -55,6 +58,7 @@ def obtain_images(
     sort: Path | None,
     epoch: int,
     version: tuple[int, int, int],
+    packer: Packer | None = None,
 ) -> tuple[RootImage, ...]:
     """Pack the root tree, whole or as layers, as it is configured.
 
@@ -65,12 +69,16 @@ def obtain_images(
         sort: Sort file of the lowest layer, or None.
         epoch: Newest time stamp in the images (seconds since 1970).
         version: That of mksquashfs.
+        packer: mkfs.erofs, if the format is EROFS.
 
     Returns:
         The images, the lowest layer first; live-boot stacks them in the order of their names.
     """
     if request.config.root.format == "ext4":
         images = [RootImage("filesystem.ext4", obtain_ext4(request, cache, trees.lowest, epoch))]
+    elif packer is not None:
+        file = obtain_erofs(request, cache, trees.lowest, sort, epoch, packer)
+        images = [RootImage("filesystem.erofs", file)]
     else:
         images = obtain_parts(request, cache, trees.lowest, sort, epoch, version)
     if trees.base is not None:
@@ -122,17 +130,17 @@ def obtain_parts(
     return images
 
 
-def obtain_reordered(cache: Path, squashfs: Path, sort: Path, epoch: int) -> Path:
-    """Put a squashfs into the order of a sort file, or find the one made before."""
+def obtain_reordered(cache: Path, image: Path, sort: Path, epoch: int) -> Path:
+    """Put a root image into the order of a sort file, or find the one made before."""
 
     def make(target: Path) -> None:
-        done = reorder_squashfs(squashfs, sort, target)
+        done = reorder_image(image, sort, target)
         os.utime(target, (epoch, epoch))
         update(f"{done.files} files, {done.placed_bytes / 1e6:.1f} MB placed")
 
-    with progress.step(f"squashfs, reordered by {sort}") as update:
-        digest = store.digest_of(squashfs.name, sort, epoch)
-        found, reused = store.obtain(cache, "filesystem", digest, make, ".squashfs")
+    with progress.step(f"{image.suffix[1:]}, reordered by {sort}") as update:
+        digest = store.digest_of(image.name, sort, epoch)
+        found, reused = store.obtain(cache, "filesystem", digest, make, image.suffix)
         if reused:
             update("unchanged, reused")
     return found
@@ -173,6 +181,35 @@ def obtain_ext4(request: BuildRequest, cache: Path, tree: Path, epoch: int) -> P
         size = f"{image.stat().st_size / 1e6:.1f} MB"
         update(f"{size}, unchanged, reused" if reused else size)
     return image
+
+
+def obtain_erofs(
+    request: BuildRequest, cache: Path, tree: Path, sort: Path | None, epoch: int, packer: Packer
+) -> Path:
+    """Pack the root tree as EROFS, or find the image made before from the same tree."""
+    options = request.config.erofs
+    reorders = sort is not None and options.reorder
+    order = None if reorders or sort is None else wanted_of(sort)
+    # Where mkfs.erofs is changes no image; its version may.
+    same = replace(options, stale_percent=0.0, reorder=False, program="")
+    digest = store.digest_of(same, tree.name, None if order is None else sort, epoch, packer)
+
+    def make(target: Path) -> None:
+        log_file = cache / "mkfs.erofs.log"
+        log_file.unlink(missing_ok=True)
+        stamp = Stamp(str(uuid.uuid5(uuid.NAMESPACE_OID, f"{digest} erofs")), epoch)
+        if order is None:
+            make_unordered(options, tree, target, stamp, log_file)
+        else:
+            make_ordered(options, tree, target, order, stamp, log_file)
+        os.utime(target, (epoch, epoch))
+
+    how = f"sorted by {sort}" if order is not None else "not sorted"
+    with progress.step(f"EROFS ({options.compressor}, {how})") as update:
+        image, reused = store.obtain(cache, "filesystem", digest, make, ".erofs")
+        size = f"{image.stat().st_size / 1e6:.1f} MB"
+        update(f"{size}, unchanged, reused" if reused else size)
+    return image if sort is None or not reorders else obtain_reordered(cache, image, sort, epoch)
 
 
 def obtain_squashfs(

@@ -14,10 +14,7 @@ from bootprof.errors import ToolError
 from bootprof.files import scratch_folder
 from bootprof.process import run
 from optimizer.formats.sortfile import fragment_action, paths_of_sort_file
-from optimizer.images.image import open_image
-from optimizer.images.reorder import Place, Reordered, Wanted, reorder
 
-NEGATIVE = re.compile(rb"\s-\d+\s*$")
 # Messages of mksquashfs when it leaves out a sort file entry and continues.
 SORT_COMPLAINT = re.compile(
     r"^.*(?:[Cc]annot stat sortlist entry|Bad entry|exceeds range).*$", re.M
@@ -103,19 +100,3 @@ def make_squashfs(
             progress=progress,
         )
     return SORT_COMPLAINT.findall(log_file.read_text(errors="replace"))
-
-
-def reorder_squashfs(source: Path, sort: Path, target: Path) -> Reordered:
-    """Write a squashfs with its files in the order of a sort file, without recompressing them.
-
-    Args:
-        source: The squashfs.
-        sort: Sort file. Negative priorities place the files behind all others.
-        target: Squashfs to write.
-    """
-    content = sort.read_bytes()
-    lines = [line for line in content.split(b"\n") if line.strip() and line.lstrip()[:1] != b"#"]
-    place: Place = "end" if lines and NEGATIVE.search(lines[0]) else "start"
-    layout = open_image(source, offset_bytes=0).layout()
-    with source.open("rb") as stream, target.open("xb+") as written:
-        return reorder(layout, stream, Wanted(paths_of_sort_file(content), place=place), written)

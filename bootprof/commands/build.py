@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bootprof.commands.inputs import Parsers
 
 EPILOG = """\
-The sort file named in the configuration (squashfs.sort, by default distrib.sort next to the
+The sort file named in the configuration (squashfs.sort or erofs.sort, by default distrib.sort next to the
 configuration file) is used if it exists.
 
 examples:

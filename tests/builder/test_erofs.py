@@ -10,16 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.builder.erofs import Erofs, make_erofs, make_ordered, within
+from bootprof.builder.config import Erofs
+from bootprof.builder.erofs import (
+    Stamp,
+    check_kernel,
+    find_packer,
+    make_erofs,
+    make_ordered,
+    make_unordered,
+    within,
+)
+from bootprof.builder.root import Kernel
+from bootprof.errors import InputError, UnsupportedError
 from optimizer.images.erofs.farm import without_entry
 from optimizer.images.erofs.layout import read_layout
-from optimizer.images.reorder import unequal
+from optimizer.images.reorder import Wanted, unequal
 from tests.optimizer.images.erofs.conftest import make_tree
 
-IDENTIFIER = "00000000-0000-4000-8000-000000000001"
-EPOCH = 1_000_000_000
+STAMP = Stamp("00000000-0000-4000-8000-000000000001", 1_000_000_000)
 FORMS = {
-    "plain": Erofs(compressor=""),
+    "plain": Erofs(compressor="none"),
     "lz4hc": Erofs(),
     "fragments": Erofs(features=("fragments",)),
     "deduplicated": Erofs(features=("dedupe",)),
@@ -44,21 +54,11 @@ def wanted_of(tree: Path) -> list[bytes]:
 @pytest.mark.parametrize("form", FORMS)
 def test_an_ordered_image_has_the_tree_of_mkfs(form: str, tree: Path, tmp_path: Path) -> None:
     plain, ordered, again = (tmp_path / name for name in ("plain", "ordered", "again"))
-    make_erofs(
-        FORMS[form], tree, plain, identifier=IDENTIFIER, epoch=EPOCH, log_file=tmp_path / "log"
-    )
+    make_erofs(FORMS[form], tree, plain, STAMP, tmp_path / "log")
     before = sorted((path, path.stat().st_nlink) for path in tree.rglob("*") if path.exists())
     for target in (ordered, again):
-        make_ordered(
-            FORMS[form],
-            tree,
-            target,
-            wanted_of(tree),
-            place="start",
-            identifier=IDENTIFIER,
-            epoch=EPOCH,
-            log_file=tmp_path / "log",
-        )
+        wanted = Wanted(wanted_of(tree), place="start")
+        make_ordered(FORMS[form], tree, target, wanted, STAMP, tmp_path / "log")
     with plain.open("rb") as one, ordered.open("rb") as other:
         assert unequal(read_layout(plain), one, read_layout(ordered), other) is None
     assert ordered.read_bytes() == again.read_bytes()
@@ -66,6 +66,77 @@ def test_an_ordered_image_has_the_tree_of_mkfs(form: str, tree: Path, tmp_path: 
     after = sorted((path, path.stat().st_nlink) for path in tree.rglob("*") if path.exists())
     assert before == after
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "log", "ordered", "plain"]
+
+
+def test_what_is_excluded_is_in_no_image(tree: Path, tmp_path: Path) -> None:
+    options = Erofs(exclude=("text-*", "many/a file*1"))
+    before = sorted(path.name for path in tree.rglob("*"))
+    images = [tmp_path / "plain", tmp_path / "ordered"]
+    make_unordered(options, tree, images[0], STAMP, tmp_path / "log")
+    make_ordered(
+        options, tree, images[1], Wanted([b"text-100", b"noise-1"]), STAMP, tmp_path / "log"
+    )
+    paths = [sorted(read_layout(image).paths) for image in images]
+    assert paths[0] == paths[1]
+    names = {os.fsdecode(path.rpartition(b"/")[2]) for path in paths[0]}
+    assert {"noise-1", "a file with a rather long name 2"} <= names
+    assert not [name for name in names if name.startswith("text-")]
+    assert "a file with a rather long name 1" not in names
+    assert sorted(path.name for path in tree.rglob("*")) == before
+
+
+OLD = "mkfs.erofs 1.5\nAvailable compressors are: lz4hc, lz4\n"
+NEW = "mkfs.erofs (erofs-utils) 1.8.6\navailable compressors: lz4, lz4hc, lzma, zstd\n"
+
+
+def packer(folder: Path, text: str, *, knows_version: bool) -> str:
+    program = folder / "mkfs"
+    refuses = "" if knows_version else '[ "$1" = -V ] && exit 1\n'
+    stream = "" if knows_version else " >&2"
+    program.write_text(f"#!/bin/sh\n{refuses}cat <<'END'{stream}\n{text}END\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.mark.parametrize(
+    ("text", "knows_version", "version"), [(OLD, False, ""), (NEW, True, "1.8.6")]
+)
+def test_a_packer_says_what_it_compresses_with(
+    text: str, knows_version: bool, version: str, tmp_path: Path
+) -> None:
+    program = packer(tmp_path, text, knows_version=knows_version)
+    found = find_packer(Erofs(program=program))
+    assert (found.version, "lz4hc" in found.compressors) == (version, True)
+    find_packer(Erofs(program=program, compressor="none"))
+
+
+def test_a_packer_without_the_compressor_is_refused_with_what_to_install(tmp_path: Path) -> None:
+    program = packer(tmp_path, OLD, knows_version=False)
+    with pytest.raises(UnsupportedError, match="built without zstd; it has lz4, lz4hc") as caught:
+        find_packer(Erofs(program=program, compressor="zstd"))
+    assert "erofs-utils 1.8" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("compressor", "options", "missing"),
+    [
+        ("lz4hc", "CONFIG_EROFS_FS=m\n", None),
+        ("zstd", "CONFIG_EROFS_FS=y\nCONFIG_EROFS_FS_ZIP_ZSTD=y\n", None),
+        ("zstd", "CONFIG_EROFS_FS=m\n# CONFIG_EROFS_FS_ZIP_ZSTD is not set\n", "EROFS_FS_ZIP_ZSTD"),
+        ("none", "# CONFIG_EROFS_FS is not set\n", "CONFIG_EROFS_FS"),
+        ("zstd", "", None),
+    ],
+)
+def test_a_kernel_that_reads_no_such_image_is_refused(
+    compressor: str, options: str, missing: str | None
+) -> None:
+    kernel = Kernel("6.1", Path("vmlinuz"), Path("initrd"), options)
+    config = Erofs(compressor=compressor)  # type: ignore[arg-type] # of the table above
+    if missing is None:
+        check_kernel(config, kernel)
+    else:
+        with pytest.raises(InputError, match=missing):
+            check_kernel(config, kernel)
 
 
 @pytest.mark.parametrize("path", [b"/../etc/passwd", b"/outside/passwd", b"/", b"/many"])

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bootprof.builder import config
-from bootprof.builder.squashfs import make_squashfs, reorder_squashfs
+from bootprof.builder.order import reorder_image
+from bootprof.builder.squashfs import make_squashfs
 from optimizer.formats.sortfile import mksquashfs_lines
 from optimizer.images.squashfs.layout import read_layout
 from tests.trees import unpacked
@@ -126,7 +127,7 @@ def test_a_packed_image_gets_the_order_of_a_sort_file_and_keeps_its_content(
     wanted = [17, 3, 25]
     lines = [f"file\\ {number} {priority - rank}\n" for rank, number in enumerate(wanted)]
     sort.write_text("".join(["# a comment -5\n", *lines]))
-    assert reorder_squashfs(image, sort, target).files == 3
+    assert reorder_image(image, sort, target).files == 3
     assert unpacked(image, tmp_path / "one") == unpacked(target, tmp_path / "two")
     # What does not compress is stored as it is.
     content = target.read_bytes()

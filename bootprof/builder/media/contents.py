@@ -24,6 +24,8 @@ FILE_MODE = 0o644
 INSTALLATION = "install"
 INSTALL_OPTIONS = "bootprof.install systemd.unit=multi-user.target"
 MEMORY_TEST = "live/memtest"
+# Where live-boot looks for the names of root images, if it does not know their suffix.
+ROOTS = "live/filesystem.module"
 # Of the package memtest86+, the one that starts as a kernel does.
 MEMORY_TESTS = {"amd64": "boot/memtest86+x64.bin", "i386": "boot/memtest86+ia32.bin"}
 
@@ -129,6 +131,8 @@ def stage(media: Media, contents: Contents, tree: Path, *, epoch: int) -> None:
     """
     (tree / "live").mkdir(parents=True)
     (tree / "boot/grub").mkdir(parents=True)
+    if any(root.name.endswith(".erofs") for root in contents.roots):
+        (tree / ROOTS).write_text("".join(f"{root.name}\n" for root in contents.roots))
     for root in contents.roots:
         link_or_copy(root.file, tree / "live" / root.name)
     shutil.copyfile(contents.kernel, tree / "live/vmlinuz")

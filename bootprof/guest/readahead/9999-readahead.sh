@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
-# live-boot has no hook between mounting the medium and mounting the squashfs on it. In between, it
-# runs losetup for each squashfs; this function replaces losetup and starts the readahead.
+# live-boot has no hook between mounting the medium and mounting the root image on it. In between, it
+# runs losetup for each image; this function replaces losetup and starts the readahead.
 
 losetup ()
 {
@@ -11,7 +11,7 @@ losetup ()
 		:
 	done
 	case "${_squashfs}" in
-		*.squashfs)
+		*.squashfs|*.erofs)
 			/usr/lib/bootprof/start-readahead "${_squashfs}" </dev/null >/dev/null 2>&1
 			;;
 	esac

@@ -33,6 +33,7 @@ SHAPES = {
     "disk image": Shape("disk", "disk"),
     "behind another system": Shape("partition", "disk"),
     "ext4 root": Shape("disk", "disk", ("root.format=ext4", "media.file_system=ext4")),
+    "EROFS root": Shape("iso", "cdrom", ("root.format=erofs",)),
     "in memory": Shape("iso", "cdrom", (f"media.boot_options={STAYING} toram",)),
 }
 
