@@ -4,9 +4,16 @@
 
 from __future__ import annotations
 
-from optimizer.errors import BootprofError, FormatError, InputError
+from optimizer.errors import BootprofError, FormatError, InputError, MixedError
 
-__all__ = ["BootprofError", "FormatError", "InputError", "ToolError", "UnsupportedError"]
+__all__ = [
+    "BootprofError",
+    "FormatError",
+    "InputError",
+    "MixedError",
+    "ToolError",
+    "UnsupportedError",
+]
 
 
 class ToolError(BootprofError):

@@ -18,15 +18,16 @@ import numpy as np
 
 from bootprof import progress
 from bootprof.checksums import Covering, renew, write_content
-from bootprof.errors import BootprofError, InputError, ToolError
+from bootprof.errors import BootprofError, InputError, MixedError, ToolError
 from bootprof.files import replacing, scratch_folder
 from bootprof.process import run
+from bootprof.repacking import repack
 from bootprof.units import quantity
 from optimizer.formats.text import printable
 from optimizer.images.image import Image
 from optimizer.images.iso9660 import Region, content_pieces, read_iso
 from optimizer.images.layout import FileType, Layout
-from optimizer.images.reorder import Reordered, Wanted, reorder, unequal
+from optimizer.images.reorder import Reordered, Wanted, reorder, repacking, unequal
 
 # A squashfs is padded to this, and a file of an ISO to its sector.
 PADDING_BYTES = 4096
@@ -193,9 +194,25 @@ def room_of(image: Image) -> int:
 
 
 def write_order(image: Image, wanted: Wanted, target: Path) -> Reordered:
-    """Write the file system of an image in another order."""
-    with image.path.open("rb") as source, target.open("w+b") as stream:
-        return reorder(image.layout(), source, wanted, stream)
+    """Write the file system of an image in another order.
+
+    One that no order of its blocks makes faster is packed again, if its format has a way.
+
+    Raises:
+        InputError: It cannot be brought into another order.
+        UnsupportedError: It cannot be packed again here.
+    """
+    layout = image.layout()
+    with image.path.open("rb") as source:
+        try:
+            with target.open("w+b") as stream:
+                return reorder(layout, source, wanted, stream)
+        except MixedError as mixed:
+            found = repacking(layout, source, wanted)
+            if found is None:
+                raise
+            progress.note(f"bootprof: {mixed.message}")
+            return repack(image, found, wanted, target)
 
 
 def verify(image: Image, written: Path) -> None:

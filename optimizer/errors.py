@@ -32,5 +32,9 @@ class InputError(BootprofError):
     exit_status = 2
 
 
+class MixedError(InputError):
+    """No order of a file system's blocks makes a boot faster; packing it again does."""
+
+
 class FormatError(InputError):
     """An image or a log is truncated, corrupt or of a kind that is not supported."""

@@ -31,6 +31,7 @@ LAYERS = (
         "bootprof.report",
         "bootprof.checksums",
         "bootprof.initrds",
+        "bootprof.repacking",
         "bootprof.rewrite",
     ),
     ("bootprof.commands",),

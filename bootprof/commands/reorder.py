@@ -37,6 +37,8 @@ The compressed blocks of files are moved and the tables are written anew. Nothin
 takes seconds, and needs neither root privileges nor the tree that the image was built from. Of a
 squashfs, only the ends of files that share a block with others are compressed again; of an EROFS,
 nothing is, and of large files only the parts move that a bootlog with events or a block trace has.
+An EROFS whose packed clusters mix the files of the boot with others is unpacked and packed again
+instead; that needs root, mkfs.erofs 1.8 or newer, and the time to pack the image.
 Every file of the result is compared with the original before OUT appears.
 
 In an ISO or disk image, the new file system takes the place of the old one, and nothing else moves.

@@ -31,7 +31,7 @@ from optimizer.kernel import LINK_LIMIT
 from optimizer.spans import Spans
 
 if TYPE_CHECKING:
-    from optimizer.images.reorder import Reordered, Wanted
+    from optimizer.images.reorder import Reordered, Repacking, Wanted
 
 Rows = NDArray[np.void]
 """Rows of a structured array; its fields are those of the dtype that it is made with."""
@@ -357,6 +357,7 @@ class Format:
         reorder: Writes the file system in another order, see
             :func:`optimizer.images.reorder.reorder`; None if the format cannot be reordered.
         unequal: Compares two, see :func:`optimizer.images.reorder.unequal`.
+        repacking: Says how one is packed again, see :func:`optimizer.images.reorder.repacking`.
     """
 
     name: str
@@ -366,3 +367,4 @@ class Format:
     read: Callable[[Path, int], Layout]
     reorder: Callable[[Any, BinaryIO, Wanted, BinaryIO], Reordered] | None = None
     unequal: Callable[[Any, BinaryIO, Any, BinaryIO], str | None] | None = None
+    repacking: Callable[[Any, BinaryIO, Wanted], Repacking | None] | None = None

@@ -9,8 +9,9 @@ caller replaces anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
@@ -115,6 +116,72 @@ def reorder(layout: Layout, source: BinaryIO, wanted: Wanted, target: BinaryIO) 
             f"{layout.name}: a file system of type {layout.format} cannot be reordered"
         )
     return known.reorder(layout, source, wanted, target)
+
+
+@dataclass(frozen=True)
+class TreeEntry:
+    """An entry of a tree that is unpacked.
+
+    Attributes:
+        path: Without a slash at either end; empty for the root.
+        mode: Type and permission bits.
+        owner: User and group, as numbers.
+        mtime_ns: Time of the last change, in nanoseconds since 1970.
+        device: Major and minor number of a device.
+        link: Target of a symbolic link.
+        same_as: An earlier entry that this one is a hard link to, or empty.
+        xattrs: Extended attributes.
+        content: Of a regular file, in pieces.
+    """
+
+    path: bytes
+    mode: int
+    owner: tuple[int, int]
+    mtime_ns: int
+    device: tuple[int, int]
+    link: bytes
+    same_as: bytes
+    xattrs: tuple[tuple[str, bytes], ...]
+    content: Iterator[bytes]
+
+
+@dataclass(frozen=True)
+class Repacking:
+    """How a file system is packed again in another order, by a program outside.
+
+    Attributes:
+        program: The program.
+        needs: What its help has to list.
+        hint: How to get such a program.
+        arguments: Its arguments, in front of target and tree.
+        entries: What the tree has, a folder before what is in it.
+        finish: Gets what the program has written, open for reading and writing, and its name.
+    """
+
+    program: str
+    needs: tuple[str, ...]
+    hint: str
+    arguments: tuple[str, ...]
+    entries: Callable[[], Iterator[TreeEntry]]
+    finish: Callable[[BinaryIO, Path], None]
+
+
+def repacking(layout: Layout, source: BinaryIO, wanted: Wanted) -> Repacking | None:
+    """Return how a file system is packed again with the wanted files first.
+
+    Args:
+        layout: Its layout.
+        source: The image that it lies in; it has to stay open.
+        wanted: The order.
+
+    Returns:
+        None if the format has no such way, or not with this order.
+
+    Raises:
+        InputError: It cannot be packed again as it was.
+    """
+    known = _format_of(layout)
+    return known.repacking and known.repacking(layout, source, wanted)
 
 
 def unequal(one: Layout, one_file: BinaryIO, other: Layout, other_file: BinaryIO) -> str | None:

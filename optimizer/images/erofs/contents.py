@@ -111,6 +111,17 @@ class Reader:
         body = self.content.span(at + XATTR_ENTRY_BYTES, head[0] + size, "xattr")
         return head[1], body[: head[0]], body[head[0] :]
 
+    def cluster(self, row: np.void) -> tuple[bytes, int]:
+        """Return a cluster decompressed, and the length of its compressed bytes without zeros.
+
+        Args:
+            row: A run, compressed and in blocks.
+
+        Raises:
+            FormatError: It is damaged.
+        """
+        return self._inflate(row), len(self._stored(row).strip(b"\0"))
+
     def _stored(self, row: np.void) -> bytes:
         return self.content.span(
             int(row["offset_bytes"]), int(row["length_bytes"]), "content of a file"

@@ -45,7 +45,7 @@ from optimizer.images.layout import ENTRY_FIELDS, FileType, Format, Layout, Part
 from optimizer.images.source import Source, read_from
 
 if TYPE_CHECKING:
-    from optimizer.images.reorder import Reordered, Wanted
+    from optimizer.images.reorder import Reordered, Repacking, Wanted
 
 PATH = np.dtype([*ENTRY_FIELDS, ("block", "<i8")])
 """One path; ``block`` is the block of its directory that it is in, -1 for the root."""
@@ -278,6 +278,12 @@ def _unequal(
     return first_difference(one, one_file, other, other_file)
 
 
+def _repacking(layout: ErofsLayout, source: BinaryIO, wanted: Wanted) -> Repacking | None:
+    from optimizer.images.erofs.repack import repacking_of
+
+    return repacking_of(layout, source, wanted)
+
+
 FORMAT = Format(
     name="erofs",
     magics=(MAGIC,),
@@ -286,4 +292,5 @@ FORMAT = Format(
     read=read_layout,
     reorder=_reorder,
     unequal=_unequal,
+    repacking=_repacking,
 )

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.errors import InputError
+from optimizer.errors import MixedError
 from optimizer.images.erofs.clusters import Numbers
 from optimizer.images.erofs.format import SLOT_BYTES, SUPERBLOCK_OFFSET_BYTES, Content, Superblock
 from optimizer.images.erofs.layout import ErofsLayout
@@ -154,7 +154,7 @@ def _refuse_mixed(layout: ErofsLayout, needed: Needed, wanted: Wanted) -> None:
     """Refuse an image that no order makes faster: its clusters hold needed and other files alike.
 
     Raises:
-        InputError: Most of what the boot needs is in such clusters.
+        MixedError: Most of what the boot needs is in such clusters.
     """
     extents = layout.extent_map.extents
     if len(wanted.spans):
@@ -173,7 +173,7 @@ def _refuse_mixed(layout: ErofsLayout, needed: Needed, wanted: Wanted) -> None:
     mine = pieces[np.isin(pieces["inode"], needed.inodes)]
     share = float(mine["file_bytes"].sum()) / max(1, int(pieces["file_bytes"].sum()))
     if share < MIXED_SHARE:
-        raise InputError(
+        raise MixedError(
             f"{layout.name}: {length / 1e6:.1f} MB of packed clusters hold the needed files, and "
             f"{100 - 100 * share:.0f} % of what is in them is of others: another order of the "
             "clusters gains nothing, and is slower on a CD",
