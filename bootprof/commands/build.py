@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from bootprof.commands.inputs import Parsers
 
 EPILOG = """\
-The sort file named in the configuration (squashfs.sort or erofs.sort, by default distrib.sort next to the
-configuration file) is used if it exists.
+The sort file named in the configuration (squashfs.sort or erofs.sort, by default distrib.sort next
+to the configuration file) is used if it exists.
 
 examples:
   bootprof build                          build out/<name>.iso from config/live.cfg
