@@ -130,9 +130,11 @@ def read_superblock(source: Source) -> Superblock:
     ) = SUPERBLOCK.unpack(data)  # fmt: skip
     if magic != MAGIC:
         source.fail("no EROFS here: the magic number is missing")
-    for feature, name in FEATURE_NAMES.items():
-        if features & feature:
-            source.fail(f"EROFS with {name}, which bootprof does not read", _hint_of_features())
+    unread = [name for feature, name in FEATURE_NAMES.items() if features & feature]
+    if unread:
+        source.fail(
+            f"EROFS with {' and '.join(unread)}, which bootprof does not read", _hint_of_features()
+        )
     if features & ~READ_FEATURES:
         unknown = features & ~READ_FEATURES
         source.fail(f"EROFS with unknown features {unknown:#x}", _hint_of_features())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.errors import InputError
+from bootprof.errors import FormatError, InputError
 from bootprof.process import run
 from optimizer.images.erofs.contents import Reader
 from optimizer.images.erofs.layout import read_layout
@@ -99,6 +99,53 @@ def test_clusters_of_needed_and_other_files_are_refused_by_name(
         pytest.raises(InputError, match="packed clusters hold the needed files"),
     ):
         reorder(read_layout(image), source, wanted, stream)
+
+
+NEWEST = {
+    "plain": [],
+    "zstd": ["-zzstd,3", "-C65536"],
+    "lorax": ["-zzstd,8", "-Ededupe,all-fragments", "-C65536"],
+    "fedora": ["-zlzma,6", "-Eall-fragments", "-C1048576"],
+    "dedupe-fragments": ["-zlz4hc", "-Ededupe,fragments", "-C65536"],
+    "metadata apart": ["-zzstd", "--MZ=id"],
+    "two compressors": ["-zzstd:lz4hc"],
+    "chunks": ["--chunksize=4096"],
+    "digests": ["-zzstd", "--xattr-inode-digest=user.digest"],
+}
+REFUSED = {
+    "48bit": (["-E48bit"], r"EROFS with 48-bit block addresses"),
+    "metabox": (["-zzstd", "-m4096"], r"48-bit block addresses .* and compressed metadata"),
+}
+
+
+@pytest.fixture(scope="module")
+def newest(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The erofs-utils of sid."""
+    return newer_erofs(output, tmp_path_factory.mktemp("newest"), "sid")
+
+
+@pytest.mark.parametrize("form", NEWEST)
+def test_images_of_the_newest_erofs_utils_are_read_and_reordered(
+    form: str, newest: Path, tree: Path, tmp_path: Path
+) -> None:
+    image, target, extracted = (tmp_path / name for name in ("image", "target", "extracted"))
+    run([newest / "mkfs.erofs", "--quiet", *NEWEST[form], image, f"{tree}/"])
+    layout = read_layout(image)
+    with image.open("rb") as source, target.open("w+b") as stream:
+        reorder(layout, source, Wanted(layout.paths[::7], even_if_slower=True), stream)
+        assert unequal(layout, source, read_layout(target), stream) is None
+    run([newest / "fsck.erofs", f"--extract={extracted}", target])
+    subprocess.run(["diff", "-r", "--no-dereference", "-x", "fifo", tree, extracted], check=True)
+
+
+@pytest.mark.parametrize("form", REFUSED)
+def test_what_the_newest_erofs_utils_add_is_refused_by_name(
+    form: str, newest: Path, tree: Path, tmp_path: Path
+) -> None:
+    options, reason = REFUSED[form]
+    run([newest / "mkfs.erofs", "--quiet", *options, tmp_path / "image", f"{tree}/"])
+    with pytest.raises(FormatError, match=reason):
+        read_layout(tmp_path / "image")
 
 
 def test_inodes_in_front_of_the_metadata_are_found_and_moved(tool: Tool, tmp_path: Path) -> None:
