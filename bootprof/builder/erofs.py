@@ -28,6 +28,8 @@ from optimizer.images.erofs.layout import read_layout
 from optimizer.images.reorder import Wanted, reorder, unequal
 
 NO_COMPRESSION = "none"
+# One of 1.5 ignores names that it does not know.
+NEWER_FEATURES = {"all-fragments", "dedupe", "fragdedupe", "fragments"}
 # What the build configuration of a kernel calls the decompressors besides LZ4.
 KERNEL_OPTIONS = {
     "lzma": "CONFIG_EROFS_FS_ZIP_LZMA",
@@ -70,7 +72,8 @@ def find_packer(options: Erofs) -> Packer:
 
     Raises:
         ToolError: It is not installed.
-        UnsupportedError: It was built without the configured compressor.
+        UnsupportedError: It was built without the configured compressor, or would ignore a
+            feature.
     """
     path = program(options.program)
     try:
@@ -89,6 +92,13 @@ def find_packer(options: Erofs) -> Packer:
             f"{options.program}: built without {options.compressor}; it has {has}",
             hint="set erofs.program to the mkfs.erofs of erofs-utils 1.8 or newer (Debian 13), or "
             'erofs.compressor to "lz4hc"',
+        )
+    ignored = sorted(NEWER_FEATURES & set(options.features)) if not packer.version else ()
+    if ignored:
+        raise UnsupportedError(
+            f"{options.program}: 1.5 or older, which ignores {', '.join(ignored)}",
+            hint="set erofs.program to the mkfs.erofs of erofs-utils 1.8 or newer (Debian 13), or "
+            "remove it from erofs.features",
         )
     return packer
 

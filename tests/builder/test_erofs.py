@@ -22,17 +22,18 @@ from bootprof.builder.erofs import (
 )
 from bootprof.builder.root import Kernel
 from bootprof.errors import InputError, UnsupportedError
+from optimizer.images.erofs.clusters import Place
 from optimizer.images.erofs.farm import without_entry
 from optimizer.images.erofs.layout import read_layout
 from optimizer.images.reorder import Wanted, unequal
+from tests.newer_erofs import newer_erofs
 from tests.optimizer.images.erofs.conftest import make_tree
 
 STAMP = Stamp("00000000-0000-4000-8000-000000000001", 1_000_000_000)
 FORMS = {
     "plain": Erofs(compressor="none"),
     "lz4hc": Erofs(),
-    "fragments": Erofs(features=("fragments",)),
-    "deduplicated": Erofs(features=("dedupe",)),
+    "tails packed": Erofs(features=("ztailpacking",)),
 }
 
 
@@ -66,6 +67,45 @@ def test_an_ordered_image_has_the_tree_of_mkfs(form: str, tree: Path, tmp_path: 
     after = sorted((path, path.stat().st_nlink) for path in tree.rglob("*") if path.exists())
     assert before == after
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "log", "ordered", "plain"]
+
+
+@pytest.mark.root
+@pytest.mark.install
+def test_fragments_of_the_wanted_files_lie_together_in_their_order(
+    tmp_path: Path, output: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # Not in the root itself: mkfs.erofs writes the files of a folder before the next folder.
+    tree, draw = tmp_path / "tree", random.Random(11)
+    for number in range(200):
+        file = tree / f"usr/{number % 7}/{number:03d}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(draw.randbytes(2000 + number))
+    wanted = [b"/usr/%d/%03d" % (number % 7, number) for number in draw.sample(range(200), 60)]
+    program = newer_erofs(output, tmp_path_factory.mktemp("newer")) / "mkfs.erofs"
+    options = Erofs(features=("fragments",), program=str(program))
+    plain, ordered = tmp_path / "plain", tmp_path / "ordered"
+    make_erofs(options, tree, plain, STAMP, tmp_path / "log")
+    make_ordered(options, tree, ordered, Wanted(wanted), STAMP, tmp_path / "log")
+
+    def places(image: Path) -> list[tuple[int, int]]:
+        """Return place in the packed inode, and size, of what each wanted file has there."""
+        layout = read_layout(image)
+        rows = layout.runs.rows
+        packed = rows[rows["place"] == Place.PACKED]
+        found: list[tuple[int, int]] = []
+        for path in wanted:
+            visited = layout.resolve(path)
+            if visited:
+                mine = packed[packed["inode"] == layout.entries["inode"][visited[-1]]]
+                found += mine[["offset_bytes", "file_bytes"]].tolist()
+        return list(dict.fromkeys(found))
+
+    before, after = places(plain), places(ordered)
+    assert len(before) == len(after) == len(wanted)
+    total = sum(size for _, size in after)
+    assert after == sorted(after)
+    assert (after[0][0], after[-1][0] + after[-1][1]) == (0, total)
+    assert max(before)[0] - min(before)[0] > 2 * total
 
 
 def test_what_is_excluded_is_in_no_image(tree: Path, tmp_path: Path) -> None:
@@ -115,6 +155,16 @@ def test_a_packer_without_the_compressor_is_refused_with_what_to_install(tmp_pat
     with pytest.raises(UnsupportedError, match="built without zstd; it has lz4, lz4hc") as caught:
         find_packer(Erofs(program=program, compressor="zstd"))
     assert "erofs-utils 1.8" in (caught.value.hint or "")
+
+
+def test_a_packer_that_would_ignore_a_feature_is_refused(tmp_path: Path) -> None:
+    program = packer(tmp_path, OLD, knows_version=False)
+    with pytest.raises(UnsupportedError, match="or older, which ignores fragments"):
+        find_packer(Erofs(program=program, features=("ztailpacking", "fragments")))
+    find_packer(Erofs(program=program, features=("ztailpacking",)))
+    (tmp_path / "new").mkdir()
+    newer = packer(tmp_path / "new", NEW, knows_version=True)
+    find_packer(Erofs(program=newer, features=("fragments",)))
 
 
 @pytest.mark.parametrize(

@@ -73,14 +73,14 @@ def bookworm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("how", "defines", "further"),
     [
         ("cd", (), {}),
-        ("stick", ("erofs.features=['fragments']", "erofs.reorder=true"), {}),
+        ("stick", ("erofs.features=['ztailpacking']", "erofs.reorder=true"), {}),
         (
             "cd",
             ("root.separate_changes=true",),
             {"/run/live/rootfs/layer-changes.squashfs": "squashfs"},
         ),
     ],
-    ids=["disc", "stick, fragments", "layers"],
+    ids=["disc", "stick, tails packed", "layers"],
 )
 def test_an_lz4_root_boots_with_the_kernel_of_debian_12(
     how: str,
