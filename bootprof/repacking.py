@@ -67,7 +67,7 @@ def repack(image: Image, found: Repacking, wanted: Wanted, target: Path) -> Reor
             update(f"{packed.stat().st_size / 1e6:.1f} MB")
         layout = place.format.read(packed, 0)
         with packed.open("rb") as source, target.open("w+b") as stream:
-            done = reorder(layout, source, replace(wanted, even_if_slower=True), stream)
+            done = reorder(layout, source, wanted.of(layout), stream)
         before = image.layout().size_bytes
         return replace(done, size_before_bytes=before, recompressed_bytes=done.size_bytes)
     finally:

@@ -16,10 +16,13 @@ from bootprof.errors import UnsupportedError
 from bootprof.process import run
 from bootprof.repacking import check_program
 from bootprof.rewrite import verify, write_order
+from optimizer.images.erofs.extents import Kind
 from optimizer.images.erofs.layout import read_layout
 from optimizer.images.erofs.survey import options_of
 from optimizer.images.image import Image, open_image
+from optimizer.images.layout import Layout
 from optimizer.images.reorder import Repacking, Wanted
+from optimizer.spans import spans_of
 from tests.newer_erofs import newer_erofs
 from tests.optimizer.images.erofs.conftest import make_tree
 
@@ -120,6 +123,28 @@ def needed_bytes(image: Image) -> int:
     rows = np.concatenate([layout.extents_of(path)["extent"] for path in HOT])
     rows = np.unique(rows[rows >= 0])
     return int(layout.extent_map.extents["length_bytes"][rows].sum())
+
+
+def test_ranges_of_the_image_are_those_of_the_new_one(
+    programs: Path, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = packed("lorax", programs, tree, tmp_path / "image")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    asked: list[str] = []
+
+    def order(layout: Layout) -> Wanted:
+        asked.append(layout.name)
+        return Wanted(HOT, spans_of(layout.extents_of(HOT[0])), "start", for_layout=order)
+
+    target = tmp_path / "target"
+    write_order(image, order(image.layout()), target)
+    assert asked == [str(image.path), str(tmp_path / "target.packed")]
+    verify(image, target)
+    metadata = {Kind.SUPERBLOCK, Kind.INODES}
+    extents = open_image(target, offset_bytes=0).layout().extent_map.extents
+    first = next(row for row in extents if Kind(int(row["kind"])) not in metadata)
+    wanted = open_image(target, offset_bytes=0).layout().extents_of(HOT[0])
+    assert first["offset_bytes"] == wanted["offset_bytes"][0]
 
 
 def test_an_old_program_is_refused_with_what_to_install() -> None:

@@ -324,7 +324,12 @@ def wanted_by_bootlog(layout: Layout, path: Path, place: Place) -> Wanted:
             if stream.read(len(EVENTS_MAGIC)) == EVENTS_MAGIC:
                 stream.seek(0)
                 reads = reads_of_demand(layout, read_bootlog(stream, str(path)))
-                return Wanted(paths, spans_of(reads), place)
+                return Wanted(
+                    paths,
+                    spans_of(reads),
+                    place,
+                    for_layout=lambda other: wanted_by_bootlog(other, path, place),
+                )
     return Wanted(paths, place=place)
 
 

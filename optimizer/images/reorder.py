@@ -10,7 +10,7 @@ caller replaces anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -38,6 +38,8 @@ class Wanted:
             be compressed again, and as much of the packed tails of other files as it takes, gets
             the highest level of the compressor, if that is higher than its own.
         even_if_slower: Also reorder what no order makes faster, as far as the format can tell.
+        for_layout: Returns this order for another layout of the same tree, whose ranges are others;
+            None if only the paths apply there.
     """
 
     paths: Sequence[bytes] = ()
@@ -45,6 +47,13 @@ class Wanted:
     place: Place = "end"
     room_bytes: int | None = None
     even_if_slower: bool = False
+    for_layout: Callable[[Layout], Wanted] | None = None
+
+    def of(self, layout: Layout) -> Wanted:
+        """Return this order for another layout of the same tree, even if it gains nothing."""
+        if self.for_layout is not None:
+            return replace(self.for_layout(layout), even_if_slower=True)
+        return Wanted(self.paths, place=self.place, even_if_slower=True)
 
 
 @dataclass(frozen=True)
