@@ -54,6 +54,8 @@ formats:
   mksquashfs    PATH PRIORITY for mksquashfs -sort FILE. There are 32767 priorities: with more
                 files, neighbours share one, and mksquashfs chooses their order
   gensquashfs   PRIORITY PATH for gensquashfs --sort-file FILE
+  mkdwarfs      PATH for mkdwarfs --order=explicit:file=FILE, or --hotness-list=FILE; its place is
+                the start
   list          only the ordered paths, in the format of bootlog.list
 
 examples:
@@ -110,7 +112,7 @@ def add_parser(subparsers: Parsers) -> None:
     parser.add_argument(
         "-f",
         "--format",
-        choices=("mksquashfs", "gensquashfs", "list"),
+        choices=("mksquashfs", "gensquashfs", "mkdwarfs", "list"),
         default="mksquashfs",
         help="format to write (default: %(default)s)",
     )
@@ -163,6 +165,11 @@ def run(options: argparse.Namespace) -> int:
     excluded = compile_excludes(
         patterns if options.no_default_filter else [*IMAGE_EXCLUDES, *patterns]
     )
+    if options.format == "mkdwarfs" and options.place != "start":
+        raise InputError(
+            f"--place {options.place}: mkdwarfs writes listed files before all others",
+            hint="give --place start",
+        )
     hard_links = options.hard_links or ("once" if options.format == "mksquashfs" else "all")
     skipped: set[bytes] = set()
     with open_input(options.bootlog, hint="give a bootlog.list or bootlog.events") as (
@@ -277,11 +284,13 @@ def write(paths: Sequence[bytes], options: argparse.Namespace) -> None:
     """Write the ordered paths in the requested format."""
     from bootprof.files import open_output
     from optimizer.formats.bootlog import write_list
-    from optimizer.formats.sortfile import gensquashfs_lines, mksquashfs_lines
+    from optimizer.formats.sortfile import gensquashfs_lines, mkdwarfs_lines, mksquashfs_lines
 
     def write_to(stream: BinaryIO) -> None:
         if options.format == "list":
             write_list(stream, paths)
+        elif options.format == "mkdwarfs":
+            stream.write(b"".join(mkdwarfs_lines(paths)))
         elif options.format == "gensquashfs":
             stream.write(b"".join(gensquashfs_lines(paths, options.place)))
         else:

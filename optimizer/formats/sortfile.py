@@ -19,7 +19,10 @@ for the name behind them, so none are written: the name goes to the end of the l
 space at either end, and must start neither with a quote nor with ``[``. Since the program ignores
 a slash at the start and at the end of a path, one is written where it keeps such a name apart.
 
-Neither can write a newline in a path.
+**mkdwarfs** (not tried; its manual says): ``--order=explicit:file=FILE`` takes "the paths in the
+desired order", relative to the input, a line each. ``--hotness-list=FILE`` takes such a list, too.
+
+None can have a newline in a path.
 """
 
 from __future__ import annotations
@@ -357,6 +360,15 @@ def gensquashfs_lines(paths: Sequence[bytes], place: Place = "start") -> list[by
         b"%d %b\n" % (priority, _fence(path[1:]))
         for path, priority in zip(paths, gensquashfs_priorities(len(paths), place), strict=True)
     ]
+
+
+def mkdwarfs_lines(paths: Sequence[bytes]) -> list[bytes]:
+    """Return the lines of a list for mkdwarfs, each with its newline.
+
+    Args:
+        paths: Absolute paths in the image, without a newline, in order of access.
+    """
+    return [path[1:] + b"\n" for path in paths]
 
 
 def _escaped(paths: Sequence[bytes]) -> list[bytes]:

@@ -57,7 +57,16 @@ def test_a_file_other_formats_and_places(tmp_path: Path) -> None:
     assert sort(log, "--place", "end").stdout == b"a -1\nb -2\nc -3\n"
     assert sort(log, "--format", "gensquashfs").stdout == b"-3 a\n-2 b\n-1 c\n"
     assert sort(log, "-f", "gensquashfs", "-p", "end").stdout == b"1 a\n2 b\n3 c\n"
+    assert sort(log, "-f", "mkdwarfs").stdout == b"a\nb\nc\n"
     assert sort(log, "--format", "list", "--exclude", "/b").stdout == b"/a\n/c\n"
+
+
+def test_a_list_for_mkdwarfs_has_raw_paths_and_one_place(tmp_path: Path) -> None:
+    done = sort("-f", "mkdwarfs", stdin=PLAIN)
+    assert done.stdout == b"etc/b\netc/a b\nusr/system-x\\x2dy.slice\nsysroot/c\n"
+    refused = sort("-f", "mkdwarfs", "--place", "end", stdin=PLAIN)
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert "mkdwarfs writes listed files before all others" in said(refused)
 
 
 def test_an_events_log_leaves_out_what_no_image_holds() -> None:
