@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: The bootprof authors
 """One root tree in squashfs and EROFS, in several orders: size, and the simulated cost of a boot.
 
-    python -m bench.formats ROOT ORDER DEMAND... [--form NAME ...] [--mkfs PROGRAM] [--page FILE]
+    python -m bench.formats ROOT ORDER DEMAND... [--form NAME ...]
+        [--mkfs PROGRAM] [--work DIR] [--page FILE]
 
 ORDER is the bootlog that decides the order (bootlog.events). The needs of each DEMAND are replayed
 on each image: TITLE=FILE, of the same boot or of one on another machine. What is read is what the
@@ -10,12 +11,14 @@ files of the boot need, whole clusters and metadata blocks, in the order of need
 readahead. With readahead, the ranges that ORDER needs are read in one pass first, and then what is
 left. TMPDIR has to be on the file system of ROOT, of which hard links are made.
 
+What --work has already is used again, so that the command can be repeated until all is there.
 The tables are printed, or written into FILE between two comments "figures".
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -251,6 +254,32 @@ def goals(rows: Sequence[Row]) -> list[str]:
     return [*lines, "", f"Slower than as packed, on any drive: {'; '.join(worse) or 'none'}."]
 
 
+def rows_of(case: Case, form: str, work: Path | None) -> list[Row]:
+    """Return the rows of a form, those that a folder keeps if it has them."""
+    kept = work / f"{form.replace('/', ' ')}.json" if work is not None else None
+    if kept is not None and kept.exists():
+        return [
+            Row(form, order, size, {title: make_spans(*zip(*reads, strict=True))
+                                    for title, reads in found.items()})
+            for form, order, size, found in json.loads(kept.read_text())
+        ]  # fmt: skip
+    rows = []
+    for row in (rows_of_squashfs if form in SQUASHFS else rows_of_erofs)(case, form):
+        rows.append(row)
+        print(f"{row.form}, {row.order}: {row.size_bytes / 1e6:.1f} MB", file=sys.stderr)
+    if kept is not None:
+        kept.write_text(
+            json.dumps(
+                [
+                    (row.form, row.order, row.size_bytes,
+                     {title: spans.tolist() for title, spans in row.reads.items()})
+                    for row in rows
+                ]
+            )
+        )  # fmt: skip
+    return rows
+
+
 def written_into(page: str, lines: Sequence[str]) -> str:
     """Return a page with its figures replaced."""
     marker = "<!-- figures -->"
@@ -267,8 +296,11 @@ def main() -> int:
     parser.add_argument("demands", nargs="+", metavar="TITLE=FILE")
     parser.add_argument("--form", action="append", choices=[*SQUASHFS, *EROFS])
     parser.add_argument("--mkfs", default="mkfs.erofs", help="program")
+    parser.add_argument("--work", type=Path, help="folder that keeps what is measured")
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
+    if options.work is not None:
+        options.work.mkdir(parents=True, exist_ok=True)
     demands = {}
     for given in options.demands:
         title, _, name = given.rpartition("=")
@@ -278,9 +310,7 @@ def main() -> int:
     with scratch_folder() as folder:
         case = Case(options.root, options.order, demands, folder, options.mkfs)
         for form in options.form or [*SQUASHFS, *EROFS]:
-            for row in (rows_of_squashfs if form in SQUASHFS else rows_of_erofs)(case, form):
-                rows.append(row)
-                print(f"{row.form}, {row.order}: {row.size_bytes / 1e6:.1f} MB", file=sys.stderr)
+            rows += rows_of(case, form, options.work)
     packer = find_packer(Erofs(program=options.mkfs)).version or "1.5 or older"
     squashfs = ".".join(map(str, mksquashfs_version()))
     lines = [f"mkfs.erofs {packer}, mksquashfs {squashfs}.", *tables(case, rows)]
