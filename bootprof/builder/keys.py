@@ -16,7 +16,7 @@ Check = Callable[[Any], None]
 
 SUITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~/-]*")
 # Extended options of mkfs.erofs, as fragments, ^inline_data, fragments=65536.
-EROFS_FEATURE = re.compile(r"\^?[a-z0-9_-]+(=[a-z0-9_-]+)?")
+EROFS_FEATURE = re.compile(r"\^?[a-z0-9][a-z0-9_-]*(=[a-z0-9_-]+)?")
 COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
 HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")

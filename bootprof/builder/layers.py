@@ -168,6 +168,11 @@ def check_together(loaded: Loaded) -> None:
             "whose clusters have the boot's files and others",
             hint="remove one of them",
         )
+    if config.root.format == "erofs" and config.readahead.what == "tables":
+        raise InputError(
+            f"{loaded.place('readahead.what')}: an EROFS has no tables in one place to read ahead",
+            hint='set readahead.bootlog, and readahead.what to "all"',
+        )
     if config.root.format == "erofs" and config.network.root.endswith(".squashfs"):
         raise InputError(
             f"{loaded.place('network.root')}: network.root names a squashfs, and root.format is "

@@ -109,6 +109,26 @@ def test_an_unknown_key_gets_the_one_that_was_probably_meant(
     assert caught.value.hint == hint
 
 
+@pytest.mark.parametrize(
+    ("defines", "complaint"),
+    [
+        (["readahead.what=tables"], r"readahead\.what: an EROFS has no tables"),
+        (["network.root=http://192.0.2.1/a.squashfs"], r"network\.root names a squashfs"),
+        (["erofs.features=['all-fragments']", "erofs.reorder=true"], r"gains nothing"),
+        (["erofs.features=['-h']"], r"erofs\.features: expected an extended option"),
+        (["erofs.cluster_size=5000"], r"erofs\.cluster_size: expected a power of two"),
+        (["erofs.program=--help"], r"erofs\.program: expected the name or path of a program"),
+    ],
+)
+def test_what_an_erofs_cannot_have_is_refused(
+    live_cfg: Path, defines: list[str], complaint: str
+) -> None:
+    live_cfg.write_text('name = "x"\n[root]\nformat = "erofs"\n')
+    assert load_config(live_cfg, ["network.root=http://192.0.2.1/a.iso"]).packing.sort
+    with pytest.raises(InputError, match=complaint):
+        load_config(live_cfg, defines)
+
+
 def test_an_error_of_a_later_layer_names_that_layer(live_cfg: Path) -> None:
     settings = live_cfg.parent / "settings.cfg"
     settings.write_text("[media]\ntimeout = 1.5\n")
