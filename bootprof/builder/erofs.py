@@ -47,11 +47,11 @@ class Packer:
 
     Attributes:
         version: As it prints it; empty for one that prints none (1.5 and older).
-        compressors: The compressors that it was built with.
+        compressors: The compressors that it was built with, sorted.
     """
 
     version: str
-    compressors: frozenset[str]
+    compressors: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ def find_packer(options: Erofs) -> Packer:
     version, listed = VERSION.search(said), COMPRESSORS.search(said)
     packer = Packer(
         version[1].decode() if version else "",
-        frozenset(re.findall(r"[a-z0-9]+", listed[1].decode()) if listed else ()),
+        tuple(sorted(re.findall(r"[a-z0-9]+", listed[1].decode()) if listed else ())),
     )
-    if options.compressor not in packer.compressors | {NO_COMPRESSION}:
-        has = ", ".join(sorted(packer.compressors)) or "no compressor"
+    if options.compressor not in (*packer.compressors, NO_COMPRESSION):
+        has = ", ".join(packer.compressors) or "no compressor"
         raise UnsupportedError(
             f"{options.program}: built without {options.compressor}; it has {has}",
             hint="set erofs.program to the mkfs.erofs of erofs-utils 1.8 or newer (Debian 13), or "

@@ -10,7 +10,6 @@ link of each of its files. Its own inode and list stay unused; a reordering drop
 
 from __future__ import annotations
 
-import io
 import struct
 from typing import BinaryIO
 
@@ -48,7 +47,7 @@ def remove_farm(layout: ErofsLayout, file: BinaryIO) -> int:
         FormatError: The root directory has several blocks.
     """
     superblock = layout.superblock
-    content = Content(Source(io.BytesIO(_whole(file)), layout.name, 0), superblock.size_bytes)
+    content = Content(Source(file, layout.name, 0), superblock.size_bytes)
     farm = layout.index_of(b"/" + FARM)
     links = np.flatnonzero(layout.entries["parent"] == farm)
     removed = np.bincount(layout.entries["inode"][links], minlength=layout.inodes.size)
@@ -74,11 +73,6 @@ def remove_farm(layout: ErofsLayout, file: BinaryIO) -> int:
         file.write(data)
     renew_checksum(superblock, file)
     return int(links.size)
-
-
-def _whole(file: BinaryIO) -> bytes:
-    file.seek(0)
-    return file.read()
 
 
 def _fewer_links(inode: Rows, fewer: int) -> tuple[int, bytes]:
