@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from bootprof import progress
 from bootprof.builder.roottree import Attributes, RootTree, open_tree
-from bootprof.errors import UnsupportedError
+from bootprof.errors import FormatError, UnsupportedError
 from bootprof.files import remove
 from bootprof.process import run
+from optimizer.formats.text import printable
 from optimizer.images.image import Image
 from optimizer.images.reorder import Reordered, Repacking, TreeEntry, Wanted, reorder
 
@@ -80,26 +83,42 @@ def unpack(found: Repacking, tree: RootTree) -> None:
     folders: list[tuple[str, Attributes]] = []
     for entry in found.entries():
         path = os.fsdecode(entry.path)
-        if entry.same_as:
-            tree.make_hard_link(path, os.fsdecode(entry.same_as))
-            continue
-        mode = stat.S_IMODE(entry.mode)
-        attributes = Attributes(mode, entry.owner, entry.mtime_ns, entry.xattrs)
+        attributes = Attributes(stat.S_IMODE(entry.mode), entry.owner, entry.mtime_ns, entry.xattrs)
         if stat.S_ISDIR(entry.mode):
             if path:
                 tree.make_folder(path)
             # What is written into a folder changes its time.
             folders.append((path, attributes))
             continue
-        write(entry, path, tree)
-        tree.set_attributes(path, attributes)
+        with refused(entry.path):
+            write(entry, path, tree)
+            if not entry.same_as:
+                tree.set_attributes(path, attributes)
     for path, attributes in reversed(folders):
-        tree.set_attributes(path, attributes)
+        with refused(os.fsencode(path)):
+            tree.set_attributes(path, attributes)
+
+
+@contextmanager
+def refused(path: bytes) -> Iterator[None]:
+    """Turn what no file system of this machine can hold into an error.
+
+    Raises:
+        FormatError: A name has a NUL, a time is out of range, or the like.
+    """
+    try:
+        yield
+    except (ValueError, OverflowError) as error:
+        raise FormatError(
+            f"{printable(path)}: cannot be unpacked: {error}", hint="copy or build the image again"
+        ) from None
 
 
 def write(entry: TreeEntry, path: str, tree: RootTree) -> None:
     """Write an entry that is no folder, without its attributes."""
-    if stat.S_ISREG(entry.mode):
+    if entry.same_as:
+        tree.make_hard_link(path, os.fsdecode(entry.same_as))
+    elif stat.S_ISREG(entry.mode):
         tree.write_file(path, entry.content)
     elif stat.S_ISLNK(entry.mode):
         tree.make_link(path, os.fsdecode(entry.link))

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
@@ -12,16 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bootprof.errors import UnsupportedError
+from bootprof.builder.roottree import open_tree
+from bootprof.errors import FormatError, InputError, UnsupportedError
 from bootprof.process import run
-from bootprof.repacking import check_program
+from bootprof.repacking import check_program, unpack
 from bootprof.rewrite import verify, write_order
 from optimizer.images.erofs.extents import Kind
 from optimizer.images.erofs.layout import read_layout
 from optimizer.images.erofs.survey import options_of
 from optimizer.images.image import Image, open_image
 from optimizer.images.layout import Layout
-from optimizer.images.reorder import Repacking, Wanted
+from optimizer.images.reorder import Repacking, TreeEntry, Wanted, repacking
 from optimizer.spans import spans_of
 from tests.newer_erofs import newer_erofs
 from tests.optimizer.images.erofs.conftest import make_tree
@@ -145,6 +147,47 @@ def test_ranges_of_the_image_are_those_of_the_new_one(
     first = next(row for row in extents if Kind(int(row["kind"])) not in metadata)
     wanted = open_image(target, offset_bytes=0).layout().extents_of(HOT[0])
     assert first["offset_bytes"] == wanted["offset_bytes"][0]
+
+
+STRANGE = {
+    "time": TreeEntry(b"a", 0o100644, (0, 0), 1 << 100, (0, 0), b"", b"", (), iter(())),
+    "attribute": TreeEntry(
+        b"a", 0o100644, (0, 0), 0, (0, 0), b"", b"", (("user.a\0b", b""),), iter(())
+    ),
+    "link": TreeEntry(b"a", 0o120777, (0, 0), 0, (0, 0), b"b\0c", b"", (), iter(())),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_what_cannot_be_unpacked_is_one_line(kind: str, tmp_path: Path) -> None:
+    found = Repacking("mkfs.erofs", (), "", (), lambda: iter([STRANGE[kind]]), lambda *_: None)
+    with open_tree(tmp_path) as tree, pytest.raises(FormatError, match="a: cannot be unpacked"):
+        unpack(found, tree)
+
+
+def test_no_path_leads_out_of_the_tree(tmp_path: Path) -> None:
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    outside.mkdir()
+    inside.mkdir()
+    link = TreeEntry(b"a", 0o120777, (0, 0), 0, (0, 0), bytes(outside), b"", (), iter(()))
+    file = TreeEntry(b"a/b", 0o100644, (0, 0), 0, (0, 0), b"", b"", (), iter([b"content"]))
+    found = Repacking("mkfs.erofs", (), "", (), lambda: iter([link, file]), lambda *_: None)
+    with open_tree(inside) as tree, contextlib.suppress(OSError, InputError):
+        unpack(found, tree)
+    assert list(outside.iterdir()) == []
+
+
+def test_an_image_of_zeros_is_not_unpacked(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    with (tree / "zeros").open("wb") as stream:
+        stream.truncate(200 << 20)
+    (tree / "other").write_bytes(b"content")
+    image = packed("fedora", programs, tree, tmp_path / "image")
+    with image.path.open("rb") as stream, pytest.raises(FormatError, match="is not unpacked"):
+        repacking(image.layout(), stream, Wanted([b"/other"]))
 
 
 def test_an_old_program_is_refused_with_what_to_install() -> None:

@@ -11,14 +11,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
+from optimizer.errors import FormatError
 from optimizer.images.erofs.entries import tree_entries
 from optimizer.images.erofs.farm import remove_farm
 from optimizer.images.erofs.layout import ErofsLayout, read_layout
 from optimizer.images.erofs.survey import options_of
+from optimizer.images.layout import FileType
 from optimizer.images.reorder import Repacking, Wanted, needed_inodes
 
 PROGRAM = "mkfs.erofs"
+# A root tree compresses to a third; one of zeros is no root.
+MOST_TIMES = 30
 HINT = "install erofs-utils 1.8 or newer (Debian 13)"
+
+
+def check_size(layout: ErofsLayout) -> None:
+    """Check that the contents of an image are not more than any compressor makes of its size.
+
+    Raises:
+        FormatError: They would fill the disk.
+    """
+    files = layout.inodes["type"] == FileType.FILE
+    total = float(layout.inodes["size_bytes"][files].astype(float).sum())
+    if total > MOST_TIMES * layout.size_bytes:
+        raise FormatError(
+            f"{layout.name}: its files have {total / 1e9:.1f} GB, more than {MOST_TIMES} times the "
+            "image, which is not unpacked",
+            hint="copy or build the image again",
+        )
 
 
 def repacking_of(layout: ErofsLayout, source: BinaryIO, wanted: Wanted) -> Repacking | None:
@@ -32,6 +52,7 @@ def repacking_of(layout: ErofsLayout, source: BinaryIO, wanted: Wanted) -> Repac
 
     if not wanted.paths:
         return None
+    check_size(layout)
     needed = needed_inodes(layout, wanted).inodes
     return Repacking(
         program=PROGRAM,
