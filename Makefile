@@ -18,7 +18,7 @@ JOBS ?= $(shell nproc)
 
 # What the host needs, by the name of its Debian package.
 APT_PACKAGES := arch-test bc bison blktrace bpftool busybox-static ca-certificates clang cpio cryptsetup-bin \
-	dosfstools e2fsprogs erofs-utils fatrace fdisk file flex fuse3 gcc gcc-multilib gettext git gpg \
+	dnsmasq-base dosfstools e2fsprogs erofs-utils fatrace fdisk file flex fuse3 gcc gcc-multilib gettext git gpg \
 	gpg-agent grub-common grub-efi-amd64-bin grub-efi-ia32-bin grub-pc-bin inotify-tools iproute2 isolinux \
 	isomd5sum kmod libbpf-dev libc6-dev libelf-dev liblzo2-dev libnbd-bin \
 	linux-headers-amd64 linux-perf linux-source-6.1 llvm make man-db mmdebstrap mtools \

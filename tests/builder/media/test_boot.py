@@ -6,6 +6,7 @@ import base64
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,10 +89,15 @@ def booted(image: Path, *firmware: str) -> str:
     return started("-nic", "none", "-drive", drive, *firmware)
 
 
-def started(*further: str) -> str:
-    """Boot a machine; return the command line that its kernel got."""
+def started(*further: str, inside: Sequence[str | Path] = ()) -> str:
+    """Boot a machine; return the command line that its kernel got.
+
+    Args:
+        further: Arguments for QEMU.
+        inside: Command that runs another one, which follows it: that of the machine.
+    """
     command = [
-        program("qemu-system-x86_64"),
+        *(*inside, program("qemu-system-x86_64")),
         *("-accel", "tcg,thread=multi,tb-size=64", "-cpu", "max,-erms,-fsrm", "-m", "512"),
         *("-nodefaults", "-vga", "std", "-display", "none", "-no-reboot", "-serial", "stdio"),
         *further,
@@ -178,5 +184,38 @@ def test_firmware_starts_grub_from_a_boot_server(
     bootfile: str, card: str, firmware: tuple[str, ...], boot_server: Path
 ) -> None:
     name, _, rest = started_from(boot_server, bootfile, card, *firmware).partition(" ")
+    assert name == "BOOT_IMAGE=/live/vmlinuz"
+    assert kernel_options(rest) == kernel_options(NETWORK_OPTIONS)
+
+
+# A network of its own with a boot server: DHCP gives the address of GRUB to firmware that asks for
+# one of HTTP, and a web server hands out the folder. ($1; the machine's command follows.)
+HTTP_SERVER = """
+ip link set lo up
+ip tuntap add dev tap0 mode tap
+ip addr add 192.0.2.1/24 dev tap0
+ip link set tap0 up
+dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root --pid-file= --leasefile-ro --port=0 \
+  --interface=tap0 --dhcp-range=192.0.2.100,192.0.2.150 --dhcp-vendorclass=set:http,HTTPClient \
+  --dhcp-option-force=tag:http,60,HTTPClient \
+  --dhcp-boot=tag:http,http://192.0.2.1/grubx64.efi >&2 &
+python3 -m http.server 80 --bind 192.0.2.1 --directory "$1" >&2 &
+shift
+"$@"
+"""
+
+
+@pytest.mark.media
+def test_uefi_starts_grub_from_a_web_server(boot_server: Path) -> None:
+    network = "tap,ifname=tap0,script=no,downscript=no,model=virtio-net-pci"
+    got = started(
+        *("-nic", network, "-boot", "n", "-bios", str(UEFI_FIRMWARE)),
+        # The firmware would try PXE first, for a minute.
+        *("-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n"),
+        *("-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"),
+        inside=[*("unshare", "--net", "--pid", "--fork", "--kill-child"),
+                *("sh", "-ec", HTTP_SERVER, "sh", boot_server)],
+    )  # fmt: skip
+    name, _, rest = got.partition(" ")
     assert name == "BOOT_IMAGE=/live/vmlinuz"
     assert kernel_options(rest) == kernel_options(NETWORK_OPTIONS)
