@@ -44,6 +44,8 @@ def mounted(folder: Path, words: str) -> str:
             "-t ext4 /dev/sda1 /run/live/fromiso",
             "-t ext4 -o ro,noload /dev/sda1 /run/live/fromiso",
         ),
+        # ntfs-3g replays the journal of what it mounts writable.
+        ("-t ntfs /dev/sda1 /run/live/fromiso", "-t ntfs -o ro /dev/sda1 /run/live/fromiso"),
         # Nothing to replay, and what a user has asked to be writable.
         ("-t vfat -o ro,noatime /dev/sda1 /m", "-t vfat -o ro,noatime /dev/sda1 /m"),
         ("-t ext4 -o rw,noatime /dev/sda1 /m", "-t ext4 -o rw,noatime /dev/sda1 /m"),
