@@ -12,11 +12,14 @@ from pathlib import Path
 from bootprof.builder import languages
 from bootprof.builder.config import System
 from bootprof.builder.roottree import RootTree, open_tree
-from bootprof.errors import InputError
-from bootprof.process import ISOLATED, program, run
+from bootprof.errors import InputError, ToolError
+from bootprof.process import ISOLATED, last_line, program, run, tail
 
 # A line of sources.list(5): type, options, and the rest.
 DEB_LINE = re.compile(r"(deb(?:-src)?)\s+(\[[^\]]*\])?\s*(.+)")
+
+# Of the log, where the cause of a failure is looked for: behind it, only mmdebstrap ends.
+LOG_BYTES = 65536
 
 
 def command(
@@ -97,6 +100,20 @@ def forget_keyring(tree: RootTree, keyring: Path) -> None:
                 tree.rewrite_file(path, kept)
 
 
+def cause_of_failure(printed: bytes) -> str:
+    """Return the first error in the output of mmdebstrap, printable, or nothing.
+
+    Its last line says no more than that it failed.
+    """
+    found = re.search(rb"^E: (?!mmdebstrap failed).*", printed, re.MULTILINE)
+    if found is None:
+        return ""
+    cause = last_line(found[0])
+    if "Mirror sync in progress" in cause:
+        cause += "; try again later, or name another archive with system.mirrors"
+    return cause
+
+
 def bootstrap(
     words: Sequence[str],
     target: Path,
@@ -117,9 +134,17 @@ def bootstrap(
         progress: Called with the last line of that output.
         env: Variables that package scripts see.
         keyring: File that the mirrors name, of which the root tree shall not know.
+
+    Raises:
+        ToolError: mmdebstrap failed; the hint is the cause that apt gave, if it gave one.
     """
     log_file.unlink(missing_ok=True)
-    run([*words, target, *mirrors], env=env, log_file=log_file, progress=progress)
+    try:
+        run([*words, target, *mirrors], env=env, log_file=log_file, progress=progress)
+    except ToolError as error:
+        cause = cause_of_failure(tail(log_file, LOG_BYTES))
+        hint = f"{cause}; all it printed is in {log_file}" if cause else error.hint
+        raise ToolError(str(error), hint=hint) from None
     if keyring is not None:
         times = target.stat()
         with open_tree(target) as tree:

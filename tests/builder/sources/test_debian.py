@@ -57,6 +57,22 @@ def test_the_root_does_not_know_the_build_hosts_keyring(tmp_path: Path) -> None:
         assert (tmp_path / "etc/apt" / name).read_text() == wanted
 
 
+def test_a_failure_is_told_by_its_cause(tmp_path: Path) -> None:
+    printed = """\
+E: Failed to fetch http://x/Packages.xz  File has unexpected size (1 != 2). Mirror sync in progress?
+E: Some index files failed to download.
+E: mmdebstrap failed to run
+"""
+    # What stands for mmdebstrap gets the folder as the last of its arguments.
+    words = ["sh", "-c", f"printf %s '{printed}'; exit 1"]
+    log = tmp_path / "log"
+    with pytest.raises(ToolError) as caught:
+        debian.bootstrap(words, tmp_path / "root", (), log_file=log, progress=lambda _: None)
+    assert caught.value.hint.startswith("E: Failed to fetch http://x/Packages.xz")
+    assert "system.mirrors" in caught.value.hint
+    assert str(log) in caught.value.hint
+
+
 @pytest.mark.vm
 @pytest.mark.root
 def test_an_archive_that_other_keys_have_signed_is_refused(tmp_path: Path) -> None:
@@ -64,7 +80,7 @@ def test_an_archive_that_other_keys_have_signed_is_refused(tmp_path: Path) -> No
     keyring = tmp_path / "keys.gpg"
     shutil.copy("/usr/share/keyrings/debian-archive-removed-keys.gpg", keyring)
     system = System(mirrors=("http://deb.debian.org/debian",))
-    with pytest.raises(ToolError):
+    with pytest.raises(ToolError) as caught:
         debian.bootstrap(
             debian.command_of(system),
             tmp_path / "root",
@@ -74,3 +90,4 @@ def test_an_archive_that_other_keys_have_signed_is_refused(tmp_path: Path) -> No
             keyring=keyring,
         )
     assert "NO_PUBKEY" in (tmp_path / "log").read_text()
+    assert "is not signed" in caught.value.hint
