@@ -102,8 +102,9 @@ lint-shell: packages ## Check the shell scripts
 test: venv ## Run the tests, JOBS at a time; those that boot use the kernels of two suites
 	$(BIN)/pytest -n $(JOBS) -m "not media and not live and not images and not examples"
 
+# A machine that boots waits for much, so one more than there are processors keeps these in use.
 test-media: venv ## Boot a medium of each shape
-	$(BIN)/pytest -n $(JOBS) -m media
+	$(BIN)/pytest -n $$(($(JOBS) + 1)) -m media
 
 test-live: venv ## Boot live systems that copy and install themselves
 	$(BIN)/pytest -n $(JOBS) -m live

@@ -4,6 +4,7 @@
 
 import os
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,12 @@ from xdist.scheduler import LoadScopeScheduling
 
 TOP = Path(__file__).parent.parent
 # Build images for minutes: they start first, one on each processor.
-LONGEST = ("tests/test_whole_loop.py", "tests/builder/test_whole_builds.py")
+LONGEST = (
+    "tests/test_whole_loop.py",
+    "tests/builder/test_desktop_vm.py",
+    "tests/builder/test_roots_vm.py",
+    "tests/builder/test_whole_builds.py",
+)
 # The kernel of a guest, in the name of a test.
 KERNEL = re.compile(
     r"\[.*?\b((?:bullseye|bookworm|trixie|sid)(?:-(?:amd64|i386)-(?:ftrace|table))?)"
@@ -48,6 +54,8 @@ def group_of(node: str) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests in order: the longest builds, then what needs no guest, then the guests.
 
+    Of the guests, groups of many tests come first, so that all processors are in use to the end.
+
     A test with a guest that fails is run once more, and the summary lists it: under load, QEMU's
     emulator sometimes runs code that the guest has replaced (docs/kmod.md). Not in a soak, which
     counts failures.
@@ -57,11 +65,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("vm") and "BOOTPROF_SOAK_CYCLES" not in os.environ:
             item.add_marker(pytest.mark.flaky(reruns=1))
 
-    def place(item: pytest.Item) -> tuple[int, str]:
+    sizes = Counter(group_of(item.nodeid) for item in items)
+
+    def place(item: pytest.Item) -> tuple[int, int, str]:
         group = group_of(item.nodeid)
-        if group in LONGEST:
-            return LONGEST.index(group), group
-        return len(LONGEST) + (group in guests), group
+        file = item.nodeid.partition("::")[0]
+        if file in LONGEST:
+            return LONGEST.index(file), 0, group
+        if group in guests:
+            return len(LONGEST) + 1, -sizes[group], group
+        return len(LONGEST), 0, group
 
     items.sort(key=place)
 

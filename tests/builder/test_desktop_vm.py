@@ -95,6 +95,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "live.cfg"
 
 
+@pytest.fixture(scope="module")
+def own_output(output: Path) -> Path:
+    """Nothing of it is shared with other tests, which can build at the same time."""
+    return output / "desktop"
+
+
 def boot_desktop(config: Path, output: Path, folder: Path, *defines: str) -> tuple[Booted, Path]:
     """Build with some definitions and boot; return what the probe found, and the image."""
     words = [word for define in defines for word in ("--define", define)]
@@ -118,10 +124,10 @@ def test_lightdm_logs_in_whom_the_configuration_names_in_the_configured_language
     defines: tuple[str, ...],
     expected: dict[str, str],
     config: Path,
-    output: Path,
+    own_output: Path,
     tmp_path: Path,
 ) -> None:
-    found, image = boot_desktop(config, output, tmp_path, *defines)
+    found, image = boot_desktop(config, own_output, tmp_path, *defines)
     assert {name: found.facts.get(name) for name in expected} == expected
     # The first language is the default, and the others are there.
     assert found.facts["language"] == "de_DE.UTF-8"
@@ -136,11 +142,11 @@ def test_lightdm_logs_in_whom_the_configuration_names_in_the_configured_language
     ("login", "greeter"), [("sddm", "sddm-theme-debian-maui"), ("gdm3", "accountsservice")]
 )
 def test_the_same_configuration_logs_in_with_another_display_manager(
-    login: str, greeter: str, config: Path, output: Path, tmp_path: Path
+    login: str, greeter: str, config: Path, own_output: Path, tmp_path: Path
 ) -> None:
     found, image = boot_desktop(
         config,
-        output,
+        own_output,
         tmp_path,
         *(f"system.install_env.LOGIN={login}", f"system.install_env.GREETER={greeter}"),
         *("desktop.autologin=guest", "desktop.session=openbox"),

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from bootprof.files import file_digest
-from tests.builder.media.booting import OPTIONS, attached, boot, build, configure
+from tests.builder.media.booting import OPTIONS, PACKAGES, attached, boot, build, configure
 
 pytestmark = [pytest.mark.media, pytest.mark.vm, pytest.mark.root]
 
 SETTINGS = f"""
 name = "roots"
 [system]
+{PACKAGES}
 files = "files"
 files_owner = "root"
 patches = "patches"
@@ -89,7 +90,7 @@ def test_two_builds_in_other_folders_at_other_times_give_the_same_bytes(
     options: tuple[str, ...], config: Path, output: Path, tmp_path: Path
 ) -> None:
     defines = [word for option in options for word in ("--define", option)]
-    defines += ["--define", 'media.kinds=["iso", "disk"]']
+    defines += ["--define", 'media.kinds=["iso", "disk", "partition", "netboot"]']
     build(config, output, *defines, "--image", str(tmp_path / "first/roots.iso"))
     manifest = json.loads((tmp_path / "first/roots.json").read_text())
     # The bootstrap is shared: the archive may change between two of them.

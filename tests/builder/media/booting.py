@@ -35,13 +35,15 @@ TOP = Path(__file__).parents[3]
 OPTIONS = "boot=live console=ttyS0 init=/usr/local/sbin/probe quickusbmodules panic=5"
 # The same system for every test: it is bootstrapped, finished and packed once. So it has what any
 # of the features needs, and the one feature that writes into a root is on.
-SETTINGS = f"""
-name = "{{name}}"
-[system]
+PACKAGES = """\
 packages = [
     "cryptsetup-initramfs", "dbus", "e2fsprogs", "eject", "kmod", "linux-image-amd64", "live-boot",
     "live-tools", "login", "memtest86+", "systemd-sysv", "udev",
-]
+]"""
+SETTINGS = f"""
+name = "{{name}}"
+[system]
+{PACKAGES}
 files = "files"
 files_owner = "root"
 [squashfs]

@@ -63,7 +63,7 @@ def test_a_root_image_in_parts_boots_from_fat(sticks: Sticks, output: Path, tmp_
     (image,) = build(
         sticks.config,
         output,
-        *("--no-sort", "-D", "root.largest_mb=120", "-D", 'media.kinds=["disk"]'),
+        *("--no-sort", "-D", "root.largest_mb=200", "-D", 'media.kinds=["disk"]'),
         *("--image", str(tmp_path / "parts.img")),
     )
     found = boot(*attached(image, "stick"), folder=tmp_path)
