@@ -6,23 +6,29 @@
 # from, removable disks and disks on USB count; a file system is checked before it is mounted; and a
 # disk that is late, or whose partition table is, is waited for.
 
-# Print the folder in /sys of the disk that a device is on, through what encrypts it.
+# Print the folder in /sys of the disk that a device is on, through what encrypts it and the loop
+# device over that.
 live_disk_of ()
 {
-	_node="$(readlink -f "$1")"
-	_name="${_node##*/}"
+	_name="$(readlink -f "$1")"
+	_name="${_name##*/}"
 	while :
 	do
+		_disk="$(readlink -f "/sys/class/block/${_name}")"
+		[ -e "${_disk}/partition" ] && _disk="${_disk%/*}"
 		_below=
 		for _slave in "/sys/class/block/${_name}/slaves"/*
 		do
 			[ -e "${_slave}" ] && _below="${_slave##*/}"
 		done
+		if [ -e "${_disk}/loop/backing_file" ]
+		then
+			read -r _backing_file < "${_disk}/loop/backing_file"
+			[ -b "${_backing_file}" ] && _below="$(readlink -f "${_backing_file}")"
+		fi
 		[ -z "${_below}" ] && break
-		_name="${_below}"
+		_name="${_below##*/}"
 	done
-	_disk="$(readlink -f "/sys/class/block/${_name}")"
-	[ -e "${_disk}/partition" ] && _disk="${_disk%/*}"
 	echo "${_disk}"
 }
 
@@ -100,6 +106,43 @@ storage_devices ()
 		sleep 1
 	done
 	echo "${_found}"
+}
+
+# Print label=device for a device whose file system has one of these labels; for an unlocked
+# container, also for each such partition in it. The kernel reads no partition table of a container,
+# but that of a loop device over it.
+probe_for_fs_label ()
+{
+	_inside="$(live_labelled "$1" "$2")"
+	case "$2 ${_inside} $(command blkid -s PTTYPE -o value "$2" 2>/dev/null)" in
+		*=*) echo "${_inside}"; return ;;
+		/dev/mapper/*"  "?*) ;;
+		*) return ;;
+	esac
+	modprobe -q loop
+	_loop="$(losetup --find --show --partscan ${PERSISTENCE_READONLY:+--read-only} "$2")" || return
+	for _part in "${_loop}"p*
+	do
+		[ -b "${_part}" ] && _inside="${_inside} $(live_labelled "$1" "${_part}")"
+	done
+	case "${_inside}" in
+		*=*) echo "${_inside}" ;;
+		# Or the container could not be closed.
+		*) losetup --detach "${_loop}" ;;
+	esac
+}
+
+# Print label=device if the file system of a device has one of these labels.
+live_labelled ()
+{
+	_label="$(command blkid -s LABEL -o value "$2" 2>/dev/null)"
+	for _wanted in $1
+	do
+		if [ "${_label}" = "${_wanted}" ]
+		then
+			echo "${_wanted}=$2"
+		fi
+	done
 }
 
 # Check the file system of a device. Fails if it is damaged beyond repair, or cannot be checked.

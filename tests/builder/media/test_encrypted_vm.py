@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import IO
 
@@ -37,6 +38,8 @@ wait_seconds = 40
 PASSPHRASE = "a long passphrase"
 PROMPT = b"Please unlock disk"
 MIB = 1 << 20
+# Without these, the key takes the time and memory that suit the machine of the test.
+CHEAP = ("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +65,30 @@ def encrypt(path: Path) -> Path:
         stream.truncate(path.stat().st_size + 32 * MIB)
     key = path.with_name("key")
     key.write_text(PASSPHRASE)
-    # Without these, the key takes the time and memory that suit the machine of the test.
-    cheap: list[str | Path] = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"]
     run(
         [
             *("cryptsetup", "reencrypt", "--encrypt", "--type", "luks2", "--batch-mode"),
             *("--reduce-device-size", "32M", "--force-offline-reencrypt", "--disable-locks"),
-            *(*cheap, "--key-file", key, path),
+            *(*CHEAP, "--key-file", key, path),
         ]
     )
+    return path
+
+
+def container_of(disk: Path) -> Path:
+    """Write a LUKS container with the image of a whole disk in it.
+
+    cryptsetup refuses to encrypt a partition table.
+    """
+    path, key = disk.with_name("container"), disk.with_name("key")
+    with path.open("wb") as stream:
+        # The header takes 2 MiB.
+        stream.truncate(disk.stat().st_size + 4 * MIB)
+    key.write_text(PASSPHRASE)
+    make = ["cryptsetup", "luksFormat", "--type", "luks1", "--batch-mode", "--disable-locks"]
+    run([*make, *CHEAP, "--key-file", key, path])
+    copy = f'nbdcopy {shlex.quote(str(disk))} "$uri"'
+    run(["nbdkit", "--filter=luks", "file", path, f"passphrase=+{key}", "--run", copy])
     return path
 
 
@@ -97,6 +115,18 @@ def test_without_a_passphrase_the_boot_goes_on(image: Path, stick: Path, tmp_pat
     steps = [Step(PROMPT, typed("")), Step(b"Retry?", typed("n"))]
     found = boot(*attached(image, "cd"), *usb(stick), folder=tmp_path, steps=steps)
     assert "/root" not in found.mounts
+
+
+def test_a_partition_table_in_an_unlocked_container_is_read(image: Path, tmp_path: Path) -> None:
+    content = persistence_disk(tmp_path).read_bytes()
+    stick = container_of(partitioned(content, tmp_path / "table"))
+    steps = [Step(PROMPT, typed(PASSPHRASE))]
+    found = boot(*attached(image, "cd"), *usb(stick), folder=tmp_path, steps=steps)
+    mount = found.mounts["/root"]
+    assert (mount.type, "rw" in mount.options) == ("ext4", True)
+    assert mount.device.startswith("/dev/loop")
+    # Checked as any other.
+    assert found.facts["checked"] == "yes"
 
 
 def test_a_stick_that_appears_late_is_waited_for(image: Path, tmp_path: Path) -> None:
