@@ -220,7 +220,9 @@ class RootTree:
             folder = "/".join(parts[:count])
             if not self.is_folder(folder):
                 with self._vacated(folder) as (parent, name):
-                    os.mkdir(name, 0o755, dir_fd=parent)
+                    os.mkdir(name, dir_fd=parent)
+                    # Whatever the user's umask is.
+                    os.chmod(name, 0o755, dir_fd=parent)
 
     def make_link(self, path: str, target: str) -> None:
         """Make a symbolic link, replacing anything except a folder with content."""

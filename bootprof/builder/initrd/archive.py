@@ -41,10 +41,17 @@ def add(source: Path, staging: Path, folder: str) -> None:
 
 
 def archive(staging: Path, target: Path, epoch: int) -> None:
-    """Write a folder as an initrd archive; the same content gives the same bytes."""
+    """Write a folder as an initrd archive; the same content gives the same bytes.
+
+    Of modes, only "executable" counts: the others are those that the user's umask left.
+    """
     names = sorted(path.relative_to(staging) for path in staging.rglob("*"))
     for name in names:
-        os.utime(staging / name, (epoch, epoch))
+        path = staging / name
+        if not path.is_symlink():
+            executable = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if executable else 0o644)
+        os.utime(path, (epoch, epoch))
     target.write_bytes(
         run(
             ["cpio", "--create", "--format=newc", "--reproducible", "--owner=+0:+0", "--quiet"],
