@@ -195,17 +195,24 @@ def test_a_root_tree_from_a_folder_or_an_archive_gives_the_same_system(
 
 @pytest.mark.media
 def test_an_ordinary_user_gets_the_bytes_that_root_gets(small_build: Path) -> None:
-    """Both bootstrap: the test takes as long as two of them."""
-    manifest = small.build(small_build)
+    """Of each kind of medium, in another folder, later, in another time zone.
+
+    Both bootstrap: the test takes as long as two of them.
+    """
+    kinds = ("-D", 'media.kinds=["iso", "disk", "partition", "netboot"]')
+    elsewhere = ["env", "TZ=Asia/Tokyo", "sh", "-c", 'umask 077; exec "$@"', "sh"]
+    manifest = small.build(small_build, *kinds)
     with scratch_folder() as folder:
         folder.chmod(0o755)
         (folder / "etc").mkdir()
-        home = folder / "home"
+        home = folder / "another home"
         (home / "tmp").mkdir(parents=True)
         for path in (home, home / "tmp"):
             os.chown(path, users.UID, users.UID)
-        again = small.build(home, prefix=users.as_user(folder / "etc", []))
+        prefix = users.as_user(folder / "etc", elsewhere)
+        again = small.build(home, *kinds, prefix=prefix)
         owner = (home / "out/small.iso").stat().st_uid
     assert owner == users.UID
-    assert again["images"][0]["sha256"] == manifest["images"][0]["sha256"]
     assert again["packages"] == manifest["packages"]
+    assert again["images"] == manifest["images"]
+    assert len(again["images"]) == 4
