@@ -24,8 +24,8 @@ files = "files"
 files_owner = "root"
 hooks = "hooks"
 packages = [
-    "cryptsetup-initramfs", "dbus", "kmod", "linux-image-amd64", "live-boot", "login",
-    "systemd-sysv", "udev",
+    "cryptsetup-initramfs", "dbus", "kmod", "linux-image-amd64", "live-boot", "login", "lvm2",
+    "mdadm", "systemd-sysv", "udev",
 ]
 [squashfs]
 compressor = "lz4"
@@ -98,12 +98,19 @@ def disk(path: Path, serial: str, *options: str) -> list[str]:
     return ["-drive", f"file={path},format=raw,if=none,id={name},cache=unsafe", "-device", device]
 
 
+def medium(image: Path) -> list[str]:
+    """Return what attaches a live medium that is booted before any disk."""
+    drive = f"file={image},format=raw,if=none,id=medium,media=cdrom,readonly=on"
+    return ["-drive", drive, "-device", "ide-cd,drive=medium,bootindex=0"]
+
+
 def run_script(
     script: str,
     target: Path,
     *further: str,
     folder: Path,
     kind: str = "bios",
+    memory_mib: int = 1024,
     steps: Sequence[Step] = (),
 ) -> Booted:
     """Boot a machine with a target disk, and run a script in what it boots."""
@@ -115,6 +122,7 @@ def run_script(
         *disk(target, "target", *(() if further else ("bootindex=0",))),
         folder=folder,
         kind=kind,
+        memory_mib=memory_mib,
         steps=steps,
         seconds=INSTALL_SECONDS,
     )

@@ -8,12 +8,16 @@ Targets are regular files; disks are folders that look like those of sysfs, with
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -322,16 +326,69 @@ def test_the_wizard_without_windows_offers_free_disks_and_can_be_left(
     assert os.waitstatus_to_exitcode(status) == 1
 
 
+# What translate is called with: text in quotes, or a word.
+TRANSLATED = re.compile(r"""\btranslate (?:'([^']+)'|"([^"$]+)"|([A-Za-z]+))""")
+
+
 @pytest.mark.parametrize("name", ["de", "fr", "pt"])
-def test_a_catalogue_keeps_the_arguments_of_messages(name: str, tmp_path: Path) -> None:
+def test_a_catalogue_has_all_messages_with_their_arguments(name: str, tmp_path: Path) -> None:
     source = LIVE_TOOL.parent / f"po/{name}.po"
     done = subprocess.run(
-        ["msgfmt", "--check-format", "-o", tmp_path / "messages.mo", source],
+        ["msgfmt", "--check", "-o", tmp_path / "messages.mo", source],
         capture_output=True,
         text=True,
         check=True,
     )
     assert "fuzzy" not in done.stderr
-    program = "".join(part.read_text() for part in LIVE_TOOL.parent.glob("*.sh"))
-    for message in re.findall(r'^msgid "(.+)"$', source.read_text(), re.MULTILINE):
-        assert message.replace('\\"', '"') in program
+    text = source.read_text()
+    assert 'msgstr ""\n\n' not in text
+    there = {m.replace('\\"', '"') for m in re.findall(r'^msgid "(.+)"$', text, re.MULTILINE)}
+    assert there == messages()
+    # The top line of a screen of 80 columns.
+    top = [line for line in re.findall(r'^msgstr "(.+)"$', text, re.MULTILINE) if "   (" in line]
+    assert (len(top), max(map(len, top)) < 80) == (2, True)
+
+
+def messages() -> set[str]:
+    """Return what the program can say."""
+    found = set()
+    for part in LIVE_TOOL.parent.glob("*.sh"):
+        code = re.sub(r"^\s*#.*", "", part.read_text(), flags=re.MULTILINE)
+        found |= {"".join(each) for each in TRANSLATED.findall(code)}
+    return found
+
+
+def test_no_message_is_said_without_a_translation() -> None:
+    code = "".join(part.read_text() for part in LIVE_TOOL.parent.glob("*.sh"))
+    # Their text comes from translate, or begins with a name.
+    says = r"""\b(?:fail|refuse|broken|show|confirm|line_of|step [0-9]+) ["'](?!\$)[^\n]*"""
+    assert re.findall(says, code) == []
+
+
+def test_control_c_interrupts_what_runs_beside_a_window(tmp_path: Path) -> None:
+    lines = [f". {LIVE_TOOL.parent}/{name}.sh" for name in ("common", "windows")]
+    script = "\n".join(
+        [
+            f"language= scratch={tmp_path} work=top go=go",
+            *lines,
+            "slow() { trap 'echo stopped; exit 130' INT; began=0; "
+            "while :; do progress Writing 50 100; sleep 0.1; done; }",
+            'perform_in_window Copying slow; echo "status $status: $(cat $scratch/out)"',
+        ]
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "linux"
+        time.sleep(0.2)
+        os.execvp("sh", ["sh", "-c", script])
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    shown, sent = b"", False
+    with contextlib.suppress(OSError):
+        while data := os.read(terminal, 65536):
+            shown += data
+            if not sent and b"left" in shown:
+                os.write(terminal, b"\x03")
+                sent = True
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    assert b"status 130: stopped" in shown

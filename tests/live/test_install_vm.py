@@ -7,7 +7,10 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -15,7 +18,6 @@ from bootprof.builder import grub
 from tests.builder.media.booting import (
     Booted,
     Step,
-    attached,
     boot,
     commanded,
     typed,
@@ -29,13 +31,14 @@ from tests.live.installing import (
     blank,
     disk,
     make_image,
+    medium,
     run_script,
 )
 
 pytestmark = [pytest.mark.live, pytest.mark.vm, pytest.mark.root]
 
 INSTALL = f"""
-cat > /run/answers <<'EOF'
+cat > /run/answers <<EOF
 disk = target
 hostname = installed
 user = ada
@@ -84,9 +87,22 @@ def install(
 ) -> Booted:
     """Install by answers; return what the installer printed."""
     script = INSTALL.replace("@", answers)
-    found = run_script(script, target, *attached(image, "cd"), folder=folder, kind=kind)
+    found = run_script(script, target, *medium(image), folder=folder, kind=kind)
     assert found.facts["status"] == "0", found.console[-3000:]
     return found
+
+
+def part(path: Path, offset: int, size: int) -> bytes:
+    """Read a part of a disk."""
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        return stream.read(size)
+
+
+def is_blank(path: Path) -> bool:
+    """Return whether a disk has nothing but zeros."""
+    with path.open("rb") as stream:
+        return not any(any(piece) for piece in iter(lambda: stream.read(MIB), b""))
 
 
 def check(found: Booted) -> None:
@@ -120,19 +136,27 @@ def test_an_encrypted_root_asks_for_its_passphrase(image: Path, tmp_path: Path) 
     target = blank(tmp_path / "target", 3072)
     answers = "encrypt = yes\npassphrase = open sesame"
     install(image, target, tmp_path, answers)
-    assert b"LUKS\xba\xbe" in target.read_bytes()[577 * MIB : 600 * MIB]
+    assert b"LUKS\xba\xbe" in part(target, 577 * MIB, 16)
     asked = Step(b"Please unlock disk", typed("open sesame"))
     found = run_script(INSPECT, target, folder=tmp_path, steps=[asked])
     assert found.mounts["/"].device == "/dev/mapper/cryptroot"
     check(found)
 
 
-def other_system(path: Path, folder: Path, table: str) -> dict[str, str]:
-    """Write a disk with another system; return digests of its partitions, by their names."""
+def other_system(path: Path, folder: Path, table: str, further: str = "") -> dict[str, str]:
+    """Write a disk with another system; return digests of its partitions, by their names.
+
+    Args:
+        path: File to write.
+        folder: For what is linked.
+        table: "gpt" or "dos".
+        further: Lines for sfdisk behind those of the partitions of the other system.
+    """
     blank(path)
     if table == "gpt":
         lines = "start=34, size=2014, type=21686148-6449-6E6F-744E-656564454649\n"
         lines += "start=2048, size=32768, type=uefi\nstart=34816, size=32768, type=linux\n"
+        lines += further
     else:
         lines = "start=2048, size=32768, type=ef\nstart=34816, size=32768, type=83\n"
     script = f"label: {table}\n{'first-lba: 34' if table == 'gpt' else ''}\n{lines}"
@@ -176,6 +200,25 @@ def test_a_system_in_free_space_boots_and_so_does_the_one_beside_it(
     assert run_script("", target, folder=tmp_path, kind="uefi").facts["other"] == "yes"
 
 
+def test_a_system_in_place_of_a_partition_boots_and_so_does_the_one_beside_it(
+    image: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    # The partition in the middle is replaced: what follows it stays.
+    lines = "start=67584, size=3500000, type=linux\nstart=3567616, size=20480, type=linux\n"
+    before = other_system(target, tmp_path, "gpt", lines)
+    behind = b"data behind it" * 1000
+    with target.open("r+b") as stream:
+        stream.seek(3567616 * 512)
+        stream.write(behind)
+    install(image, target, tmp_path, "place = ${target}4")
+    check(run_script(INSPECT, target, folder=tmp_path))
+    assert digests(target) == before
+    assert part(target, 3567616 * 512, len(behind)) == behind
+    down = Step(b"Other system on this disk", typed("\x1b[B\x1b[B"))
+    assert run_script("", target, folder=tmp_path, steps=[down]).facts["other"] == "yes"
+
+
 def test_uefi_gets_an_entry_for_a_system_beside_another(image: Path, tmp_path: Path) -> None:
     target, variables = tmp_path / "target", tmp_path / "variables.fd"
     other_system(target, tmp_path, "gpt")
@@ -186,7 +229,7 @@ def test_uefi_gets_an_entry_for_a_system_beside_another(image: Path, tmp_path: P
         *("-drive", f"if=pflash,format=raw,unit=1,file={variables}"),
     ]
     script = INSTALL.replace("@", "place = free")
-    done = run_script(script, target, *attached(image, "cd"), *flash, folder=tmp_path)
+    done = run_script(script, target, *medium(image), *flash, folder=tmp_path)
     assert done.facts["status"] == "0", done.console[-3000:]
     path = tmp_path / "script"
     path.write_bytes(INSPECT.encode() + bytes(-len(INSPECT) % 512))
@@ -208,8 +251,8 @@ def test_an_interrupted_installation_starts_nothing_and_is_repeated(
     script = INSTALL.replace("@", "")
     quit_ = Step(b"Copying  1", commanded({"execute": "quit"}))
     with pytest.raises(AssertionError):
-        run_script(script, target, *attached(image, "cd"), folder=tmp_path, steps=[quit_])
-    assert target.read_bytes()[:512] == bytes(512)
+        run_script(script, target, *medium(image), folder=tmp_path, steps=[quit_])
+    assert part(target, 0, MIB) == bytes(MIB)
     install(image, target, tmp_path)
     check(run_script(INSPECT, target, folder=tmp_path))
 
@@ -228,35 +271,52 @@ def test_nothing_is_written_if_an_answer_is_wrong(image: Path, tmp_path: Path) -
         INSTALL.replace("@", line).replace("status:", f"{name}:") for name, line in wrong.items()
     )
     script += INSTALL.replace("@", "").replace("--yes", "--dry-run --yes")
-    found = run_script(script, target, *attached(image, "cd"), folder=tmp_path)
+    found = run_script(script, target, *medium(image), folder=tmp_path)
     assert {name: found.facts[name] for name in wrong} == dict.fromkeys(wrong, "2"), found.console
     assert found.facts["status"] == "0", found.console
-    assert not any(target.read_bytes())
+    assert is_blank(target)
+
+
+def keys(text: str) -> Callable[[IO[bytes], Path], None]:
+    """Return a step's action: type into a window; Return is "\\r"."""
+
+    def act(console: IO[bytes], _: Path) -> None:
+        # The window gets its keys after it is drawn.
+        time.sleep(2)
+        console.write(text.encode())
+        console.flush()
+
+    return act
 
 
 def test_the_entry_of_the_menu_shows_the_installer(image: Path, tmp_path: Path) -> None:
     target = blank(tmp_path / "target")
     options = "boot=live console=ttyS0 bootprof.install systemd.unit=multi-user.target"
     assert 'title = "Installs"' in SETTINGS
+    # Control-A goes to the begin of a line, Control-K deletes the rest.
+    emptied = "\x01\x0b"
     steps = [
-        Step(b"Install to which disk [/dev/vda]: ", typed("")),
-        Step(b"Place [whole]: ", typed("")),
-        Step(b"Host name", typed("asked")),
-        Step(b"User", typed("ada")),
-        Step(b"Password of ada: ", typed("secret")),
-        Step(b"The same again: ", typed("secret")),
-        Step(b"Encrypt", typed("no")),
-        Step(b"Host name:  asked", lambda *_: None),
-        Step(b"Type yes to go on: ", typed("no")),
+        Step(b"Install to which disk?", keys("\r")),
+        Step(b"Name of the computer", keys(f"{emptied}as_ked\r")),
+        # Asked again until it can be used.
+        Step(b"letters, digits and hyphens", keys("\r")),
+        Step(b"Name of the computer", keys(f"{emptied}asked\r")),
+        Step(b"Login name", keys(f"{emptied}ada\r")),
+        Step(b"Password of ada:", keys("secret\r")),
+        Step(b"The same once more:", keys("secret\r")),
+        Step(b"Encrypt the system?", keys("\r")),
+        Step(b"Install now?", lambda *_: None),
+        # The button that changes nothing is the one that Return means.
+        Step(b"asked", keys("\r")),
         Step(b"[s] shell: ", typed("s")),
         Step(b"# ", typed("echo 'PROBE begins'; echo PROBE ends; echo o > /proc/sysrq-trigger")),
     ]
     boot(
         *unpacked(image, options, tmp_path),
-        *attached(image, "cd"),
+        *medium(image),
         *disk(target, "target"),
         folder=tmp_path,
         steps=steps,
         seconds=INSTALL_SECONDS,
     )
-    assert not any(target.read_bytes())
+    assert is_blank(target)

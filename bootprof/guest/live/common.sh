@@ -26,13 +26,30 @@ refuse() { fail "$1" "${2:-}" 2; }
 # Text of a device is foreign: keep what a terminal shows.
 printable() { tr -cd '[:print:]' | cut -c 1-"$1"; }
 
-# Bytes in the units on the packages of sticks: "16.0 GB".
+# Bytes in the units on the packages of sticks: "16.0 GB", as the user's language writes it.
 size() {
-    awk -v b="$1" 'BEGIN { if (b >= 1e9) printf "%.1f GB", b / 1e9; else printf "%.1f MB", b / 1e6 }'
+    [ -n "${decimal:-}" ] || decimal=$(translate '.') megabyte=$(translate MB) gigabyte=$(translate GB)
+    awk -v b="$1" -v sign="$decimal" -v mb="$megabyte" -v gb="$gigabyte" 'BEGIN {
+        text = b >= 1e9 ? sprintf("%.1f %s", b / 1e9, gb) : sprintf("%.1f %s", b / 1e6, mb)
+        sub(/[.]/, sign, text)
+        print text }'
+}
+
+# column WIDTH TEXT: filled up to a number of letters; in front if the number is negative. (printf
+# counts bytes, and letters of UTF-8 have several.)
+column() {
+    width=$(($1 < 0 ? -$1 : $1))
+    letters=$(printf %s "$2" | tr -d '\200-\277' | wc -c)
+    blanks=$((width > letters ? width - letters : 0))
+    if [ "$1" -lt 0 ]; then printf "%${blanks}s%s" '' "$2"; else printf "%s%${blanks}s" "$2" ''; fi
 }
 
 seconds() { cut -d . -f 1 /proc/uptime; }
 
+# whiptail switches Ctrl-C off.
+interruptible() { stty isig intr '^C' </dev/tty 2>/dev/null || :; }
+
+# progress WHAT DONE ALL: bytes since $began. In a window, a part of the whole gauge may be meant.
 progress() {
     spent=$(($(seconds) - began))
     rate=$(($2 / (spent > 0 ? spent : 1)))
@@ -41,7 +58,9 @@ progress() {
         "$(size "$2")" "$(size "$3")" "$(size "$rate")" $((left / 60)) $((left % 60)))
     if [ -n "${gauge:-}" ]; then
         # whiptail's protocol: a percentage and a text.
-        printf 'XXX\n%d\n%s\nXXX\n' $(($2 * 100 / $3)) "$line" >&4
+        interruptible
+        gauge_now=$((${gauge_from:-0} + $2 * (${gauge_to:-100} - ${gauge_from:-0}) / $3))
+        printf 'XXX\n%d\n%s\nXXX\n' "$gauge_now" "$line" >&4
     else
         printf '\r%s   ' "$line" >&2
     fi

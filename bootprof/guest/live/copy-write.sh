@@ -44,7 +44,7 @@ unreadable_file() {
     [ "$source" = "${live_source:-}" ] || return 0
     find "$root/run/live/medium" -type f | while read -r file; do
         dd if="$file" of=/dev/null bs="$mib" 2>/dev/null ||
-            { translate ', in the file %s' "${file#"$root/run/live/medium/"}" | printable 120; return; }
+            { translate ', in the file %s' "$(printf %s "${file#"$root/run/live/medium/"}" | printable 120)"; return; }
     done
 }
 

@@ -261,21 +261,14 @@ ask_passphrase() {
     if [ -n "$yes" ]; then
         IFS= read -r passphrase || passphrase=
     else
-        trap 'stty echo; exit 130' INT TERM HUP
-        stty -echo
-        translate 'Passphrase: '
-        IFS= read -r passphrase
-        translate '\nOnce more: '
-        IFS= read -r again
-        stty echo
-        echo
-        trap - INT TERM HUP
-        [ "$passphrase" = "$again" ] || refuse "$(translate 'the passphrases differ; nothing was written')"
+        enter_secret "$(translate Encryption)" "$(translate 'Passphrase for the changes:')" || cancelled
+        passphrase=$secret
     fi
     [ -n "$passphrase" ] || refuse "$(translate 'the passphrase is empty; nothing was written')"
 }
 
 copy() {
+    copy_words
     parse "$@"
     if [ -z "$target" ] && [ -z "$yes$dry" ] && [ -t 0 ] && [ -t 1 ]; then
         wizard
@@ -289,10 +282,7 @@ copy() {
     announce
     [ -z "$dry" ] || { translate 'Nothing was written (--dry-run).'; echo; return; }
     if [ -z "$yes" ]; then
-        translate 'Type yes to go on: '
-        read -r answer || answer=
-        [ "$answer" = yes ] || [ "$answer" = "$(translate yes)" ] ||
-            fail "$(translate 'nothing was written')"
+        said_yes || cancelled
     fi
     ask_passphrase
     perform
@@ -346,7 +336,8 @@ perform_beside() {
 }
 
 burn() {
-    translate 'Writing the disc; this takes some minutes.\n'
+    translate 'Writing the disc; this takes some minutes.'
+    echo
     dd if="$source" bs="$mib" iflag=count_bytes,fullblock count="$total" 2>"$scratch/dd" |
         xorriso -as cdrecord -v dev="$target" blank=as_needed padsize=300k fs=16m - >"$scratch/xorriso" 2>&1 ||
         fail "$(translate '%s: the disc cannot be written: %s' "$target" \

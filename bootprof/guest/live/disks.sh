@@ -109,12 +109,18 @@ model_of() {
     echo "${model:-$(translate unknown)}"
 }
 
+# What is on a disk or partition: the label, or the type of the file system.
+content_of_node() {
+    value=$(blkid -o value -s LABEL "$1" 2>/dev/null | printable 16)
+    [ -n "$value" ] || value=$(blkid -o value -s TYPE "$1" 2>/dev/null | printable 16)
+    echo "$value"
+}
+
 content_of() {
     found=
     for node in "/dev/$1" "/dev/$1"[0-9]* "/dev/$1p"[0-9]*; do
         [ -b "$node" ] || continue
-        value=$(blkid -o value -s LABEL "$node" 2>/dev/null | printable 16)
-        [ -n "$value" ] || value=$(blkid -o value -s TYPE "$node" 2>/dev/null | printable 16)
+        value=$(content_of_node "$node")
         [ -z "$value" ] || found="$found${found:+, }$value"
     done
     echo "${found:-$(translate nothing)}" | cut -c 1-32
@@ -138,9 +144,9 @@ list() {
         translate 'No removable disk that is not in use. Plug in a stick and try again.'
         echo
     else
-        # One column an expression, for the alignment in any language.
-        printf '%-12s %9s  %-20s  %-16s  %s\n' "$(translate DEVICE)" "$(translate SIZE)" \
-            "$(translate MODEL)" "$(translate SERIAL)" "$(translate CONTENT)"
+        printf '%s %s  %s  %s  %s\n' "$(column 12 "$(translate DEVICE)")" \
+            "$(column -9 "$(translate SIZE)")" "$(column 20 "$(translate MODEL)")" \
+            "$(column 16 "$(translate SERIAL)")" "$(translate CONTENT)"
         for disk in $disks; do
             printf '%-12s %9s  %-20s  %-16s  %s\n' "/dev/$disk" "$(size "$(disk_bytes "$disk")")" \
                 "$(model_of "$disk" | cut -c 1-20)" "$(serial_of "$disk")" "$(content_of "$disk")"

@@ -45,7 +45,8 @@ write_boot_code() {
     core_sectors=$((($(wc -c <"$scratch/core.img") + 511) / 512))
     at=$(core_sector)
     if [ -z "$at" ]; then
-        echo "There is no room for GRUB in front of the first partition: a BIOS will not start the system."
+        translate 'There is no room for GRUB in front of the first partition: a BIOS will not start the system.'
+        echo
         return
     fi
     # The list of its own remaining sectors, and the partition with the menu.
@@ -56,7 +57,7 @@ write_boot_code() {
     little_endian "$at" 8 | patch "$scratch/boot.img" 92
     { dd if="$scratch/core.img" of="$disk" bs=512 seek="$at" conv=notrunc,fsync,sync status=none &&
         head -c 440 "$scratch/boot.img" |
-        dd of="$disk" bs=440 count=1 iflag=fullblock conv=notrunc,fsync status=none; } || fail "$disk: cannot write the boot code"
+        dd of="$disk" bs=440 count=1 iflag=fullblock conv=notrunc,fsync status=none; } || fail "$(translate '%s: cannot write the boot code' "$disk")"
 }
 
 # The partition that GRUB reads: that of /boot, if there is one.
@@ -133,7 +134,7 @@ EOF
 
 mount_esp() {
     mkdir -p "$scratch/esp"
-    mount -t vfat "$esp_node" "$scratch/esp" || fail "$esp_node: cannot be mounted"
+    mount -t vfat "$esp_node" "$scratch/esp" || fail "$(translate '%s: cannot be mounted' "$esp_node")"
 }
 
 # UEFI starts EFI/BOOT/BOOT*.EFI of a disk that it has no entry for: that stays another system's.
@@ -144,12 +145,12 @@ write_efi_programs() {
     efi_folder=EFI/linux-$(printf %.8s "$(boot_uuid)")
     if [ ! -e "$scratch/esp/EFI/BOOT/BOOTX64.EFI" ]; then put_efi_programs EFI/BOOT; fi
     has esp || put_efi_programs "$efi_folder"
-    umount "$scratch/esp" || fail "$esp_node: cannot be unmounted"
+    umount "$scratch/esp" || fail "$(translate '%s: cannot be unmounted' "$esp_node")"
 }
 
 put_efi_programs() {
     mkdir -p "$scratch/esp/$1"
-    cp "$boot_files/"BOOT*.EFI "$scratch/esp/$1/" || fail "$esp_node: no room for GRUB" "free 2 MB there"
+    cp "$boot_files/"BOOT*.EFI "$scratch/esp/$1/" || fail "$(translate '%s: no room for GRUB' "$esp_node")" "$(translate 'Free 2 MB there.')"
     cat >"$scratch/esp/$1/grub.cfg" <<EOF
 search --no-floppy --fs-uuid --set=root -- $(boot_uuid)
 set prefix=(\$root)/boot/grub
@@ -161,10 +162,16 @@ EOF
 add_firmware_entry() {
     [ -n "$efi_folder" ] && ! has esp || return 0
     if [ ! -d /sys/firmware/efi ]; then
-        echo "UEFI has no entry for the system, since this one was not started by UEFI."
-    elif ! command -v efibootmgr >/dev/null || ! efibootmgr --quiet --create --disk "$disk" \
+        translate 'UEFI has no entry for the system, since this one was not started by UEFI.'
+        echo
+        return
+    fi
+    mountpoint -q /sys/firmware/efi/efivars ||
+        mount -t efivarfs efivarfs /sys/firmware/efi/efivars 2>/dev/null || :
+    if ! command -v efibootmgr >/dev/null || ! efibootmgr --quiet --create --disk "$disk" \
         --part "$(part_number "$esp_node")" --label "$answer_hostname" \
         --loader "\\$(printf %s "$efi_folder" | tr / '\\')\\BOOTX64.EFI" >"$scratch/log" 2>&1; then
-        echo "UEFI has no entry for the system: start $efi_folder/BOOTX64.EFI from its own menu."
+        translate 'UEFI has no entry for the system: start %s from its own menu.' "$efi_folder/BOOTX64.EFI"
+        echo
     fi
 }

@@ -22,16 +22,19 @@ check_disk() {
     disk=$(disk_named "$answer_disk") || exit
     disk=$(readlink -f "$disk")
     disk_name=$(basename "${disk:-none}")
-    { [ -b "${disk:-}" ] && [ -e "$root/sys/class/block/$disk_name" ]; } || refuse "$(printf %s "$answer_disk" | printable 60): no such disk" \
-            "name a disk such as /dev/sda, or its serial number"
+    { [ -b "${disk:-}" ] && [ -e "$root/sys/class/block/$disk_name" ]; } || refuse "$(translate '%s: no such disk' "$(printf %s "$answer_disk" | printable 60)")" \
+            "$(translate 'Name a disk such as /dev/sda, or its serial number.')"
     [ ! -e "$root/sys/class/block/$disk_name/partition" ] ||
-        refuse "$disk: a partition" "name the disk, /dev/$(disk_of "$disk"), and the partition by place"
+        refuse "$(translate '%s: a partition' "$disk")" \
+            "$(translate 'Name the disk, %s, and the partition by place.' "/dev/$(disk_of "$disk")")"
     reason=$(why_not "$disk_name")
-    [ -z "$reason" ] || refuse "$disk: not written to, because $reason" "name another disk"
+    [ -z "$reason" ] || refuse "$(translate '%s: not written to, because %s' "$disk" "$reason")" \
+        "$(translate 'Name another disk.')"
     # The kernel knows users that no table names, such as the second disk of a btrfs. This also
     # drops the partitions of an installation that was interrupted.
     case $(blockdev --rereadpt "$disk" 2>&1) in
-    *busy*) refuse "$disk: not written to, because it is in use" "name another disk" ;;
+    *busy*) refuse "$(translate '%s: not written to, because %s' "$disk" "$(translate 'it is in use')")" \
+        "$(translate 'Name another disk.')" ;;
     esac
     ! command -v udevadm >/dev/null || udevadm settle --timeout=10 || :
     disk_size=$(disk_bytes "$disk_name")
@@ -53,7 +56,7 @@ plan_partitions() {
     else
         case $table in
         gpt | dos) ;;
-        *) refuse "$disk: no partition table, so nothing is beside a system" "use place = whole" ;;
+        *) refuse "$(translate '%s: no partition table' "$disk")" "$(translate 'Use place = whole.')" ;;
         esac
         case $answer_place in
         free) find_free_space ;;
@@ -95,7 +98,8 @@ add_partition() {
     number=1
     while grep -qx "$number" "$scratch/used"; do number=$((number + 1)); done
     [ "$table" = gpt ] || [ "$number" -le 4 ] ||
-        refuse "$disk: its partition table has no free entry of four" "give place a partition"
+        refuse "$(translate '%s: its partition table has no free entry of four' "$disk")" \
+            "$(translate 'Name a partition by place.')"
     echo "$number" >>"$scratch/used"
     echo "$1 $number $2 $3 $4" >>"$scratch/layout"
 }
@@ -110,21 +114,23 @@ find_free_space() {
                 if (to - from > best) { best = to - from; begin = from; end = to }
             }
             END { if (best > 0) printf "%.0f %.0f\n", begin, end }' >"$scratch/free"
-    read -r begin end <"$scratch/free" || refuse "$disk: no free space" "give place a partition"
+    read -r begin end <"$scratch/free" || refuse "$(translate '%s: no free space' "$disk")" \
+        "$(translate 'Name a partition by place.')"
     extended=$(sed -n 's/.*start= *\([0-9]*\), size= *\([0-9]*\), type=\(5\|f\|85\).*/\1 \2/p' "$scratch/table")
-    [ -z "$extended" ] || refuse "$disk: has an extended partition" "give place a primary partition"
+    [ -z "$extended" ] || refuse "$(translate '%s: has an extended partition' "$disk")" \
+        "$(translate 'Name a primary partition by place.')"
 }
 
 find_replaced() {
     node=$(readlink -f "$answer_place")
     { [ -b "$node" ] && [ "$(disk_of "$node")" = "$disk_name" ] &&
-        [ -e "$root/sys/class/block/$(basename "$node")/partition" ]; } || refuse "$answer_place: no partition of $disk"
+        [ -e "$root/sys/class/block/$(basename "$node")/partition" ]; } || refuse "$(translate '%s: no partition of %s' "$answer_place" "$disk")"
     replaced=$(part_number "$node")
     [ "$table" = gpt ] || [ "$replaced" -le 4 ] ||
-        refuse "$answer_place: a logical partition" "name a primary one"
+        refuse "$(translate '%s: a logical partition' "$answer_place")" "$(translate 'Name a primary partition by place.')"
     case $(blkid -p -o value -s PART_ENTRY_TYPE "$node" 2>/dev/null) in
-    c12a7328-* | 0xef) refuse "$answer_place: the partition that UEFI starts systems from" ;;
-    0x5 | 0xf | 0x85) refuse "$answer_place: an extended partition" "name a primary one" ;;
+    c12a7328-* | 0xef) refuse "$(translate '%s: the partition that UEFI starts systems from' "$answer_place")" ;;
+    0x5 | 0xf | 0x85) refuse "$(translate '%s: an extended partition' "$answer_place")" "$(translate 'Name a primary partition by place.')" ;;
     esac
     from=$(($(cat "$root/sys/class/block/$(basename "$node")/start") * 512))
     begin=$(((from + mib - 1) / mib * mib))
@@ -147,14 +153,14 @@ has() { [ -n "$(field "$1" 2)" ]; }
 
 # The root needs room for all files, the kernel, the initial ramdisk, and some for use.
 check_room() {
-    echo "Measuring the system ..."
-    find "$source" -xdev -printf '%s\n' >"$scratch/sizes" || fail "the root cannot be read"
+    [ -z "$yes" ] || { translate 'Measuring the system ...'; echo; }
+    find "$source" -xdev -printf '%s\n' >"$scratch/sizes" || fail "$(translate 'the root cannot be read')"
     system_bytes=$(awk '{ sum += int(($1 + 4095) / 4096) * 4096 } END { printf "%.0f\n", sum }' "$scratch/sizes")
     needed_bytes=$((system_bytes + system_bytes / 8 + linux_root_mib * mib))
     room=$(field root 4)
     [ "${room:-0}" -ge "$needed_bytes" ] ||
-        refuse "$disk: the system needs $(size "$needed_bytes"), there is room for $(size "${room:-0}")" \
-            "use a larger disk or another place"
+        refuse "$(translate '%s: the system needs %s, there is room for %s' "$disk" "$(size "$needed_bytes")" "$(size "${room:-0}")")" \
+            "$(translate 'Use a larger disk or another place.')"
 }
 
 announce_partitions() {
@@ -163,16 +169,16 @@ announce_partitions() {
         zero 0 "$mib"
         zero $((disk_size - mib)) "$mib"
         sync "$disk"
-        blockdev --rereadpt "$disk" || fail "$disk: still has the old partitions" "restart and try again"
+        blockdev --rereadpt "$disk" || fail "$(translate '%s: still has the old partitions' "$disk")" "$(translate 'Restart and try again.')"
     fi
-    [ -z "$replaced" ] || delpart "$disk" "$replaced" || fail "$disk: partition $replaced is in use"
+    [ -z "$replaced" ] || delpart "$disk" "$replaced" || fail "$(translate '%s: not written to, because %s' "$answer_place" "$(translate 'it is in use')")"
     while read -r _ number start length _; do
         addpart "$disk" "$number" $((start / 512)) $((length / 512)) ||
-            fail "$disk: the kernel refuses partition $number"
+            fail "$(translate '%s: the kernel refuses partition %s' "$disk" "$number")"
     done <"$scratch/layout"
     ! command -v udevadm >/dev/null || udevadm settle --timeout=10 || :
     while read -r _ number _; do
-        [ -b "$(part_node "$number")" ] || fail "$(part_node "$number"): did not appear"
+        [ -b "$(part_node "$number")" ] || fail "$(translate '%s: did not appear' "$(part_node "$number")")"
     done <"$scratch/layout"
 }
 
@@ -183,39 +189,39 @@ forget_partitions() {
 
 zero() {
     dd if=/dev/zero of="$disk" bs="$mib" oflag=seek_bytes iflag=count_bytes seek="$1" count="$2" \
-        conv=notrunc status=none || fail "$disk: cannot be written" "is it write-protected?"
+        conv=notrunc status=none || fail "$(translate '%s: cannot be written' "$disk")" "$(translate 'Is it write-protected?')"
 }
 
 # Without what GRUB cannot read, whatever the default is.
 make_ext4() {
     mke2fs -q -F -t ext4 -L "$2" -O none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum \
-        "$1" >"$scratch/log" 2>&1 || fail "$1: cannot make a file system: $(head -n 1 "$scratch/log" | printable 120)"
+        "$1" >"$scratch/log" 2>&1 || fail "$(translate '%s: cannot make a file system: %s' "$1" "$(head -n 1 "$scratch/log" | printable 120)")"
 }
 
 make_file_systems() {
     root_node=$(node_of root)
     root_holder=$root_node
-    wipefs -qa "$root_node" || fail "$root_node: cannot be written"
+    wipefs -qa "$root_node" || fail "$(translate '%s: cannot be written' "$root_node")"
     if [ "$answer_encrypt" = yes ]; then
         { printf %s "$answer_passphrase" |
             cryptsetup luksFormat --batch-mode --type luks2 --key-file - "$root_node" &&
             printf %s "$answer_passphrase" |
-            cryptsetup open --key-file - "$root_node" "$crypt_name"; } || fail "$root_node: cannot be encrypted"
+            cryptsetup open --key-file - "$root_node" "$crypt_name"; } || fail "$(translate '%s: cannot be encrypted' "$root_node")"
         root_holder=/dev/mapper/$crypt_name
     fi
     make_ext4 "$root_holder" root
     ! has boot || make_ext4 "$(node_of boot)" boot
     if has esp; then
         esp_node=$(node_of esp)
-        mkfs.vfat -n ESP "$esp_node" >"$scratch/log" 2>&1 || fail "$esp_node: cannot make a file system"
+        mkfs.vfat -n ESP "$esp_node" >"$scratch/log" 2>&1 || fail "$(translate '%s: cannot make a file system: %s' "$esp_node" "$(head -n 1 "$scratch/log" | printable 120)")"
     fi
 }
 
 mount_target() {
-    mount "$root_holder" "$target" || fail "$root_holder: cannot be mounted"
+    mount "$root_holder" "$target" || fail "$(translate '%s: cannot be mounted' "$root_holder")"
     if has boot; then
         mkdir "$target/boot"
-        mount "$(node_of boot)" "$target/boot" || fail "$(node_of boot): cannot be mounted"
+        mount "$(node_of boot)" "$target/boot" || fail "$(translate '%s: cannot be mounted' "$(node_of boot)")"
     fi
 }
 
@@ -231,7 +237,7 @@ close_root() {
 
 flush_disk() {
     sync
-    blockdev --flushbufs "$disk" || fail "$disk: cannot flush it" "the installation is incomplete"
+    blockdev --flushbufs "$disk" || fail "$(translate '%s: cannot be flushed' "$disk")" "$(translate 'The installation is incomplete. Use another disk.')"
 }
 
 # The table that there was, with the new partitions.
@@ -250,6 +256,6 @@ write_table() {
     # No signature is wiped: the file systems are there already.
     sfdisk --quiet --force --no-reread --no-tell-kernel --wipe never --wipe-partitions never \
         "$disk" <"$scratch/new" >"$scratch/log" 2>&1 ||
-        fail "$disk: cannot write the partition table: $(head -n 1 "$scratch/log" | printable 120)"
+        fail "$(translate '%s: cannot write the partition table: %s' "$disk" "$(head -n 1 "$scratch/log" | printable 120)")"
     sync "$disk"
 }

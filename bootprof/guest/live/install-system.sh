@@ -30,6 +30,7 @@ paths_in_order() {
 
 copy_system() {
     began=$(seconds)
+    copying=$(translate Copying)
     if [ -s "$boot_files/order.gz" ]; then
         set -- --no-recursion --files-from=-
         produce=paths_in_order
@@ -50,14 +51,14 @@ copy_system() {
         case $line in
         failed) echo 1 >"$scratch/failed" ;;
         "tar: "*[!0-9]*) printf '%s\n' "$line" >>"$scratch/written" ;;
-        "tar: "*) progress Copying "$((number * mib < system_bytes ? number * mib : system_bytes))" "$system_bytes" ;;
+        "tar: "*) progress "$copying" "$((number * mib < system_bytes ? number * mib : system_bytes))" "$system_bytes" ;;
         *) printf '%s\n' "$line" >>"$scratch/written" ;;
         esac
     done
-    [ -e "$scratch/failed" ] || progress Copying "$system_bytes" "$system_bytes"
-    printf '\n' >&2
-    [ ! -e "$scratch/failed" ] || fail "copying failed: $(cat "$scratch/read" "$scratch/written" 2>/dev/null |
-        head -n 1 | printable 160)" "the disk was not made bootable; check the medium and the disk"
+    [ -e "$scratch/failed" ] || progress "$copying" "$system_bytes" "$system_bytes"
+    [ -n "$gauge" ] || printf '\n' >&2
+    [ ! -e "$scratch/failed" ] || fail "$(translate 'copying failed: %s' "$(cat "$scratch/read" "$scratch/written" 2>/dev/null |
+        head -n 1 | printable 160)")" "$(translate 'The installation is incomplete. Check the medium and the disk.')"
 }
 
 inside() { chroot "$target" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C \
@@ -68,9 +69,9 @@ configure_system() {
     [ ! -f "$environment_file" ] || image_environment="$(cat "$environment_file");"
     for folder in dev proc sys run; do mkdir -p "$target/$folder"; done
     { mount --bind /dev "$target/dev" && mount -t proc proc "$target/proc" &&
-        mount -t sysfs sysfs "$target/sys" && mount --bind /run "$target/run"; } || fail "$target: cannot mount /dev, /proc and /sys"
+        mount -t sysfs sysfs "$target/sys" && mount --bind /run "$target/run"; } || fail "$(translate '%s: cannot mount /dev, /proc and /sys' "$target")"
     remove_live_parts
-    cp "$kernel_file" "$target/boot/vmlinuz-$release" || fail "the kernel cannot be copied"
+    cp "$kernel_file" "$target/boot/vmlinuz-$release" || fail "$(translate 'the kernel cannot be copied')"
     write_tables
     printf '%s\n' "$answer_hostname" >"$target/etc/hostname"
     printf '127.0.0.1\tlocalhost\n127.0.1.1\t%s\n\n::1\tlocalhost ip6-localhost ip6-loopback\n' \
@@ -96,7 +97,7 @@ remove_live_parts() {
     if [ -n "$live" ]; then
         # shellcheck disable=SC2086 # names
         inside dpkg --purge $live >"$scratch/log" 2>&1 ||
-            fail "the packages of the live system cannot be removed: $(tail -n 1 "$scratch/log" | printable 160)"
+            fail "$(translate 'the packages of the live system cannot be removed: %s' "$(tail -n 1 "$scratch/log" | printable 160)")"
     fi
     rm -f "$target/usr/sbin/policy-rc.d"
     # shellcheck disable=SC2086 # patterns
@@ -154,14 +155,14 @@ set_password() {
         printf '%s:%s\n' "$1" "$3" | inside chpasswd -e
     else
         printf '%s:%s\n' "$1" "$2" | inside chpasswd
-    fi || fail "the password of $1 cannot be set"
+    fi || fail "$(translate 'the password of %s cannot be set' "$1")"
 }
 
 configure_users() {
     if [ -n "$answer_user" ]; then
         if ! inside getent passwd "$answer_user" >/dev/null; then
             inside useradd --create-home --shell /bin/bash --comment "$answer_full_name" "$answer_user" \
-                >"$scratch/log" 2>&1 || fail "the user cannot be made: $(head -n 1 "$scratch/log" | printable 120)"
+                >"$scratch/log" 2>&1 || fail "$(translate 'the user cannot be made: %s' "$(head -n 1 "$scratch/log" | printable 120)")"
         fi
         for group in $user_groups; do
             ! inside getent group "$group" >/dev/null || inside usermod -aG "$group" "$answer_user" || :
@@ -182,7 +183,7 @@ run_hooks() {
     for hook in "$hooks_folder/"*; do
         [ -x "$hook" ] || continue
         # Nothing can be started from /run, which is mounted noexec.
-        { cp "$hook" "$target/bootprof-hook" && inside /bootprof-hook; } || fail "$(basename "$hook"): failed"
+        { cp "$hook" "$target/bootprof-hook" && inside /bootprof-hook; } || fail "$(translate '%s: failed' "$(basename "$hook")")"
         rm -f "$target/bootprof-hook"
     done
 }
@@ -194,7 +195,7 @@ make_initrd() {
     rm -f "$target/vmlinuz" "$target/initrd.img" "$target/vmlinuz.old" "$target/initrd.img.old"
     [ ! -f "$target/etc/default/keyboard" ] || echo 'KEYMAP=y' >"$target/etc/initramfs-tools/conf.d/keymap"
     { inside update-initramfs -c -k "$release" >"$scratch/log" 2>&1 &&
-        [ -s "$target/boot/initrd.img-$release" ]; } || fail "the initial ramdisk cannot be made: $(tail -n 1 "$scratch/log" | printable 160)"
+        [ -s "$target/boot/initrd.img-$release" ]; } || fail "$(translate 'the initial ramdisk cannot be made: %s' "$(tail -n 1 "$scratch/log" | printable 160)")"
     ln -sfn "vmlinuz-$release" "$target/boot/vmlinuz"
     ln -sfn "initrd.img-$release" "$target/boot/initrd.img"
     system_title=$(sed -n 's/^PRETTY_NAME=//p' "$target/etc/os-release" | tr -cd 'A-Za-z0-9 ./()-' |

@@ -29,16 +29,18 @@ USAGE
 }
 
 install_main() {
-    answers_file='' yes='' dry=''
+    answers_file='' yes='' dry='' gauge=''
+    install_words
     clear_answers
     while [ $# -gt 0 ]; do
         case $1 in
-        --answers) [ $# -gt 1 ] || refuse "--answers: name a file"; answers_file=$2; shift ;;
+        --answers) [ $# -gt 1 ] || refuse "$(translate '%s: needs an argument' --answers)"; answers_file=$2; shift ;;
         --yes) yes=1 ;;
         --dry-run) dry=1 ;;
         -h | --help) install_usage; return ;;
-        -*) refuse "$1: no such option" "bootprof-live install --help lists them" ;;
-        *) [ -z "$answer_disk" ] || refuse "$1: only one disk can be named"; answer_disk=$1 ;;
+        -*) refuse "$(translate '%s: no such option' "$1")" \
+            "$(translate 'bootprof-live install --help lists them.')" ;;
+        *) [ -z "$answer_disk" ] || refuse "$(translate '%s: only one disk can be named' "$1")"; answer_disk=$1 ;;
         esac
         shift
     done
@@ -55,13 +57,30 @@ install_main() {
     check_disk
     plan_partitions
     check_room
-    describe_plan
-    [ -z "$dry" ] || { echo "Nothing was written (--dry-run)."; return; }
-    if [ -z "$yes" ]; then
-        printf 'Type yes to go on: '
-        read -r answer || answer=
-        [ "$answer" = yes ] || fail "nothing was written"
+    [ -z "$dry" ] || { describe_plan; translate 'Nothing was written (--dry-run).'; echo; return; }
+    if [ -n "$yes" ]; then
+        describe_plan
+        install_system
+    else
+        confirm "$(translate 'Install now?')" "$(describe_plan)" || cancelled
+        if has_windows; then install_in_window; else install_system; fi
     fi
+}
+
+install_in_window() {
+    perform_in_window "$(translate Installing)" install_beside_window
+    if [ "$status" = 0 ]; then
+        show "$(translate Done)" "$(tail -n 5 "$scratch/out")"
+    else
+        show "$(translate 'The installation failed')" "$(sed 's/^bootprof-live: //' "$scratch/errors")"
+    fi
+    exit "$status"
+}
+
+# In a shell of its own, which lets go of the disk; the one around it has the temporary files.
+install_beside_window() {
+    trap release_target EXIT
+    trap_interruption
     install_system
 }
 
@@ -69,44 +88,51 @@ install_main() {
 install_console() {
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
     export PATH HOME
+    # No login has set a language.
+    [ -n "$language" ] || language=$(sed -n 's/^LANG="\{0,1\}\([A-Za-z0-9_.@-]*\)"\{0,1\}$/\1/p' \
+        "$root/etc/default/locale" "$root/etc/locale.conf" 2>/dev/null | tail -n 1)
+    case $language in C | POSIX | C.*) language= ;; esac
     while :; do
-        printf '\nInstallation to a disk. Ctrl-C interrupts it at any time.\n\n'
+        printf '\n'
+        translate 'Installation to a disk. Ctrl-C interrupts it at any time.'
+        printf '\n\n'
         # The console is interrupted, too; it goes on with the question below.
         trap : INT
         ( trap - INT; install_main ) && done=1 || done=
         trap - INT
-        printf '\n[r] restart the machine  [o] switch it off  [a] install again  [s] shell: '
+        printf '\n'
+        translate '[r] restart the machine  [o] switch it off  [a] install again  [s] shell: '
         read -r choice || exit 0
         case $choice in
         r) systemctl reboot; exit ;;
         o) systemctl poweroff; exit ;;
         s) /bin/sh -l || : ;;
         a) ;;
-        *) [ -z "$done" ] || echo "The system is installed." ;;
+        *) [ -z "$done" ] || { translate 'The system is installed.'; echo; } ;;
         esac
     done
 }
 
 # What the running system must have.
 check_live_system() {
-    [ "$(id -u)" = 0 ] || refuse "only root can install" "sudo bootprof-live install"
+    [ "$(id -u)" = 0 ] || refuse "$(translate 'only root can install')" "sudo bootprof-live install"
     for needed in sfdisk mke2fs mkfs.vfat tar chroot addpart; do
-        command -v "$needed" >/dev/null || refuse "$needed: not found" \
-            "add the packages fdisk, e2fsprogs and dosfstools to the image"
+        command -v "$needed" >/dev/null || refuse "$(translate '%s: not found' "$needed")" \
+            "$(translate 'Add the packages fdisk, e2fsprogs and dosfstools to the image.')"
     done
     for needed in core.img boot.img partitions.tsv; do
-        [ -r "$boot_files/$needed" ] || refuse "$boot_files/$needed: not found" \
-            "the medium must be an image that was built with live.tools = true"
+        [ -r "$boot_files/$needed" ] || refuse "$(translate '%s: not found' "$boot_files/$needed")" \
+            "$(translate 'Start from a medium that was built with live.tools = true.')"
     done
-    [ -r "$kernel_file" ] || refuse "$kernel_file: not found" \
-        "start from a medium; a system that was started from a network has no kernel on it"
+    [ -r "$kernel_file" ] || refuse "$(translate '%s: not found' "$kernel_file")" \
+        "$(translate 'Start from a medium; a system that was started from a network has no kernel on it.')"
     find_root_images
     release=$(uname -r)
     [ -d "$source/lib/modules/$release" ] ||
-        refuse "the root has no modules for its kernel $release"
+        refuse "$(translate 'the root has no modules for its kernel %s' "$release")"
     for needed in usr/bin/dpkg usr/sbin/update-initramfs usr/sbin/useradd; do
-        [ -e "$source/$needed" ] || refuse "the root has no /$needed" \
-            "only Debian systems with initramfs-tools can be installed"
+        [ -e "$source/$needed" ] || refuse "$(translate 'the root has no /%s' "$needed")" \
+            "$(translate 'Only Debian systems with initramfs-tools can be installed.')"
     done
 }
 
@@ -114,58 +140,87 @@ check_live_system() {
 find_root_images() {
     layers=$(awk '$2 == "/" && $3 == "overlay" { print $4 }' "$root/proc/mounts" | tr , '\n' |
         sed -n 's/^lowerdir=//p' | tail -n 1)
-    [ -n "$layers" ] || refuse "the root is no overlay" "only live systems can be installed"
+    [ -n "$layers" ] || refuse "$(translate 'the root is no overlay')" \
+        "$(translate 'Only live systems can be installed.')"
     case $layers in
     *:*) source='' ;;
     *) source=${layers%/} ;;
     esac
-    scratch=$(mktemp -d) || fail "no room for temporary files"
+    make_install_scratch
     trap clean_up EXIT
-    trap 'printf "\n" >&2; fail "interrupted; the installation is incomplete" "start again" 130' \
-        INT TERM HUP
+    trap_interruption
     if [ -z "$source" ]; then
         mkdir "$scratch/source"
         mount -t overlay -o "ro,lowerdir=$layers" overlay "$scratch/source" ||
-            fail "the layers of the root cannot be mounted"
+            fail "$(translate 'the layers of the root cannot be mounted')"
         source=$scratch/source
     fi
-    [ -d "$source/etc" ] || fail "$source: no root file system"
+    [ -d "$source/etc" ] || fail "$(translate '%s: no root file system' "$source")"
 }
 
 describe_plan() {
-    echo "Disk:       $disk, $(size "$disk_size"), $(model_of "$disk_name"), with: $(content_of "$disk_name")"
-    case $answer_place in
-    whole) echo "Place:      the whole disk; EVERYTHING on it will be lost" ;;
-    free) echo "Place:      free space; the other partitions stay as they are" ;;
-    *) echo "Place:      instead of $answer_place, with: $(content_of "$(basename "$answer_place")"); EVERYTHING on it will be lost" ;;
-    esac
-    echo "Partitions:"
+    line_of "$(translate 'Disk:')" "$disk, $(size "$disk_size"), $(model_of "$disk_name"), $(translate 'with: %s' "$(content_of "$disk_name")")"
+    line_of "$(translate 'Place:')" "$(case $answer_place in
+        whole) translate 'the whole disk; EVERYTHING on it will be lost' ;;
+        free) translate 'free space; the other partitions stay unchanged' ;;
+        *) translate 'instead of %s, with: %s; EVERYTHING on it will be lost' "$answer_place" \
+            "$(content_of_node "$answer_place")" ;;
+    esac)"
+    translate 'Partitions:'
+    echo
     while read -r role number start length _; do
         printf '  %-16s %9s  %s\n' "$(part_node "$number")" "$(size "$length")" "$(purpose "$role")"
     done <"$scratch/layout"
-    [ -z "$esp_node" ] || printf '  %-16s %9s  %s\n' "$esp_node" "" "UEFI starts it, already there"
-    echo "Host name:  $answer_hostname"
-    echo "User:       ${answer_user:-none}"
-    echo "Language:   ${answer_language:-as running}"
+    [ -z "$esp_node" ] || printf '  %-16s %9s  %s\n' "$esp_node" "" \
+        "$(translate 'UEFI starts the system from it; already there')"
+    line_of "$(translate 'Host name:')" "$answer_hostname"
+    line_of "$(translate 'User:')" "${answer_user:-$(translate none)}"
+    line_of "$(translate 'Language:')" "${answer_language:-$(translate 'as running')}"
 }
+
+line_of() { printf '%s %s\n' "$(column 11 "$1")" "$2"; }
 
 purpose() {
     case $1 in
-    bios) echo "BIOS starts it" ;;
-    esp) echo "UEFI starts it" ;;
+    bios) translate 'a BIOS starts the system from it' ;;
+    esp) translate 'UEFI starts the system from it' ;;
     boot) echo "/boot" ;;
-    root) if [ "$answer_encrypt" = yes ]; then echo "/, encrypted"; else echo "/"; fi ;;
+    root) if [ "$answer_encrypt" = yes ]; then translate '/, encrypted'; else echo "/"; fi ;;
     esac
+}
+
+make_install_scratch() {
+    for folder in "${TMPDIR:-/tmp}" "$root/run" "$root/dev/shm"; do
+        scratch=$(mktemp -d -p "$folder" bootprof-live.XXXXXX 2>/dev/null) || continue
+        # A full file system makes folders, and no files.
+        if head -c "$mib" /dev/zero >"$scratch/room" 2>/dev/null; then
+            rm "$scratch/room"
+            return
+        fi
+        rm -rf "$scratch"
+    done
+    scratch=''
+    fail "$(translate 'no room for temporary files in %s' "${TMPDIR:-/tmp}, /run, /dev/shm")" \
+        "$(translate 'Delete files, or restart the live system.')"
+}
+
+trap_interruption() {
+    trap 'printf "\n" >&2; fail "$(translate "interrupted; the installation is incomplete")" "$(translate "Start it again.")" 130' \
+        INT TERM HUP
+}
+
+# Nothing of the disk is used any more, and the kernel has the partitions of its table.
+release_target() {
+    [ -n "${target:-}" ] || return 0
+    unmount_target
+    close_root
+    forget_partitions
 }
 
 clean_up() {
     status=$?
     trap - EXIT INT TERM HUP
-    if [ -n "${target:-}" ]; then
-        unmount_target
-        close_root
-        forget_partitions
-    fi
+    release_target
     if [ -n "${scratch:-}" ]; then
         ! mountpoint -q "$scratch/source" || umount "$scratch/source"
         ! mountpoint -q "$scratch/esp" || umount "$scratch/esp"
@@ -174,27 +229,36 @@ clean_up() {
     exit "$status"
 }
 
-step() { echo "$1 ..."; }
+# step PERCENT TEXT: of the whole installation, for a window.
+step() {
+    if [ -n "$gauge" ]; then
+        interruptible
+        printf 'XXX\n%d\n%s\nXXX\n' "$1" "$2" >&4
+    else
+        printf '%s ...\n' "$2"
+    fi
+}
 
 install_system() {
     # Two consoles may show the installer.
     exec 9>/run/bootprof-live.lock
-    flock -n 9 || refuse "an installation is running on another console"
+    flock -n 9 || refuse "$(translate 'an installation is running on another console')"
     # What is made in the target is for all users.
     umask 022
     target=$scratch/target
     mkdir "$target"
-    step "Making partitions and file systems"
+    step 0 "$(translate 'Making partitions and file systems')"
     announce_partitions
     make_file_systems
     mount_target
+    gauge_from=2 gauge_to=70
     copy_system
-    step "Configuring"
+    step 70 "$(translate 'Configuring')"
     configure_system
-    step "Making the initial ramdisk"
+    step 75 "$(translate 'Making the initial ramdisk')"
     make_initrd
     write_boot_menu
-    step "Writing everything to the disk"
+    step 90 "$(translate 'Writing everything to the disk')"
     other_sector=$target/boot/grub/other.img
     save_other_boot_sector
     write_efi_programs
@@ -206,5 +270,6 @@ install_system() {
     forget_partitions
     target=''
     add_firmware_entry
-    echo "Done. Switch off, remove the medium, and start from $disk."
+    translate 'Done. Switch off, remove the medium, and start from %s.' "$disk"
+    echo
 }
