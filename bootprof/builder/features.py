@@ -151,6 +151,7 @@ def live_tools(config: LiveConfig) -> Feature:
                 for part in sorted(LIVE_PARTS.glob("*.sh"))
             },
             **catalogues.compiled(),
+            "usr/share/man/man8/bootprof-live.8": (LIVE_PARTS / "bootprof-live.8").read_text(),
             "usr/lib/bootprof-live/environment": environment(config),
         },
         executables={

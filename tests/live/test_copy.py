@@ -326,6 +326,20 @@ def test_the_wizard_without_windows_offers_free_disks_and_can_be_left(
     assert os.waitstatus_to_exitcode(status) == 1
 
 
+def test_the_man_page_has_all_options_and_answers_and_no_errors() -> None:
+    page = LIVE_TOOL.parent / "bootprof-live.8"
+    command: list[str | Path] = ["man", "--warnings", "-Tutf8", "-l", page]
+    environment = {**os.environ, "MAN_KEEP_FORMATTING": "", "MANWIDTH": "80", "LC_ALL": "C.UTF-8"}
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert shown.stderr == ""
+    text = re.sub(r".\x08", "", shown.stdout).replace("\u2010", "-").replace("\u2212", "-")
+    code = "".join(part.read_text() for part in LIVE_TOOL.parent.glob("*.sh"))
+    options = set(re.findall(r"^  (--[a-z-]+)", code, re.MULTILINE))
+    keys = code.partition("answer_keys='")[2].partition("'")[0].split()
+    assert {"--keep", "--answers"} <= options
+    assert [each for each in (*options, *keys) if each not in text] == []
+
+
 # What translate is called with: text in quotes, or a word.
 TRANSLATED = re.compile(r"""\btranslate (?:'([^']+)'|"([^"$]+)"|([A-Za-z]+))""")
 

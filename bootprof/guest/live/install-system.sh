@@ -7,7 +7,7 @@
 live_packages='live-boot* live-config* live-tools live-task-*'
 live_files='etc/live etc/bootprof-live usr/sbin/bootprof-live usr/lib/bootprof-live
 usr/lib/systemd/system-generators/bootprof-live usr/share/locale/*/LC_MESSAGES/bootprof-live.mo
-usr/lib/udev/rules.d/60-live-medium.rules'
+usr/share/man/man8/bootprof-live.8 usr/lib/udev/rules.d/60-live-medium.rules'
 # Groups of the first user, as far as there are such.
 user_groups='audio bluetooth cdrom dip floppy lpadmin netdev plugdev scanner sudo users video'
 

@@ -159,7 +159,8 @@ find_root_images() {
 }
 
 describe_plan() {
-    line_of "$(translate 'Disk:')" "$disk, $(size "$disk_size"), $(model_of "$disk_name"), $(translate 'with: %s' "$(content_of "$disk_name")")"
+    line_of "$(translate 'Disk:')" "$disk, $(size "$disk_size"), $(model_of "$disk_name")"
+    line_of "$(translate 'Contents:')" "$(content_of "$disk_name")"
     line_of "$(translate 'Place:')" "$(case $answer_place in
         whole) translate 'the whole disk; EVERYTHING on it will be lost' ;;
         free) translate 'free space; the other partitions stay unchanged' ;;
@@ -172,7 +173,7 @@ describe_plan() {
         printf '  %-16s %9s  %s\n' "$(part_node "$number")" "$(size "$length")" "$(purpose "$role")"
     done <"$scratch/layout"
     [ -z "$esp_node" ] || printf '  %-16s %9s  %s\n' "$esp_node" "" \
-        "$(translate 'UEFI starts the system from it; already there')"
+        "$(translate 'UEFI starts from it; already there')"
     line_of "$(translate 'Host name:')" "$answer_hostname"
     line_of "$(translate 'User:')" "${answer_user:-$(translate none)}"
     line_of "$(translate 'Language:')" "${answer_language:-$(translate 'as running')}"
