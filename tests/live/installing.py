@@ -25,7 +25,7 @@ files_owner = "root"
 hooks = "hooks"
 packages = [
     "cryptsetup-initramfs", "dbus", "kmod", "linux-image-amd64", "live-boot", "login", "lvm2",
-    "mdadm", "systemd-sysv", "udev",
+    "mdadm", "rsync", "squashfs-tools", "systemd-sysv", "udev",
 ]
 [squashfs]
 compressor = "lz4"
@@ -98,8 +98,12 @@ def disk(path: Path, serial: str, *options: str) -> list[str]:
     return ["-drive", f"file={path},format=raw,if=none,id={name},cache=unsafe", "-device", device]
 
 
-def medium(image: Path) -> list[str]:
-    """Return what attaches a live medium that is booted before any disk."""
+def medium(image: Path | str) -> list[str]:
+    """Return what attaches a live medium that is booted before any disk.
+
+    Args:
+        image: File, or another name that QEMU knows it by.
+    """
     drive = f"file={image},format=raw,if=none,id=medium,media=cdrom,readonly=on"
     return ["-drive", drive, "-device", "ide-cd,drive=medium,bootindex=0"]
 
@@ -112,6 +116,7 @@ def run_script(
     kind: str = "bios",
     memory_mib: int = 1024,
     steps: Sequence[Step] = (),
+    seconds: float = INSTALL_SECONDS,
 ) -> Booted:
     """Boot a machine with a target disk, and run a script in what it boots."""
     path = folder / "script"
@@ -124,5 +129,5 @@ def run_script(
         kind=kind,
         memory_mib=memory_mib,
         steps=steps,
-        seconds=INSTALL_SECONDS,
+        seconds=seconds,
     )

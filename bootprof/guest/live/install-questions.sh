@@ -6,6 +6,7 @@
 install_words() {
     work=$(translate 'Install the live system   (arrows and Tab: move, Enter: go on, Esc: cancel)')
     go=$(translate Install)
+    size 0 >/dev/null
 }
 
 ask_all() {

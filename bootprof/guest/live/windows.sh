@@ -6,6 +6,7 @@
 
 # Windows need a terminal that can place text. The locale decides how letters are drawn.
 has_windows() {
+    { [ -t 0 ] && [ -t 2 ]; } || return
     command -v whiptail >/dev/null || return
     case ${TERM:-dumb} in dumb | unknown) return 1 ;; esac
 }

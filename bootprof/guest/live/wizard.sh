@@ -6,6 +6,8 @@
 copy_words() {
     work=$(translate 'Copy the live system   (arrows and Tab: move, Enter: go on, Esc: cancel)')
     go=$(translate Copy)
+    # Remembers the units for subshells.
+    size 0 >/dev/null
 }
 
 wizard() {
