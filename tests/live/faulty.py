@@ -64,3 +64,27 @@ def served(folder: Path, *plugin: str | Path) -> Iterator[Path]:
     finally:
         subprocess.run(["fusermount3", "-u", file], check=False)
         child.wait()
+
+
+@contextlib.contextmanager
+def exported(file: Path, *nodes: str) -> Iterator[Path]:
+    """Give a file that QEMU serves from its block layer.
+
+    Args:
+        file: Where it appears.
+        nodes: Block devices, as ``--blockdev`` takes them; the last one is served.
+    """
+    file.touch()
+    export = f"fuse,id=served,node-name=top,mountpoint={file},writable=on"
+    options = [word for node in (*nodes[:-1], f"{nodes[-1]},node-name=top") for word in
+               ("--blockdev", node)]  # fmt: skip
+    child = subprocess.Popen(["qemu-storage-daemon", *options, "--export", export])
+    try:
+        deadline = time.monotonic() + 60
+        while file.stat().st_size == 0:
+            assert child.poll() is None and time.monotonic() < deadline, "nothing is served"
+            time.sleep(0.05)
+        yield file
+    finally:
+        child.terminate()
+        child.wait()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bootprof.builder.media.incomplete import make_incomplete
-from tests.live.faulty import MIB, live, loop, served
+from tests.live.faulty import MIB, exported, live, loop, served
 
 pytestmark = pytest.mark.root
 
@@ -134,6 +134,23 @@ def test_a_write_error_is_named_and_the_stick_marked(
         done = live("copy", "--from", image, "--yes", disk, BOOTPROF_LIVE_MARKER=marker)
     assert done.returncode == 1
     assert f"{disk}: cannot be written near byte" in done.stderr
+    assert is_marked(stick.read_bytes(), marker)
+
+
+def test_a_write_error_of_a_drive_is_named_and_the_stick_marked(
+    image: Path, marker: str, stick: Path, tmp_path: Path
+) -> None:
+    # Each write that covers a sector in the middle fails.
+    broken = "inject-error.0.event=none,inject-error.0.iotype=write,inject-error.0.sector=12000"
+    nodes = (
+        f"driver=file,node-name=stick,filename={stick}",
+        f"driver=blkdebug,image=stick,{broken}",
+    )
+    with exported(tmp_path / "served", *nodes) as file, loop(file) as disk:
+        done = live("copy", "--from", image, "--yes", disk, BOOTPROF_LIVE_MARKER=marker)
+    assert done.returncode == 1
+    assert f"{disk}: cannot be written near byte" in done.stderr
+    assert "Input/output error" in done.stderr
     assert is_marked(stick.read_bytes(), marker)
 
 

@@ -8,14 +8,12 @@ import contextlib
 import os
 import random
 import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bootprof.builder.media.incomplete import make_incomplete
-from tests.live.faulty import MIB, live
+from tests.live.faulty import MIB, exported, live
 from tests.live.writelog import check_cuts, read_log, sector_of_before
 
 pytestmark = pytest.mark.root
@@ -51,30 +49,15 @@ def table(path: Path, script: str) -> None:
     subprocess.run(command, input=script.encode(), check=True)
 
 
-@contextlib.contextmanager
-def written_down(stick: Path, log: Path) -> Iterator[Path]:
+def written_down(stick: Path, log: Path) -> contextlib.AbstractContextManager[Path]:
     """Give a file that stands for a stick, and whose writes are recorded."""
-    file = stick.with_name("served")
-    file.touch()
     log.touch()
-    child = subprocess.Popen(
-        [
-            "qemu-storage-daemon",
-            *("--blockdev", f"driver=file,node-name=stick,filename={stick}"),
-            *("--blockdev", f"driver=file,node-name=log,filename={log}"),
-            *("--blockdev", "driver=blklogwrites,node-name=written,file=stick,log=log"),
-            *("--export", f"fuse,id=e,node-name=written,mountpoint={file},writable=on"),
-        ]
+    return exported(
+        stick.with_name("served"),
+        f"driver=file,node-name=stick,filename={stick}",
+        f"driver=file,node-name=log,filename={log}",
+        "driver=blklogwrites,file=stick,log=log",
     )
-    try:
-        deadline = time.monotonic() + 60
-        while file.stat().st_size == 0:
-            assert child.poll() is None and time.monotonic() < deadline, "nothing is served"
-            time.sleep(0.05)
-        yield file
-    finally:
-        child.terminate()
-        child.wait()
 
 
 @pytest.mark.parametrize("options", [(), ("--persistence", "rest")])
