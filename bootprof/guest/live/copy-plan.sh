@@ -6,6 +6,9 @@
 # The partitions of builder/media/disklayout.py, as sfdisk takes them.
 bios_type=21686148-6449-6E6F-744E-656564454649
 esp_type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B
+# Memory to open an encrypted partition, which a small machine has, too. (Otherwise cryptsetup takes
+# half of the memory of the machine that makes the copy, up to 1 GiB.)
+luks_kib=131072
 linux_type=0FC63DAF-8483-4772-8E79-3D69D8477DE4
 
 table_of() { sfdisk --dump -- "$1" 2>/dev/null | sed -n 's/^label: //p'; }
@@ -179,7 +182,8 @@ make_persistence() {
         loop=$(losetup --find --show --offset "$persistence_from" --sizelimit "$persistence_bytes" "$target") ||
             broken "$(translate '%s: cannot be encrypted: no loop device' "$target")" ''
         mapped=bootprof-copy-$$
-        if printf %s "$passphrase" | cryptsetup --batch-mode luksFormat --type luks2 --key-file - "$loop" 2>"$scratch/luks" &&
+        if printf %s "$passphrase" | cryptsetup --batch-mode luksFormat --type luks2 \
+            --pbkdf-memory "$luks_kib" --key-file - "$loop" 2>"$scratch/luks" &&
             printf %s "$passphrase" | cryptsetup open --key-file - "$loop" "$mapped" 2>"$scratch/luks" &&
             mke2fs -q -F -t ext4 -L persistence -d "$scratch/tree" "/dev/mapper/$mapped" 2>"$scratch/luks"; then
             failed=

@@ -134,7 +134,7 @@ EOF
 
 mount_esp() {
     mkdir -p "$scratch/esp"
-    mount -t vfat "$esp_node" "$scratch/esp" || fail "$(translate '%s: cannot be mounted' "$esp_node")"
+    mount -t vfat "$esp_node" "$scratch/esp" 2>"$scratch/log" || fail "$(translate '%s: cannot be mounted' "$esp_node")"
 }
 
 # UEFI starts EFI/BOOT/BOOT*.EFI of a disk that it has no entry for: that stays another system's.

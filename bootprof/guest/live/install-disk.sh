@@ -169,11 +169,11 @@ announce_partitions() {
         zero 0 "$mib"
         zero $((disk_size - mib)) "$mib"
         sync "$disk"
-        blockdev --rereadpt "$disk" || fail "$(translate '%s: still has the old partitions' "$disk")" "$(translate 'Restart and try again.')"
+        blockdev --rereadpt "$disk" 2>"$scratch/log" || fail "$(translate '%s: still has the old partitions' "$disk")" "$(translate 'Restart and try again.')"
     fi
-    [ -z "$replaced" ] || delpart "$disk" "$replaced" || fail "$(translate '%s: not written to, because %s' "$answer_place" "$(translate 'it is in use')")"
+    [ -z "$replaced" ] || delpart "$disk" "$replaced" 2>"$scratch/log" || fail "$(translate '%s: not written to, because %s' "$answer_place" "$(translate 'it is in use')")"
     while read -r _ number start length _; do
-        addpart "$disk" "$number" $((start / 512)) $((length / 512)) ||
+        addpart "$disk" "$number" $((start / 512)) $((length / 512)) 2>"$scratch/log" ||
             fail "$(translate '%s: the kernel refuses partition %s' "$disk" "$number")"
     done <"$scratch/layout"
     ! command -v udevadm >/dev/null || udevadm settle --timeout=10 || :
@@ -189,7 +189,7 @@ forget_partitions() {
 
 zero() {
     dd if=/dev/zero of="$disk" bs="$mib" oflag=seek_bytes iflag=count_bytes seek="$1" count="$2" \
-        conv=notrunc status=none || fail "$(translate '%s: cannot be written' "$disk")" "$(translate 'Is it write-protected?')"
+        conv=notrunc status=none 2>"$scratch/log" || fail "$(translate '%s: cannot be written' "$disk")" "$(translate 'Is it write-protected?')"
 }
 
 # Without what GRUB cannot read, whatever the default is.
@@ -201,7 +201,7 @@ make_ext4() {
 make_file_systems() {
     root_node=$(node_of root)
     root_holder=$root_node
-    wipefs -qa "$root_node" || fail "$(translate '%s: cannot be written' "$root_node")"
+    wipefs -qa "$root_node" 2>"$scratch/log" || fail "$(translate '%s: cannot be written' "$root_node")"
     if [ "$answer_encrypt" = yes ]; then
         { printf %s "$answer_passphrase" |
             cryptsetup luksFormat --batch-mode --type luks2 --key-file - "$root_node" &&
@@ -218,10 +218,10 @@ make_file_systems() {
 }
 
 mount_target() {
-    mount "$root_holder" "$target" || fail "$(translate '%s: cannot be mounted' "$root_holder")"
+    mount "$root_holder" "$target" 2>"$scratch/log" || fail "$(translate '%s: cannot be mounted' "$root_holder")"
     if has boot; then
         mkdir "$target/boot"
-        mount "$(node_of boot)" "$target/boot" || fail "$(translate '%s: cannot be mounted' "$(node_of boot)")"
+        mount "$(node_of boot)" "$target/boot" 2>"$scratch/log" || fail "$(translate '%s: cannot be mounted' "$(node_of boot)")"
     fi
 }
 
