@@ -45,7 +45,8 @@ for disk in /sys/block/vd*; do
     target) target=/dev/${disk##*/} ;;
     esac
 done
-export target
+# The udev daemon, which device mapper and mdadm wait for, has ended with the initial ramdisk.
+export target DM_DISABLE_UDEV=1 MDADM_NO_UDEV=1
 [ -z "$script" ] || { tr -d '\\0' < "$script" > /run/script; . /run/script; }
 """
 

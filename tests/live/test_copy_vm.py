@@ -29,6 +29,7 @@ from tests.builder.media.booting import (
     firmware,
     internal,
     settings,
+    typed,
 )
 from tests.live.writelog import check_cuts, recorded, replayed, sector_of_before
 
@@ -42,20 +43,20 @@ kinds = ["iso", "disk"]
 tools = true
 [persistence]
 enabled = true
+encrypted = true
 """,
 )
 # The copies have the same probe, and only the first machine has three sticks.
 COPY = """\
 #!/bin/sh
-echo "persistence: $(blkid -L persistence)"
 [ -b /dev/sdc ] || exit 0
-for serial in WHOLE KEPT; do
-    options=
-    [ $serial = WHOLE ] || options=--keep
-    bootprof-live list
-    bootprof-live copy --yes $options --persistence 80M $serial
-    echo "copied $serial: $?"
-done
+# The udev daemon, which device mapper waits for, has ended with the initial ramdisk.
+export DM_DISABLE_UDEV=1
+bootprof-live list
+bootprof-live copy --yes --persistence 80M WHOLE
+echo "copied WHOLE: $?"
+echo "open sesame" | bootprof-live copy --yes --keep --persistence 100M --encrypted KEPT
+echo "copied KEPT: $?"
 echo "COPYING CUT"
 bootprof-live copy --yes CUT
 echo "copied CUT: $?"
@@ -168,9 +169,16 @@ def test_a_copy_boots_and_finds_its_persistence(
     kind: str, name: str, copied: Copied, tmp_path: Path
 ) -> None:
     folder = copied.folder
-    again = boot(*attached(folder / name, "stick"), folder=tmp_path, kind=kind)
+    steps = [Step(b"Please unlock disk", typed("open sesame"))] if name == "KEPT" else []
+    again = boot(*attached(folder / name, "stick"), folder=tmp_path, kind=kind, steps=steps)
     assert again.mounts["/run/live/medium"].device.startswith("/dev/sda")
-    assert again.facts["persistence"].startswith("/dev/sda")
+    # What is changed goes to the partition, which is encrypted on one stick.
+    (changes,) = {
+        mount.device
+        for mount in again.mounts.values()
+        if mount.type == "ext4" and "rw" in mount.options
+    }
+    assert changes.startswith("/dev/mapper/" if name == "KEPT" else "/dev/sda"), again.mounts
     with (folder / "KEPT").open("rb") as stream:
         stream.seek(1 << 20)
         assert stream.read(10 << 20) == b"kept" * (10 << 18)

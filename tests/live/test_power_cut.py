@@ -38,6 +38,20 @@ def medium(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def iso(medium: Path) -> Path:
+    """An ISO that is a disk image, too."""
+    path = medium.with_name("medium.iso")
+    path.write_bytes(medium.read_bytes())
+    table(path, "label: dos\nstart=4096, size=2048, type=ef\n")
+    with path.open("r+b") as stream:
+        stream.seek(32769)
+        stream.write(b"CD001")
+        stream.seek(32848)
+        stream.write((MEDIUM_MIB * MIB // 2048).to_bytes(4, "little"))
+    return path
+
+
+@pytest.fixture(scope="module")
 def marker(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("marker") / "incomplete.img"
     make_incomplete(path, epoch=0)
@@ -61,9 +75,15 @@ def written_down(stick: Path, log: Path) -> contextlib.AbstractContextManager[Pa
 
 
 @pytest.mark.parametrize("options", [(), ("--persistence", "rest")])
+@pytest.mark.parametrize("kind", ["medium", "iso"])
 def test_a_stick_starts_the_menu_after_each_write_of_a_copy_but_the_last(
-    options: tuple[str, ...], medium: Path, marker: str, tmp_path: Path
+    kind: str,
+    options: tuple[str, ...],
+    marker: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
+    medium: Path = request.getfixturevalue(kind)
     stick, log = tmp_path / "stick", tmp_path / "log"
     stick.write_bytes(sector_of_before())
     os.truncate(stick, STICK_MIB * MIB)

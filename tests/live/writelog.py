@@ -86,10 +86,13 @@ def sector_of_before() -> bytes:
 
 @dataclass(frozen=True)
 class Cut:
-    """What a stick is after one of its writes: its boot sector, and a digest of the menu."""
+    """What a stick is after one of its writes: its boot sector, a digest of the menu, and what is
+    where ISO 9660 has its first descriptor.
+    """
 
     sector: bytes
     menu: bytes
+    iso: bytes
 
 
 def cuts(log: Path, size: int) -> list[Cut]:
@@ -99,13 +102,14 @@ def cuts(log: Path, size: int) -> list[Cut]:
         log: Its writes.
         size: Size of the stick in bytes.
     """
-    sector, menu = sector_of_before(), bytearray(SIZE_BYTES)
+    sector, menu, iso = sector_of_before(), bytearray(SIZE_BYTES), bytearray(b"CD001")
     found = []
     for write in read_log(log):
         if write.offset == 0:
             sector = write.data[:SECTOR]
         overlay(menu, (size // MIB - 1) * MIB - SIZE_BYTES, write)
-        found.append(Cut(sector, hashlib.sha256(menu).digest()))
+        overlay(iso, 32769, write)
+        found.append(Cut(sector, hashlib.sha256(menu).digest(), bytes(iso)))
     return found
 
 
@@ -135,6 +139,8 @@ def check_cuts(log: Path, stick: Path) -> tuple[int, int]:
     # The first moments start nothing, and all that follow the menu, which is written before.
     first = next(number for number, cut in enumerate(found) if any(cut.sector))
     assert 0 < first < len(found) // 4
-    assert len(set(found[first:-1])) == 1
+    assert len({(cut.sector, cut.menu) for cut in found[first:-1]}) == 1
+    # UEFI starts from the file system of an ISO, whatever the boot sector says.
+    assert b"CD001" not in {cut.iso for cut in found[first:-1]}
     assert found[first].sector[450] == 0xEF
     return first, len(found)

@@ -57,7 +57,16 @@ plan_persistence() {
         refuse "$(translate '%s: has room for %s of changes' "$target" \
             "$(size $((room > 0 ? room : 0)))")" "$(translate 'At least 68 MB are needed. Choose less, or use a larger stick.')"
     if is_iso "$source"; then
-        # The first entry covers the whole ISO, which sfdisk does not extend.
+        # sfdisk does not extend a table with entries inside of each other. The first entry is for the
+        # whole ISO: Linux mounts no partition of a disk that is mounted as a whole itself. Of type 0,
+        # which firmware ignores, and Linux does not.
+        if [ "$(number_at "$scratch/disk" 458 4)" = 0 ]; then
+            {
+                printf '\0\376\377\377\0\376\377\377'
+                little_endian 0 4
+                little_endian $((total / 512)) 4
+            } | patch "$scratch/disk" 446
+        fi
         entry=462
         while [ "$(number_at "$scratch/disk" $((entry + 12)) 4)" != 0 ]; do
             entry=$((entry + 16))
@@ -112,6 +121,9 @@ source_parts() {
 plan_beside() {
     [ -n "$target_table" ] ||
         refuse "$(translate '%s: has no partition table to keep' "$target")" \
+            "$(translate 'Leave --keep out to use the whole stick.')"
+    ! is_iso "$target" ||
+        refuse "$(translate '%s: holds the image of a disc, which is no partition that can be kept' "$target")" \
             "$(translate 'Leave --keep out to use the whole stick.')"
     source_parts
     sparse_disk "$target"

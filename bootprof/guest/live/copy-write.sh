@@ -4,7 +4,10 @@
 # Writes to the target of a copy, reads it back, and marks it as incomplete until the last write.
 
 chunk_mib=16
-sector_zero=4096
+# The last write of a copy: boot code and partition table. Of an ISO also the first descriptors of
+# its file system, by which UEFI finds its El Torito image on a stick, too.
+last_write_bytes=4096
+last_write_bytes_iso=36864
 # builder/media/incomplete.py: GRUB's core image and a FAT file system with GRUB for UEFI.
 marker_bytes=$((2 * mib))
 marker_fat=262144

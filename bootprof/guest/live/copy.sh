@@ -316,8 +316,9 @@ perform_whole() {
     [ -z "$persistence" ] || make_persistence
     tail=$((target_bytes - mib))
     [ "$target_bytes" -eq "$total" ] || put "$scratch/disk" "$tail" "$mib" "$tail"
-    put "$scratch/disk" "$sector_zero" $((mib - sector_zero)) "$sector_zero"
-    put "$scratch/disk" 0 "$sector_zero" 0
+    ! is_iso "$source" || last_write_bytes=$last_write_bytes_iso
+    put "$scratch/disk" "$last_write_bytes" $((mib - last_write_bytes)) "$last_write_bytes"
+    put "$scratch/disk" 0 "$last_write_bytes" 0
     marked=
 }
 
