@@ -18,6 +18,7 @@ from bootprof.builder import grub
 from tests.builder.media.booting import (
     Booted,
     Step,
+    attached,
     boot,
     commanded,
     typed,
@@ -313,7 +314,7 @@ def test_the_entry_of_the_menu_shows_the_installer(image: Path, tmp_path: Path) 
     ]
     boot(
         *unpacked(image, options, tmp_path),
-        *medium(image),
+        *attached(image, "cd"),
         *disk(target, "target"),
         folder=tmp_path,
         steps=steps,
