@@ -17,6 +17,8 @@ DOMAIN = "bootprof-live"
 def compiled() -> dict[str, bytes]:
     """Return the catalogues by their path in a root.
 
+    A key has compiled ones beside their sources.
+
     Raises:
         ToolError: msgfmt is missing, or a catalogue has errors.
     """
@@ -24,7 +26,10 @@ def compiled() -> dict[str, bytes]:
     with scratch_folder() as folder:
         for source in sorted((LIVE_PARTS / "po").glob("*.po")):
             target = folder / f"{source.stem}.mo"
-            run(["msgfmt", "--check-format", "-o", target, source])
+            if (ready := source.with_suffix(".mo")).is_file():
+                target = ready
+            else:
+                run(["msgfmt", "--check-format", "-o", target, source])
             path = f"usr/share/locale/{source.stem}/LC_MESSAGES/{DOMAIN}.mo"
             found[path] = target.read_bytes()
     return found

@@ -63,17 +63,27 @@ def build_module(
         ToolError: The compiler refused the sources.
     """
     tell = progress or (lambda _: None)
-    chroot, release = find_headers(suite, cache, architecture, kernel_release, mirrors, tell)
     sources = sorted(path for path in KERNEL_MODULE.iterdir() if path.suffix in (".c", ".h"))
     sources.append(KERNEL_MODULE / "Kbuild")
+
+    def digest_for(release: str) -> str:
+        return store.digest_of(release, *sources, *(path.name for path in sources))
+
+    if kernel_release is not None:
+        # A module that exists needs no chroot.
+        found = store.find(cache, f"module-{kernel_release}", digest_for(kernel_release))
+        if found is not None:
+            tell("unchanged, reused")
+            log_file = cache / f"module-{kernel_release}.log"
+            return ModuleBuild(found / "bootprof.ko", kernel_release, log_file)
+    chroot, release = find_headers(suite, cache, architecture, kernel_release, mirrors, tell)
     log_file = cache / f"module-{release}.log"
 
     def make(target: Path) -> None:
         tell("compiling")
         compile_module(chroot, release, sources, target, log_file)
 
-    digest = store.digest_of(release, *sources, *(path.name for path in sources))
-    module, reused = store.obtain(cache, f"module-{release}", digest, make)
+    module, reused = store.obtain(cache, f"module-{release}", digest_for(release), make)
     tell("unchanged, reused" if reused else "compiled")
     return ModuleBuild(module / "bootprof.ko", release, log_file)
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bootprof import progress
+from bootprof.builder import prepared
 from bootprof.files import held_by_children, remove, remove_leftovers, replacing
 
 
@@ -90,17 +91,28 @@ def obtain(
         Its path, and whether it existed.
     """
     final = folder / f"{name}-{digest}{suffix}"
-    if final.exists() and not again:
-        # The time of the last use; that of the last change is the time of an image.
-        with contextlib.suppress(PermissionError):
-            os.utime(final, ns=(time.time_ns(), final.stat().st_mtime_ns))
-        return final, True
+    if not again and (existing := find(folder, name, digest, suffix)) is not None:
+        return existing, True
     with entry_locked(final):
         # Another process may have made it in the meantime.
         if final.exists() and not again:
             return final, True
         replace_entry(final, make)
     return final, False
+
+
+def find(folder: Path, name: str, digest: str, suffix: str = "") -> Path | None:
+    """Return the thing of this name and digest if it exists, here or prepared in advance.
+
+    Arguments are as for :func:`obtain`.
+    """
+    path = folder / f"{name}-{digest}{suffix}"
+    if not path.exists():
+        return prepared.find(path.name)
+    # The time of the last use; that of the last change is the time of an image.
+    with contextlib.suppress(PermissionError):
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+    return path
 
 
 def replace_entry(final: Path, make: Callable[[Path], None]) -> None:
