@@ -51,6 +51,7 @@ examples:
   bootprof profile foreign.iso --list-entries
   bootprof profile foreign.iso --entry 2 --until systemd
   bootprof profile foreign.iso --backend block --keys 8,down,ret --until idle:10 --medium cdrom
+  bootprof profile --running -o boot      on a key that was started to record its boot
 """
 
 
@@ -85,7 +86,13 @@ def add_parser(subparsers: Parsers) -> None:
         epilog=EPILOG.format(backends=describe_backends()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_path(parser, "image", metavar="IMAGE", help="ISO or disk image")
+    add_path(parser, "image", metavar="IMAGE", nargs="?", help="ISO or disk image")
+    parser.add_argument(
+        "--running",
+        action="store_true",
+        help="boot nothing: take the recording of the running system's boot (a key, started by the "
+        "entry that records)",
+    )
     add_path(
         parser,
         "-o",
@@ -163,6 +170,20 @@ def list_entries(image: Path) -> int:
     return 0
 
 
+def take_running(options: argparse.Namespace) -> int:
+    """Write the profile of the running system, and print its folder."""
+    from bootprof.boot.running import profile_running
+    from bootprof.progress import note
+
+    if options.image is not None:
+        options.parser.error("--running boots no image: leave out IMAGE")
+    folder: Path = options.output or Path("running.profile")
+    bootlog, paths = profile_running(folder)
+    note(f"{folder}: {len(bootlog.events)} events, {paths} paths, {bootlog.lost} lost")
+    print(folder)
+    return 0
+
+
 def run(options: argparse.Namespace) -> int:
     """Profile, and print the folder of the profile."""
     from bootprof.boot.nbd import Emulation
@@ -171,6 +192,10 @@ def run(options: argparse.Namespace) -> int:
     from bootprof.boot.record import record
     from bootprof.progress import note
 
+    if options.running:
+        return take_running(options)
+    if options.image is None:
+        options.parser.error("the following arguments are required: IMAGE")
     if options.list_entries:
         return list_entries(options.image)
     machine = Machine(
