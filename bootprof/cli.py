@@ -137,6 +137,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return report(error.message, error.hint, error.exit_status)
+    except ModuleNotFoundError as error:
+        # A key has no modules for plots.
+        name = error.name or ""
+        if debug or name.split(".")[0] in ("bootprof", "optimizer"):
+            raise
+        return report(f"this needs the Python module {name}, which is not installed", "", 1)
     except BrokenPipeError:
         # The reader, for example head, has closed the pipe.
         discard_output()

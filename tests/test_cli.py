@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.cli import COMMANDS
+from bootprof.cli import COMMANDS, main
 
 TOP = Path(__file__).parent.parent
 
@@ -64,3 +64,14 @@ def test_escape_sequences_of_an_argument_do_not_reach_the_terminal() -> None:
     done = bootprof("sort", "\x1b]0;title\x07")
     assert "\x1b" not in done.stderr
     assert "\\x1b]0;title\\x07" in done.stderr
+
+
+def test_a_python_module_that_is_missing_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # An entry of None makes an import fail as if there were none.
+    monkeypatch.setitem(sys.modules, "tomllib", None)
+    monkeypatch.delitem(sys.modules, "bootprof.builder.layers", raising=False)
+    assert main(["config"]) == 1
+    said = capsys.readouterr().err
+    assert said == "bootprof: error: this needs the Python module tomllib, which is not installed\n"
