@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from bootprof.builder.config import LiveConfig
-from bootprof.builder.values import convert, type_name
+from bootprof.builder.values import convert, toml, type_name
 from bootprof.errors import InputError
 from optimizer.formats.text import printable
 
@@ -101,6 +101,21 @@ def keys() -> dict[str, Key]:
         else:
             found[outer.name] = Key(outer.name, hint, None, **outer.metadata)
     return found
+
+
+def as_toml(config: LiveConfig) -> str:
+    """Return a configuration as the text of a file, every key in it."""
+    lines, section = [], ""
+    for name in keys():
+        before, _, last = name.rpartition(".")
+        value: Any = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        if before != section:
+            section = before
+            lines += ["", f"[{section}]"]
+        lines.append(f"{last} = {toml(value)}")
+    return "\n".join([*lines, ""])
 
 
 def load_config(path: Path, defines: Sequence[str] = ()) -> LiveConfig:

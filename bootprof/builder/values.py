@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
@@ -82,3 +83,16 @@ def shown(value: object) -> str:
     if isinstance(value, bool | float) or (isinstance(value, int) and value.bit_length() < 100):
         return str(value).lower()
     return type_name(value)
+
+
+def toml(value: Any) -> str:
+    """Write the value of a key as TOML."""
+    if isinstance(value, str):
+        # JSON and TOML strings are the same except for this character.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(toml, value))}]"
+    if isinstance(value, dict):
+        inner = ", ".join(f"{toml(name)} = {toml(text)}" for name, text in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+    return str(value).lower()

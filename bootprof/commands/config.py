@@ -76,6 +76,7 @@ def settings(loaded: Loaded) -> list[tuple[str, Any, str]]:
 
 def merged(loaded: Loaded) -> list[str]:
     """Return the lines of the merged configuration."""
+    from bootprof.builder.values import toml
     from optimizer.formats.text import printable
 
     lines: list[str] = []
@@ -108,20 +109,9 @@ def kind(key: Key) -> str:
 
 def default(key: Key) -> str:
     """Return the default of a key for the table."""
+    from bootprof.builder.values import toml
+
     if key.default is None:
         return "required"
     empty = key.default in ("", (), {})
     return "none" if empty else f"`{toml(key.default)}`"
-
-
-def toml(value: Any) -> str:
-    """Write the value of a key as TOML."""
-    if isinstance(value, str):
-        # JSON and TOML strings are the same except for this character.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(toml, value))}]"
-    if isinstance(value, dict):
-        inner = ", ".join(f"{toml(name)} = {toml(text)}" for name, text in value.items())
-        return f"{{ {inner} }}" if inner else "{}"
-    return str(value).lower()
