@@ -38,6 +38,8 @@ GUEST: Final = _PACKAGE / "guest"
 # The program that copies live media, in a live system and on a host, and the folder of its parts.
 LIVE_PARTS: Final = GUEST / "live"
 LIVE_TOOL: Final = LIVE_PARTS / "bootprof-live"
+# What mounts and runs the builder of a key.
+KEY_TOOL: Final = GUEST / "key/bootprof"
 # The plugin for nbdkit that serves an image like a drive.
 DRIVE_PLUGIN: Final = _PACKAGE / "boot/drive.c"
 # The library that lets mksquashfs use compressed blocks again.

@@ -39,12 +39,14 @@ class Entry:
         options: Kernel command line.
         kind: ``live`` starts the live system, ``memory`` a test of the memory, and ``local`` what
             the first disk of the machine has, or what its firmware starts next.
+        initrds: Paths of initial ramdisks of this entry only, loaded after those of the menu.
     """
 
     id: str
     title: str
     options: str = ""
     kind: Literal["live", "memory", "local"] = "live"
+    initrds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -244,7 +246,7 @@ def _entry(menu: Menu, entry: Entry, further: str) -> str:
         arguments = " ".join(map(quote, split_options(entry.options)))
         body = (
             f"    linux {quote(menu.kernel)} {arguments}{further}\n"
-            f"    initrd {' '.join(map(quote, menu.initrds))}\n"
+            f"    initrd {' '.join(map(quote, (*menu.initrds, *entry.initrds)))}\n"
         )
     return f"menuentry --id={entry.id} -- {quote(entry.title)} {{\n{body}}}\n"
 
@@ -269,7 +271,7 @@ def isolinux_configuration(menu: Menu) -> str:
                 for option in split_options(entry.options)
             )
             lines.append(f"  LINUX {menu.kernel}")
-            lines.append(f"  APPEND initrd={','.join(menu.initrds)} {options}")
+            lines.append(f"  APPEND initrd={','.join((*menu.initrds, *entry.initrds))} {options}")
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from bootprof.builder import erofs, features, hooks, initrds, manifest, rootimage, roots, store
+from bootprof.builder import (
+    erofs,
+    features,
+    hooks,
+    initrds,
+    key,
+    manifest,
+    rootimage,
+    roots,
+    store,
+)
 from bootprof.builder.initrd import profiler
 from bootprof.builder.media.contents import Contents, find_memory_test
 from bootprof.builder.media.installation import obtain_installation
@@ -22,6 +32,10 @@ from bootprof.files import replace_link, scratch_folder
 
 # Root trees and squashfs images that stay in the cache. Each change of a file makes another one.
 KEPT = 8
+PRUNED = (
+    *("root", "filesystem", "filesystem-part", "changes", "layer", "installation"),
+    *("builder", "pool"),
+)
 
 
 def build(request: BuildRequest) -> BuildResult:
@@ -30,8 +44,11 @@ def build(request: BuildRequest) -> BuildResult:
     Raises:
         BootprofError: A step failed, or the configuration names something that does not exist.
     """
-    wanted = features.chosen(request.config)
-    config = features.applied(request.config)
+    configured = request.config
+    wanted = features.chosen(configured)
+    if configured.key.enabled:
+        key.check(configured)
+    config = features.applied(configured)
     request = replace(request, config=config)
     sort = rootimage.find_sort_file(request)
     additional = [request.base / name for name in config.system.additional_modules]
@@ -78,6 +95,11 @@ def build(request: BuildRequest) -> BuildResult:
         if request.profiling:
             archives.append(initrds.obtain_profiler(request, cache, kernel, additional, epoch))
             boot_options = f"{boot_options} {profiler.BOOT_OPTIONS}"
+        key_parts = None
+        if config.key.enabled:
+            key_parts = key.obtain_key(
+                request, configured, cache, trees.bootstrapped, kernel, epoch, version
+            )
         contents = Contents(
             kernel.image,
             tuple(archives),
@@ -88,11 +110,12 @@ def build(request: BuildRequest) -> BuildResult:
             installation=(
                 obtain_installation(images, tree, cache, epoch) if config.live.tools else None
             ),
+            key=key_parts,
         )
         media = tuple(paths(request))
         for kind, image in zip(config.media.kinds, media, strict=True):
             write(kind, config.media, contents, image, epoch=epoch)
-        for name in ("root", "filesystem", "filesystem-part", "changes", "layer", "installation"):
+        for name in PRUNED:
             store.prune(cache, name, KEPT)
     result = BuildResult(media, images, tree, sort)
     # A fixed name for the thing that has a digest in its own.

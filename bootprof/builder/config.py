@@ -321,6 +321,27 @@ class Live:
 
 
 @dataclass(frozen=True)
+class Key:
+    """``[key]``: a medium that holds what is needed to make another one."""
+
+    enabled: bool = key(
+        False,
+        "add the builder with its tools, a pool of packages and a recorder to the medium: its "
+        "running system records its boot, and builds and copies media without a network",
+    )
+    packages: tuple[str, ...] = key(
+        (),
+        "packages in the pool that are not installed, for systems that are built from it; what "
+        "they depend on is added",
+        check_packages,
+    )
+    source: str = key(
+        "",
+        "the folder `builder` of a key: builder and pool are taken from it, and not made again",
+    )
+
+
+@dataclass(frozen=True)
 class Network:
     """``[network]``: a root on a server."""
 
@@ -365,6 +386,7 @@ class LiveConfig:
     network: Network = Network()
     live: Live = Live()
     readahead: Readahead = Readahead()
+    key: Key = Key()
 
     @property
     def packing(self) -> Squashfs | Erofs:

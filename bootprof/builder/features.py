@@ -19,7 +19,7 @@ from bootprof.builder.bootmenu import check_boot_options
 from bootprof.builder.config import LiveConfig
 from bootprof.builder.roottree import open_tree
 from bootprof.errors import InputError
-from bootprof.sources import GUEST, LIVE_PARTS, LIVE_TOOL
+from bootprof.sources import GUEST, KEY_TOOL, LIVE_PARTS, LIVE_TOOL
 
 SCRIPTS_FOLDER = "usr/lib/live/boot"
 # Where an address may lead, and the kernel's name of the version.
@@ -164,6 +164,12 @@ def live_tools(config: LiveConfig) -> Feature:
     )
 
 
+def key(config: LiveConfig) -> Feature:
+    """The medium carries the builder, which a command of the live system mounts and runs."""
+    del config
+    return Feature("key", executables={"usr/sbin/bootprof": KEY_TOOL.read_text()})
+
+
 def environment(config: LiveConfig) -> str:
     """Return the variables of an installation for a shell: those that hooks of a build see."""
     system = config.system
@@ -190,6 +196,8 @@ def chosen(config: LiveConfig) -> tuple[Feature, ...]:
         found.append(eject(config))
     if config.live.tools:
         found.append(live_tools(config))
+    if config.key.enabled:
+        found.append(key(config))
     return tuple(found)
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,10 +67,12 @@ class Trees:
 
     Attributes:
         full: The root tree.
+        bootstrapped: What it was made from, before anything was cleaned or configured.
         base: The same without patches, files and the last hooks, if these are packed separately.
     """
 
     full: Path
+    bootstrapped: Path
     base: Path | None = None
 
     @property
@@ -89,7 +92,8 @@ def obtain_trees(request: BuildRequest, cache: Path, added: Additions) -> Trees:
     base = None
     if request.config.root.separate_changes:
         base = obtain_root(request, cache, bootstrapped, before, "root tree without your changes")
-    return Trees(obtain_root(request, cache, bootstrapped, after, "root tree"), base)
+    full = obtain_root(request, cache, bootstrapped, after, "root tree")
+    return Trees(full, bootstrapped, base)
 
 
 def obtain_root(
@@ -126,13 +130,22 @@ def obtain_root(
     return tree
 
 
-def obtain_bootstrapped(request: BuildRequest, cache: Path) -> Path:
-    """Bootstrap a system, or find the one bootstrapped before from the same packages."""
+def obtain_bootstrapped(
+    request: BuildRequest, cache: Path, name: str = "bootstrap", options: Sequence[str] = ()
+) -> Path:
+    """Bootstrap a system, or find the one bootstrapped before from the same packages.
+
+    Args:
+        request: The build.
+        cache: Where systems are kept.
+        name: What this one is kept and shown as.
+        options: Further options of mmdebstrap.
+    """
     system = request.config.system
     keyring = (request.base / system.keyring).resolve() if system.keyring else None
     if keyring is not None and not keyring.is_file():
         raise InputError(f"{keyring}: no such file", hint="check system.keyring")
-    words = debian.command_of(system)
+    words = debian.command_of(system, options)
     mirrors = system.mirrors if keyring is None else debian.signed(system, keyring)
     # By content: another state of the keys is another archive.
     keys = [keyring] if keyring is not None else []
@@ -148,13 +161,13 @@ def obtain_bootstrapped(request: BuildRequest, cache: Path) -> Path:
             mirrors,
             env=variables,
             keyring=keyring,
-            log_file=cache / "bootstrap.log",
+            log_file=cache / f"{name}.log",
             progress=update,
         )
 
-    with progress.step(f"bootstrap of {system.suite}, {system.arch}") as update:
+    with progress.step(f"{name} of {system.suite}, {system.arch}") as update:
         digest = store.digest_of(words, mirrors, sorted(variables.items()), *keys)
-        tree, reused = store.obtain(cache, "bootstrap", digest, make, again=request.refresh)
+        tree, reused = store.obtain(cache, name, digest, make, again=request.refresh)
         update("unchanged, reused" if reused else "bootstrapped")
     return tree
 

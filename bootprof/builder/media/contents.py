@@ -26,6 +26,11 @@ INSTALL_OPTIONS = "bootprof.install systemd.unit=multi-user.target"
 MEMORY_TEST = "live/memtest"
 # Where live-boot looks for the names of root images, if it does not know their suffix.
 ROOTS = "live/filesystem.module"
+# The archive of the entry that records a boot, and the folder of a key (bootprof/builder/key.py).
+# Named unlike the profiler of a profiling image, which records each boot.
+RECORDER = "live/recorder.cpio"
+RECORD_TITLE = "{title} (record this boot)"
+KEY, BUILDER, POOL = "builder", "builder.squashfs", "pool"
 # Of the package memtest86+, the one that starts as a kernel does.
 MEMORY_TESTS = {"amd64": "boot/memtest86+x64.bin", "i386": "boot/memtest86+ia32.bin"}
 
@@ -44,6 +49,28 @@ class RootImage:
 
 
 @dataclass(frozen=True)
+class KeyParts:
+    """What a key has besides its live system: see :mod:`bootprof.builder.key`.
+
+    Attributes:
+        squashfs: The builder.
+        pool: Folder with packages.
+        recorder: Initial ramdisk archive with the profiler.
+        options: Boot options that start it.
+    """
+
+    squashfs: Path
+    pool: Path
+    recorder: Path
+    options: str
+
+    def files(self) -> dict[str, Path]:
+        """Return builder and pool, file by file, by their paths on the medium."""
+        found = {f"{KEY}/{POOL}/{path.name}": path for path in sorted(self.pool.iterdir())}
+        return {f"{KEY}/{BUILDER}": self.squashfs, **found}
+
+
+@dataclass(frozen=True)
 class Contents:
     """What is on a medium.
 
@@ -55,6 +82,7 @@ class Contents:
         memory_test: Program that tests the memory, or None.
         copies: Whether its live system can copy the medium.
         installation: Folder with what an installation needs, or None.
+        key: What a key has, or None.
     """
 
     kernel: Path
@@ -64,6 +92,7 @@ class Contents:
     memory_test: Path | None = None
     copies: bool = False
     installation: Path | None = None
+    key: KeyParts | None = None
 
 
 def find_memory_test(config: LiveConfig, tree: Path) -> Path | None:
@@ -92,6 +121,9 @@ def menu_of(media: Media, contents: Contents) -> Menu:
         entries.append(Entry("toram", f"{media.title} (copy to memory)", f"{options} toram"))
     if contents.installation is not None:
         entries.append(Entry("install", f"Install {media.title}", f"{options} {INSTALL_OPTIONS}"))
+    if contents.key is not None:
+        title, more = RECORD_TITLE.format(title=media.title), contents.key.options
+        entries.append(Entry("record", title, f"{options} {more}", initrds=(f"/{RECORDER}",)))
     for number, (title, more) in enumerate(media.entries.items(), 1):
         entries.append(Entry(f"entry-{number}", title, f"{options} {more}"))
     if contents.memory_test is not None:
@@ -117,6 +149,8 @@ def digest_of(media: Media, contents: Contents) -> str:
     files = [contents.kernel, *contents.initrds, *(root.file for root in contents.roots)]
     if contents.installation is not None:
         files += sorted(contents.installation.iterdir())
+    if contents.key is not None:
+        files += [contents.key.recorder, *contents.key.files().values()]
     return digest_of(media, contents.boot_options, contents.copies, *map(file_digest, files))
 
 
@@ -144,6 +178,11 @@ def stage(media: Media, contents: Contents, tree: Path, *, epoch: int) -> None:
         incomplete.make_incomplete(tree / incomplete.NAME, epoch=epoch)
     if contents.installation is not None:
         shutil.copytree(contents.installation, tree / INSTALLATION)
+    if contents.key is not None:
+        (tree / KEY / POOL).mkdir(parents=True)
+        for name, source in contents.key.files().items():
+            link_or_copy(source, tree / name)
+        shutil.copyfile(contents.key.recorder, tree / RECORDER)
     menu = menu_of(media, contents)
     (tree / "boot/grub/grub.cfg").write_text(bootmenu.configuration(menu))
     (tree / "boot/grub/loopback.cfg").write_text(bootmenu.loopback_configuration(menu))
@@ -151,8 +190,10 @@ def stage(media: Media, contents: Contents, tree: Path, *, epoch: int) -> None:
 
 
 def set_times(tree: Path, contents: Contents, epoch: int) -> None:
-    """Give all files of a staged tree the same time, except the root images, which are shared."""
+    """Give all files of a staged tree the same time, except those that the cache shares."""
     shared = {tree / "live" / root.name for root in contents.roots}
+    if contents.key is not None:
+        shared.update(tree / name for name in contents.key.files())
     for path in (tree, *tree.rglob("*")):
         if path not in shared:
             path.chmod(0o755 if path.is_dir() else FILE_MODE)
@@ -180,6 +221,7 @@ def files_in_reading_order(tree: Path, contents: Contents) -> list[str]:
     """Return the files of a staged tree in the order in which a boot reads them."""
     loaded = ["live/vmlinuz", *(f"live/{path.name}" for path in contents.initrds)]
     roots = [f"live/{root.name}" for root in contents.roots]
-    last = (*loaded, *roots)
+    further = [] if contents.key is None else [RECORDER, *contents.key.files()]
+    last = (*loaded, *roots, *further)
     names = sorted(str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file())
     return [*(name for name in names if name not in last), *last]

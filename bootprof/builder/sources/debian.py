@@ -53,10 +53,10 @@ def command(
     ]
 
 
-def command_of(system: System) -> list[str]:
-    """Return the command that bootstraps the system of an image."""
-    packages, options = languages.packages(system), languages.preseed(system)
-    return command(system.suite, system.arch, packages, system.components, options)
+def command_of(system: System, options: Sequence[str] = ()) -> list[str]:
+    """Return the command that bootstraps the system of an image, with further options."""
+    packages, preseed = languages.packages(system), languages.preseed(system)
+    return command(system.suite, system.arch, packages, system.components, [*preseed, *options])
 
 
 def signed(system: System, keyring: Path) -> tuple[str, ...]:
