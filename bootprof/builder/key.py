@@ -28,7 +28,7 @@ from bootprof.builder.layers import as_toml
 from bootprof.builder.media.contents import BUILDER, KEY, POOL, KeyParts
 from bootprof.builder.overlay import Entry, Overlay
 from bootprof.builder.request import BuildRequest
-from bootprof.builder.root import Kernel, limit_times, packages
+from bootprof.builder.root import Kernel, limit_times, packages, version_key
 from bootprof.builder.roottree import RootTree, open_tree
 from bootprof.builder.squashfs import make_squashfs
 from bootprof.errors import InputError
@@ -70,6 +70,8 @@ PACKAGES = (
     "xorriso",
     "zstd",
 )
+# pyproject.toml has the same.
+LEAST_PYTHON = "3.11"
 ISOLINUX_PACKAGES = ("isolinux", "syslinux-common")
 # Of /usr, what only a person reads; licences stay.
 DOCUMENTS = ("usr/share/doc/", "usr/share/info/", "usr/share/locale/", "usr/share/man/")
@@ -160,7 +162,8 @@ def check_versions(below: Path, above: Path) -> None:
     """Check that the systems with and without the builder are of one state of the archive.
 
     Raises:
-        InputError: They are not, and the pool has no packages for the first one.
+        InputError: They are not, and the pool has no packages for the first one; or the Python of
+            the builder is too old for this program.
     """
     old, new = packages(below), packages(above)
     differing = [name for name, version in old.items() if new.get(name) != version]
@@ -170,6 +173,12 @@ def check_versions(below: Path, above: Path) -> None:
             f"{len(differing)} packages have changed in the archive since the bootstrap, for "
             f"example {name}: {old[name]}, now {new.get(name, 'gone')}",
             hint="bootprof build --refresh",
+        )
+    found = new.get("python3:amd64", "")
+    if version_key(found.partition("-")[0]) < version_key(LEAST_PYTHON):
+        raise InputError(
+            f"a key needs Python {LEAST_PYTHON}, and the suite has {found or 'none'}",
+            hint="set system.suite to bookworm or later",
         )
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.builder import features, kernelmodule, key, pool, prepared, store
+from bootprof.builder import bootmenu, features, kernelmodule, key, pool, prepared, store
 from bootprof.builder.config import Key, LiveConfig, Media, Readahead, Squashfs, System
 from bootprof.builder.initrd import additions, archive
 from bootprof.builder.layers import as_toml, load_config
 from bootprof.builder.media import contents
-from bootprof.builder.media.contents import Contents, KeyParts
+from bootprof.builder.media.contents import Contents, KeyParts, RootImage
 from bootprof.builder.request import BuildRequest
 from bootprof.builder.roottree import open_tree
 from bootprof.errors import InputError
@@ -168,7 +168,7 @@ def status(tree: Path, versions: dict[str, str]) -> Path:
     (tree / "var/lib/dpkg").mkdir(parents=True)
     (tree / "var/lib/dpkg/status").write_text(
         "\n".join(
-            f"Package: {name}\nStatus: install ok installed\nArchitecture: all\n"
+            f"Package: {name}\nStatus: install ok installed\nArchitecture: amd64\n"
             f"Version: {version}\n"
             for name, version in versions.items()
         )
@@ -178,10 +178,17 @@ def status(tree: Path, versions: dict[str, str]) -> Path:
 
 def test_a_pool_of_a_later_archive_is_refused(tmp_path: Path) -> None:
     below = status(tmp_path / "below", {"a": "1", "b": "1"})
-    key.check_versions(below, status(tmp_path / "above", {"a": "1", "b": "1", "c": "1"}))
-    with pytest.raises(InputError, match=r"1 packages .* example b:all: 1, now 2") as caught:
-        key.check_versions(below, status(tmp_path / "later", {"a": "1", "b": "2"}))
+    python = {"python3": "3.11.2-1+b1"}
+    key.check_versions(below, status(tmp_path / "above", {"a": "1", "b": "1", **python}))
+    with pytest.raises(InputError, match=r"1 packages .* example b:amd64: 1, now 2") as caught:
+        key.check_versions(below, status(tmp_path / "later", {"a": "1", "b": "2", **python}))
     assert caught.value.hint == "bootprof build --refresh"
+
+
+def test_a_suite_whose_python_is_too_old_is_refused(tmp_path: Path) -> None:
+    below = status(tmp_path / "below", {})
+    with pytest.raises(InputError, match=r"needs Python 3\.11, and the suite has 3\.9\.2-3"):
+        key.check_versions(below, status(tmp_path / "above", {"python3": "3.9.2-3"}))
 
 
 def test_what_is_prepared_needs_no_compiler(
@@ -215,15 +222,51 @@ def test_a_module_that_exists_needs_no_headers(
     assert built.module == tmp_path / "module-6.1.0-1-amd64/bootprof.ko"
 
 
-def test_only_the_recording_entry_loads_the_recorder(tmp_path: Path) -> None:
-    parts = KeyParts(tmp_path / "squashfs", tmp_path, tmp_path / "cpio", "rdinit=/bootprof/agent")
-    wanted = Contents(tmp_path / "vmlinuz", (tmp_path / "initrd",), "boot=live", (), key=parts)
-    menu = contents.menu_of(KEY.media, wanted)
+@pytest.fixture
+def medium(tmp_path: Path) -> Contents:
+    """Return the contents of a key, of small files."""
+    (tmp_path / "pool").mkdir()
+    names = ("vmlinuz", "initrd", "root", "builder", "recorder", "pool/Packages", "pool/a.deb")
+    for name in names:
+        (tmp_path / name).write_text(name)
+        (tmp_path / name).chmod(0o644)
+    vmlinuz, initrd, root, builder, recorder = (tmp_path / name for name in names[:5])
+    parts = KeyParts(builder, tmp_path / "pool", recorder, "rdinit=/bootprof/agent")
+    roots = (RootImage("filesystem.squashfs", root),)
+    return Contents(vmlinuz, (initrd,), "boot=live", roots, key=parts)
+
+
+def test_only_the_recording_entry_loads_the_recorder(medium: Contents) -> None:
+    menu = contents.menu_of(KEY.media, medium)
     found = {entry.id: (entry.options, entry.initrds) for entry in menu.entries}
     assert found == {
         "live": ("boot=live", ()),
         "record": ("boot=live rdinit=/bootprof/agent", ("/live/recorder.cpio",)),
     }
+    grub, isolinux = bootmenu.configuration(menu), bootmenu.isolinux_configuration(menu)
+    assert grub.count("initrd '/live/initrd'\n") == 1
+    assert grub.count("initrd '/live/initrd' '/live/recorder.cpio'\n") == 1
+    assert isolinux.count("initrd=/live/initrd boot=live") == 1
+    assert isolinux.count("initrd=/live/initrd,/live/recorder.cpio boot=live") == 1
+
+
+def test_a_medium_has_builder_and_pool_behind_what_a_boot_reads(
+    medium: Contents, tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    contents.stage(KEY.media, medium, tree, epoch=1)
+    names = contents.files_in_reading_order(tree, medium)
+    assert names[-5:] == [
+        "live/filesystem.squashfs",
+        "live/recorder.cpio",
+        "builder/builder.squashfs",
+        "builder/pool/Packages",
+        "builder/pool/a.deb",
+    ]
+    assert len(names) == len(set(names)) == len([p for p in tree.rglob("*") if p.is_file()])
+    before = contents.digest_of(KEY.media, medium)
+    (tmp_path / "pool/a.deb").write_text("other")
+    assert contents.digest_of(KEY.media, medium) != before
 
 
 def test_the_command_of_the_live_system_is_the_only_change_of_the_root() -> None:
