@@ -78,7 +78,7 @@ DOCUMENTS = ("usr/share/doc/", "usr/share/info/", "usr/share/locale/", "usr/shar
 LICENCE = "copyright"
 # Left behind by compilers and Python in the folders of this program.
 LEFT_OUT = ("__pycache__", "build", "*.o", "*.ko", "*.mod", "*.mod.c", "*.cmd", ".*", "*.pyc")
-PACKED = Squashfs(compressor="xz", exclude=())
+PACKED = Squashfs(exclude=())
 
 
 def obtain_key(
