@@ -9,6 +9,7 @@ target of a link, extended attributes, time of the last change.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -121,7 +122,7 @@ def examine(folder: Path, path: str, key: str) -> tuple[Entry, tuple[int, int]]:
         raise InputError(f"{source}: only root can copy a device node")
     xattrs = tuple(
         (name, os.getxattr(source, name, follow_symlinks=False))
-        for name in sorted(os.listxattr(source, follow_symlinks=False))
+        for name in names_of_xattrs(source)
         if name not in HOST_XATTRS
     )
     mode = 0 if kind == stat.S_IFLNK else stat.S_IMODE(status.st_mode)
@@ -136,6 +137,19 @@ def examine(folder: Path, path: str, key: str) -> tuple[Entry, tuple[int, int]]:
         device=status.st_rdev if kind in NODES else 0,
     )
     return entry, (status.st_dev, status.st_ino)
+
+
+def names_of_xattrs(source: Path) -> list[str]:
+    """Return the sorted names of the extended attributes of an entry.
+
+    There are none on a file system that does not know them, such as a squashfs without any.
+    """
+    try:
+        return sorted(os.listxattr(source, follow_symlinks=False))
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        return []
 
 
 def content(folder: Path, entry: Entry) -> Iterator[bytes]:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # SPDX-FileCopyrightText: The bootprof authors
+import errno
 import os
 import socket
 import stat
@@ -176,3 +177,18 @@ def test_names_that_are_not_utf_8_and_deep_folders_are_copied(tmp_path: Path) ->
     (deep / os.fsdecode(b"\xff\xfe")).write_bytes(b"x")
     root = copied(files, tmp_path / "root")
     assert (root / deep.relative_to(files) / os.fsdecode(b"\xff\xfe")).read_bytes() == b"x"
+
+
+def test_a_file_system_without_extended_attributes_is_copied_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *, follow_symlinks: bool) -> list[str]:
+        raise OSError(number, os.strerror(number), str(path))
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(os, "listxattr", refuse)
+    number = errno.ENOTSUP
+    assert [entry.attributes.xattrs for entry in overlay.scan(tmp_path).entries] == [()]
+    number = errno.EIO
+    with pytest.raises(OSError, match="Input/output error"):
+        overlay.scan(tmp_path)
