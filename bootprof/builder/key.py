@@ -114,7 +114,7 @@ def obtain_key(
             options=pool.options(wanted.key.packages),
         )
         check_versions(bootstrapped, full)
-        packed = pool.obtain_pool(cache, full, epoch)
+        packed = pool.obtain_pool(cache, full, wanted.system.suite, epoch)
         trees = (bootstrapped, full)
         squashfs = obtain_squashfs(request, wanted, cache, trees, kernel, epoch, version)
     recorder = initrds.obtain_profiler(request, cache, kernel, [], epoch)

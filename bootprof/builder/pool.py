@@ -3,7 +3,7 @@
 """A pool: the packages of a bootstrap and an index of them, from which apt installs again.
 
 Format: deb-control(5); sources.list(5), an archive without suites ("./"); the fields of an index
-are those of apt-ftparchive(1).
+and of a Release file are those of apt-ftparchive(1).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bootprof.errors import InputError
 from bootprof.files import file_digest
 from bootprof.process import run
 
-INDEX = "Packages"
+INDEX, RELEASE = "Packages", "Release"
 # Where apt keeps what it has downloaded.
 ARCHIVES = "var/cache/apt/archives"
 
@@ -40,8 +40,14 @@ def options(further: Sequence[str]) -> tuple[str, ...]:
     return (*kept, f'--customize-hook=APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" {download} {names}')
 
 
-def obtain_pool(cache: Path, tree: Path, epoch: int) -> Path:
+def obtain_pool(cache: Path, tree: Path, suite: str, epoch: int) -> Path:
     """Make the pool of a root tree that has kept its packages, or find the one made before.
+
+    Args:
+        cache: Where pools are kept.
+        tree: The root tree.
+        suite: What it was bootstrapped from.
+        epoch: Time stamp of everything in the pool (seconds since 1970).
 
     Raises:
         InputError: The tree has none.
@@ -56,17 +62,26 @@ def obtain_pool(cache: Path, tree: Path, epoch: int) -> Path:
         for path in found:
             shutil.copyfile(path, target / path.name)
         (target / INDEX).write_bytes(b"\n".join(described(path) for path in found))
+        (target / RELEASE).write_text(release(target / INDEX, suite))
         for path in target.iterdir():
             path.chmod(0o644)
             os.utime(path, (epoch, epoch))
         update(f"{len(found)} packages, {sum(p.stat().st_size for p in found) / 1e6:.1f} MB")
 
     with progress.step("pool of packages") as update:
-        digest = store.digest_of(tree.name, tree.stat().st_mtime_ns, epoch, Path(__file__))
+        digest = store.digest_of(tree.name, tree.stat().st_mtime_ns, suite, epoch, Path(__file__))
         folder, reused = store.obtain(cache, "pool", digest, make)
         if reused:
             update("unchanged, reused")
     return folder
+
+
+def release(index: Path, suite: str) -> str:
+    """Return the Release file: mmdebstrap takes the essential packages of the suite it names."""
+    size = index.stat().st_size
+    return (
+        f"Suite: {suite}\nCodename: {suite}\nSHA256:\n {file_digest(index)} {size} {index.name}\n"
+    )
 
 
 def described(package: Path) -> bytes:
