@@ -9,9 +9,10 @@ and of a Release file are those of apt-ftparchive(1).
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bootprof import progress
@@ -24,15 +25,18 @@ from bootprof.process import run
 INDEX, RELEASE = "Packages", "Release"
 # Where apt keeps what it has downloaded.
 ARCHIVES = "var/cache/apt/archives"
+# And the lists of what the archives have.
+LISTS = "var/lib/apt/lists"
+DIGEST = re.compile(rb"^SHA256: ([0-9a-f]{64})$", re.M)
 
 
 def options(further: Sequence[str]) -> tuple[str, ...]:
-    """Return options of mmdebstrap that keep the packages in the root tree.
+    """Return options of mmdebstrap that keep packages and lists of apt in the root tree.
 
     Args:
         further: Packages that are downloaded with what they depend on, but not installed.
     """
-    kept = ("--skip=essential/unlink,cleanup/apt/cache",)
+    kept = ("--skip=essential/unlink,cleanup/apt",)
     if not further:
         return kept
     download = "apt-get --yes --download-only install"
@@ -57,11 +61,12 @@ def obtain_pool(cache: Path, tree: Path, suite: str, epoch: int) -> Path:
         target.mkdir()
         with open_tree(tree) as root:
             found = [root.locate(path) for path in root.glob(f"{ARCHIVES}/*.deb")]
+            lists = [root.locate(path) for path in root.glob(f"{LISTS}/*_Packages")]
         if not found:
             raise InputError(f"{tree}: no packages in /{ARCHIVES}")
         for path in found:
             shutil.copyfile(path, target / path.name)
-        (target / INDEX).write_bytes(b"\n".join(described(path) for path in found))
+        (target / INDEX).write_bytes(index_of(found, lists))
         (target / RELEASE).write_text(release(target / INDEX, suite))
         for path in target.iterdir():
             path.chmod(0o644)
@@ -84,8 +89,34 @@ def release(index: Path, suite: str) -> str:
     )
 
 
+def index_of(packages: Sequence[Path], lists: Iterable[Path]) -> bytes:
+    """Return an index of packages, with their paragraphs of the archive's lists.
+
+    These say what the archive has decided, above all the priority, by which mmdebstrap chooses; a
+    package's own fields can differ.
+
+    Args:
+        packages: The packages, which lie beside the index.
+        lists: Indexes of the archives that they are from.
+    """
+    by_digest = {file_digest(path).encode(): path for path in packages}
+    found: dict[Path, bytes] = {}
+    for path in lists:
+        for paragraph in path.read_bytes().split(b"\n\n"):
+            digest = DIGEST.search(paragraph)
+            package = by_digest.get(digest[1]) if digest else None
+            if package is not None:
+                name = f"Filename: ./{package.name}".encode()
+                lines = [
+                    name if line.startswith(b"Filename: ") else line
+                    for line in paragraph.strip().split(b"\n")
+                ]
+                found[package] = b"\n".join([*lines, b""])
+    return b"\n".join(found.get(path) or described(path) for path in packages)
+
+
 def described(package: Path) -> bytes:
-    """Return the paragraph of an index for a package."""
+    """Return the paragraph of an index for a package that no archive has, by its own fields."""
     fields = run(["dpkg-deb", "--field", package])
     return (
         fields

@@ -51,10 +51,11 @@ def build(name: str, output: Path) -> list[Path]:
         ("live", ".iso", "console:login:", ()),
         ("rescue", ".iso", "console:login:", ("--entry", "Rescue system, serial console")),
         ("rescue", ".img", "console:login:", ("--append", "console=ttyS0")),
+        ("key", ".img", "console:login:", ()),
         ("desktop-persistence", ".img", SESSION, ("--append", JOURNAL)),
         ("desktops", ".iso", SESSION, ("--append", JOURNAL)),
     ],
-    ids=["minimal", "rescue disc", "rescue stick", "desktop with persistence", "desktops"],
+    ids=["minimal", "rescue disc", "rescue stick", "key", "desktop with persistence", "desktops"],
 )
 def test_an_example_builds_as_it_is_and_boots(
     name: str, kind: str, until: str, options: tuple[str, ...], output: Path, tmp_path: Path

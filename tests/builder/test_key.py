@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from dataclasses import replace
@@ -67,6 +68,25 @@ def test_a_pool_is_an_archive_that_apt_installs_from(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (state / "archives/two_1.0_all.deb").is_file()
+
+
+def test_the_index_has_the_priorities_of_the_archive(tmp_path: Path) -> None:
+    one, two = (package(tmp_path, name, "1:1.0") for name in ("one", "two"))
+    digest = hashlib.sha256(one.read_bytes()).hexdigest()
+    lists = tmp_path / "example.org_Packages"
+    lists.write_text(
+        "Package: other\nSHA256: " + 64 * "0" + "\nFilename: pool/o.deb\n\n"
+        f"Package: one\nPriority: required\nFilename: pool/o/one_1.deb\nSHA256: {digest}\n"
+    )
+    first, second = pool.index_of([one, two], [lists]).decode().split("\n\n")
+    assert first.splitlines() == [
+        "Package: one",
+        "Priority: required",
+        f"Filename: ./{one.name}",
+        f"SHA256: {digest}",
+    ]
+    assert second.startswith("Package: two\n")
+    assert f"Filename: ./{two.name}\n" in second
 
 
 def test_an_empty_pool_is_refused(tmp_path: Path) -> None:
