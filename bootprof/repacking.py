@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +14,13 @@ from pathlib import Path
 
 from bootprof import progress
 from bootprof.builder.roottree import Attributes, RootTree, open_tree
-from bootprof.errors import FormatError, UnsupportedError
+from bootprof.errors import BootprofError, FormatError, UnsupportedError
 from bootprof.files import remove
 from bootprof.process import run
+from bootprof.units import quantity
 from optimizer.formats.text import printable
 from optimizer.images.image import Image
+from optimizer.images.layout import FileType, Layout
 from optimizer.images.reorder import Reordered, Repacking, TreeEntry, Wanted, reorder
 
 
@@ -42,6 +45,24 @@ def check_program(found: Repacking) -> None:
         )
 
 
+def check_room(layout: Layout, folder: Path) -> None:
+    """Check that the tree and two images fit, whatever sizes an image states for its files.
+
+    Raises:
+        BootprofError: They do not.
+    """
+    files = layout.inodes[layout.inodes["type"] == FileType.FILE]
+    # In Python's numbers: a size may be anything below 2^64, and their sum more.
+    needed = sum(map(int, files["size_bytes"].tolist())) + 2 * layout.size_bytes
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise BootprofError(
+            f"{folder}: {quantity(needed, 'bytes')} are needed to pack the file system again, and "
+            f"{quantity(free, 'bytes')} are free",
+            hint="write to another file system",
+        )
+
+
 def repack(image: Image, found: Repacking, wanted: Wanted, target: Path) -> Reordered:
     """Pack a file system again with the wanted files first, and then reorder it.
 
@@ -53,10 +74,12 @@ def repack(image: Image, found: Repacking, wanted: Wanted, target: Path) -> Reor
 
     Raises:
         UnsupportedError: The program is too old, or this is not root.
+        BootprofError: There is no room for it.
     """
     place = image.chosen
     assert place is not None
     check_program(found)
+    check_room(image.layout(), target.parent)
     unpacked, packed = (target.with_name(f"{target.name}.{name}") for name in ("tree", "packed"))
     try:
         with progress.step("packed again with the files of the boot first") as update:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import socket
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from bootprof.builder.roottree import open_tree
-from bootprof.errors import FormatError, InputError, UnsupportedError
+from bootprof.errors import BootprofError, FormatError, InputError, UnsupportedError
 from bootprof.process import run
 from bootprof.repacking import check_program, unpack
 from bootprof.rewrite import verify, write_order
@@ -147,6 +148,18 @@ def test_ranges_of_the_image_are_those_of_the_new_one(
     first = next(row for row in extents if Kind(int(row["kind"])) not in metadata)
     wanted = open_image(target, offset_bytes=0).layout().extents_of(HOT[0])
     assert first["offset_bytes"] == wanted["offset_bytes"][0]
+
+
+def test_a_tree_that_does_not_fit_is_refused_before_it_is_unpacked(
+    programs: Path, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = packed("lz4", programs, tree, tmp_path / "image")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    usage = shutil.disk_usage(tmp_path)._replace(free=(tree / "large").stat().st_size)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(BootprofError, match="needed to pack the file system"):
+        write_order(image, Wanted(HOT), tmp_path / "target")
+    assert not (tmp_path / "target.tree").exists()
 
 
 STRANGE = {
