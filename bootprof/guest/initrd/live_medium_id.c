@@ -5,11 +5,11 @@
  *
  *	live_medium_id DEVICE [MEDIUM_SECTORS START_SECTOR]
  *
- * If the device starts with ISO 9660, squashfs or EROFS, it prints ID_FS_TYPE and the other properties
- * that blkid would set, as KEY=VALUE lines. Otherwise it exits with status 1, and blkid has to
- * probe. blkid also searches the end of the device for RAID members, ZFS and the second copy of a
- * GUID partition table, and on a live medium each of these is a seek across the whole medium and
- * back.
+ * If the device starts with ISO 9660, squashfs or EROFS, it prints ID_FS_TYPE and the other
+ * properties that blkid would set, as KEY=VALUE lines. Otherwise it exits with status 1, and blkid
+ * has to probe. blkid also searches the end of the device for RAID members, ZFS and the second copy
+ * of a GUID partition table, and on a live medium each of these is a seek across the whole medium
+ * and back.
  *
  * For a partition, MEDIUM_SECTORS is the ID_LIVE_MEDIUM_SECTORS of its disk, and START_SECTOR its
  * first sector. A partition that starts inside the disk's ISO 9660 file system is part of the
@@ -17,9 +17,9 @@
  * to blkid.
  *
  * Formats: ECMA-119, 8.4 (primary) and 8.5 (supplementary volume descriptor); squashfs as in
- * the kernel's fs/squashfs/squashfs_fs.h; EROFS as in its fs/erofs/erofs_fs.h. Labels and identifiers
- * have the form that libblkid 2.38 gives them, so that the links in /dev/disk do not change; media with
- * unusual ones are left to blkid.
+ * the kernel's fs/squashfs/squashfs_fs.h; EROFS as in its fs/erofs/erofs_fs.h. Labels and
+ * identifiers have the form that libblkid 2.38 gives them, so that the links in /dev/disk do not
+ * change; media with unusual ones are left to blkid.
  */
 
 #include <fcntl.h>
@@ -38,8 +38,8 @@
 #define HEAD_BYTES		1152
 #define EROFS_SUPERBLOCK	1024
 /*
- * A partition that is smaller holds no live system. grub-mkrescue makes partitions of 150 and 300 KiB
- * of the gaps between others.
+ * A partition that is smaller holds no live system. grub-mkrescue makes partitions of 150 and
+ * 300 KiB of the gaps between others.
  */
 #define SMALLEST_BYTES		(1 << 20)
 
