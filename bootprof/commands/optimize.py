@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 EPILOG = """\
 The image is booted in QEMU and its reads are recorded (bootprof profile); its file system is put
 into the order of that boot (bootprof reorder) and compared with the original; the result is booted
-again, and both boots are compared (bootprof compare). It needs no root privileges and no source of
-the image.
+again, and both boots are compared (bootprof compare). It needs no source of the image, and no root
+privileges but for an EROFS whose clusters mix the files of the boot with others.
 
 The exit status is 1 if the second boot seeks further than the first.
 
