@@ -7,6 +7,7 @@ The same tree gives the same bytes: identifiers come from a digest, and times fr
 
 from __future__ import annotations
 
+import os
 import stat
 import uuid
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ BLOCK_BYTES = 4096
 INODE_BYTES = 256
 # A link with a shorter target is stored in its inode (linux/ext4.h, EXT4_N_BLOCKS).
 INLINE_LINK_BYTES = 60
+# Of an entry of a folder, besides the name (linux/ext4.h, struct ext4_dir_entry_2).
+ENTRY_BYTES = 8
 # Not counted below: group descriptors, bitmaps, extent blocks, lost+found.
 MARGIN_BYTES = 8 << 20
 MARGIN_SHARE = 0.02
@@ -73,15 +76,29 @@ def make_ext4(
 
 
 def measure(tree: RootTree) -> tuple[int, int]:
-    """Return the bytes that a tree takes in an ext4 file system, and its number of inodes."""
+    """Return the bytes that a tree takes in an ext4 file system, and its number of inodes.
+
+    What the build host's file system says of the size of a folder does not count: it depends on
+    that file system, and on what was in the folder before.
+    """
     size_bytes, inodes = 0, 0
-    for _, found in tree.walk():
+    listings = {"": 0}
+    for path, found in tree.walk():
         inodes += 1
         size_bytes += INODE_BYTES
+        above, _, name = path.rpartition("/")
+        listings[above] += -(-(ENTRY_BYTES + len(os.fsencode(name))) // 4) * 4
         if stat.S_ISDIR(found.st_mode):
-            size_bytes += max(found.st_size, BLOCK_BYTES) + BLOCK_BYTES
+            listings[path] = 0
         elif stat.S_ISREG(found.st_mode) or (
             stat.S_ISLNK(found.st_mode) and found.st_size >= INLINE_LINK_BYTES
         ):
-            size_bytes += -(-found.st_size // BLOCK_BYTES) * BLOCK_BYTES
+            size_bytes += blocks_of(found.st_size)
+    # Entries and tails may leave much of a block empty, and a small folder takes one, too.
+    size_bytes += sum(blocks_of(2 * each) + BLOCK_BYTES for each in listings.values())
     return size_bytes, inodes
+
+
+def blocks_of(size_bytes: int) -> int:
+    """Return the bytes of the blocks that some bytes take."""
+    return -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES

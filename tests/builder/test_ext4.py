@@ -7,7 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from bootprof.builder.ext4 import make_ext4
+from bootprof.builder.ext4 import make_ext4, measure
+from bootprof.builder.roottree import open_tree
 
 EPOCH = 1_700_000_000
 
@@ -47,6 +48,30 @@ def test_the_same_tree_gives_the_same_bytes_in_another_folder_at_another_time(
     second = packed(tmp_path / "other")
     assert first.read_bytes() == second.read_bytes()
     assert sorted(path.name for path in first.parent.iterdir()) == ["image.ext4", "log", "tree"]
+
+
+def test_the_size_does_not_depend_on_what_was_in_a_folder_before(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        tree(tmp_path / name)
+    for number in range(3000):
+        (tmp_path / "b/etc" / f"a name that takes some room {number}").touch()
+    for path in (tmp_path / "b/etc").glob("a name*"):
+        path.unlink()
+    sizes = []
+    for name in ("a", "b"):
+        with open_tree(tmp_path / name) as opened:
+            sizes.append(measure(opened))
+    assert sizes[0] == sizes[1]
+
+
+def test_a_folder_of_many_long_names_fits(tmp_path: Path) -> None:
+    folder = tmp_path / "tree/names"
+    folder.mkdir(parents=True)
+    for number in range(1500):
+        (folder / f"{number:0250}").symlink_to("x")
+    image = tmp_path / "image"
+    make_ext4(tmp_path / "tree", image, (), digest="d", epoch=EPOCH, log_file=tmp_path / "log")
+    subprocess.run(["e2fsck", "-fn", image], check=True, capture_output=True)
 
 
 def test_the_file_system_is_clean_and_holds_the_tree(tmp_path: Path) -> None:
