@@ -65,6 +65,7 @@ echo "less: $(command -v less)"
 echo "links: $(ls /sys/class/net | tr '\\n' ' ')"
 echo "builder: $(ls /run/live/medium/builder | tr '\\n' ' ')"
 echo "archive: $(cat /etc/apt/sources.list)"
+echo "packages: $(dpkg-query -W -f '${Package}=${Version} ')"
 """
 # The second one: only the machine with these disks works. The work folder is on a disk, as on a
 # persistence partition; the orders of the user are those of docs/key.md.
@@ -164,6 +165,8 @@ def test_the_second_stick_boots_what_was_built(kind: str, worked: Worked, tmp_pa
     assert (facts["host"], facts["less"]) == (NEW_HOST, "/usr/bin/less")
     # It is a key, too.
     assert facts["builder"] == before["builder"] == "builder.squashfs pool "
+    packages = [set(each["packages"].split()) for each in (before, facts)]
+    assert {name.partition("=")[0] for name in packages[0] ^ packages[1]} == {"less"}
     # And apt knows the archive, and not only the pool.
     assert facts["archive"] == before["archive"]
 
