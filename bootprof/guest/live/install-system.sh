@@ -5,7 +5,7 @@
 
 # What a system that is no live system does not have.
 live_packages='live-boot* live-config* live-tools live-task-*'
-live_files='etc/live etc/bootprof-live usr/sbin/bootprof-live usr/lib/bootprof-live
+live_files='etc/live etc/bootprof-live usr/sbin/bootprof-live usr/lib/bootprof-live usr/sbin/bootprof
 usr/lib/systemd/system-generators/bootprof-live usr/share/locale/*/LC_MESSAGES/bootprof-live.mo
 usr/share/man/man8/bootprof-live.8 usr/lib/udev/rules.d/60-live-medium.rules'
 # Groups of the first user, as far as there are such.
