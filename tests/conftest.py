@@ -4,6 +4,7 @@
 
 import os
 import re
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -24,6 +25,11 @@ LONGEST = (
 KERNEL = re.compile(
     r"\[.*?\b((?:bullseye|bookworm|trixie|sid)(?:-(?:amd64|i386)-(?:ftrace|table))?)"
 )
+
+# What runs tests in the background lets them ignore it; a shell could not change that, and tests
+# interrupt shells.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A deadline would measure the machine's load. In CI, the same examples each time: a failure there
 # is of the change, and a developer's runs look for new ones.

@@ -395,8 +395,6 @@ def test_control_c_interrupts_what_runs_beside_a_window(tmp_path: Path) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "linux"
-        # What starts the tests in the background ignores it, and a shell cannot change that.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
         time.sleep(0.2)
         os.execvp("sh", ["sh", "-c", script])
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
