@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -147,13 +147,34 @@ def profile(
             events=len(bootlog.events),
             lost=bootlog.lost,
         )
-        # A recording in the format of bootlog.events now exists twice.
-        recorded = backends.load(backend).recorded_events
-        if recorded is not None:
-            (temporary / GUEST / recorded).unlink(missing_ok=True)
-        description = describe(done, request, result)
-        (temporary / PROFILE).write_text(json.dumps(description, indent=2) + "\n")
+        started = datetime.fromtimestamp(result.power_on_epoch_ns // 10**9, UTC)
+        finish(temporary, backend, started, describe(done, request, result))
     return done
+
+
+def finish(
+    folder: Path, backend: str, started: datetime, description: Mapping[str, object]
+) -> None:
+    """Write the description of a profile whose bootlog is written.
+
+    Args:
+        folder: The profile.
+        backend: What recorded it.
+        started: When the boot began.
+        description: What ``profile.json`` says besides.
+    """
+    # A recording in the format of bootlog.events now exists twice.
+    recorded = backends.load(backend).recorded_events
+    if recorded is not None:
+        (folder / GUEST / recorded).unlink(missing_ok=True)
+    whole = {
+        "schema": SCHEMA_VERSION,
+        "bootprof": __version__,
+        "date": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "boots": 1,
+        **description,
+    }
+    (folder / PROFILE).write_text(json.dumps(whole, indent=2) + "\n")
 
 
 def boot_again_if_hung(
@@ -276,13 +297,8 @@ def find_notes(result: qemu.BootResult) -> tuple[str, ...]:
 
 
 def describe(done: Profile, request: qemu.Request, result: qemu.BootResult) -> dict[str, object]:
-    """Return what ``profile.json`` says; docs/commands/profile.md lists the keys."""
-    started = datetime.fromtimestamp(result.power_on_epoch_ns // 10**9, UTC)
+    """Return what ``profile.json`` says of it; docs/commands/profile.md lists the keys."""
     return {
-        "schema": SCHEMA_VERSION,
-        "bootprof": __version__,
-        "date": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "boots": 1,
         "image": str(request.medium.path),
         "image_bytes": request.medium.size_bytes,
         "image_sha256": request.medium.sha256,

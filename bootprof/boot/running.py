@@ -7,17 +7,16 @@ This needs no virtual machine and no port of one: the module's files in debugfs 
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Final
 
-from bootprof import __version__, backends
-from bootprof.boot.folder import GUEST, PROFILE, profile_folder
+from bootprof import backends
+from bootprof.boot.folder import GUEST, profile_folder
 from bootprof.boot.harvest import TOTAL_LIMIT_BYTES
-from bootprof.boot.profile import SCHEMA_VERSION, write_bootlog
+from bootprof.boot.profile import finish, write_bootlog
 from bootprof.errors import BootprofError, UnsupportedError
 from optimizer.formats.events import Bootlog
 
@@ -65,14 +64,7 @@ def profile_running(folder: Path, debugfs: Path = DEBUGFS) -> tuple[Bootlog, int
                 left -= copy_at_most(source, target, left)
         bootlog = backend.read(backends.Recording(files=files))
         paths = write_bootlog(temporary, bootlog)
-        if backend.recorded_events is not None:
-            # It is bootlog.events now.
-            files[backend.recorded_events].unlink()
         description = {
-            "schema": SCHEMA_VERSION,
-            "bootprof": __version__,
-            "date": datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "boots": 1,
             "backend": BACKEND,
             "reason": "recorded by the running system",
             "kernel": os.uname().release,
@@ -81,7 +73,7 @@ def profile_running(folder: Path, debugfs: Path = DEBUGFS) -> tuple[Bootlog, int
             "events": len(bootlog.events),
             "lost": bootlog.lost,
         }
-        (temporary / PROFILE).write_text(json.dumps(description, indent=2) + "\n")
+        finish(temporary, BACKEND, datetime.fromtimestamp(time.time(), UTC), description)
     return bootlog, paths
 
 
