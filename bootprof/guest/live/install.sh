@@ -63,18 +63,13 @@ install_main() {
         install_system
     else
         confirm "$(translate 'Install now?')" "$(describe_plan)" || cancelled
-        if has_windows; then install_in_window; else install_system; fi
+        if has_windows; then
+            finish_in_window "$(translate Installing)" install_beside_window \
+                "$(translate 'The installation failed')" 5
+        else
+            install_system
+        fi
     fi
-}
-
-install_in_window() {
-    perform_in_window "$(translate Installing)" install_beside_window
-    if [ "$status" = 0 ]; then
-        show "$(translate Done)" "$(tail -n 5 "$scratch/out")"
-    else
-        show "$(translate 'The installation failed')" "$(sed 's/^bootprof-live: //' "$scratch/errors")"
-    fi
-    exit "$status"
 }
 
 # In a shell of its own, which lets go of the disk; the one around it has the temporary files.

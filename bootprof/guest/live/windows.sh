@@ -128,3 +128,15 @@ perform_in_window() {
     trap - INT
     status=$(cat "$scratch/status")
 }
+
+# finish_in_window TITLE COMMAND FAILED LINES: the same, then a window with the last lines of what the
+# command printed, or with what failed; exits as the command did.
+finish_in_window() {
+    perform_in_window "$1" "$2"
+    if [ "$status" = 0 ]; then
+        show "$(translate Done)" "$(tail -n "$4" "$scratch/out")"
+    else
+        show "$3" "$(sed 's/^bootprof-live: //' "$scratch/errors")"
+    fi
+    exit "$status"
+}

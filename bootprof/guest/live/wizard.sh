@@ -43,7 +43,7 @@ wizard() {
     confirm "$(translate 'Copy now?')" "$(announce)" || cancelled
     ask_wizard_passphrase
     if has_windows; then
-        copy_in_window
+        finish_in_window "$(translate Copying)" perform "$(translate 'The copy failed')" +1
     else
         perform
     fi
@@ -75,14 +75,4 @@ ask_wizard_passphrase() {
     [ -n "$encrypted" ] || return 0
     enter_secret "$(translate Encryption)" "$(translate 'Passphrase for the changes:')" || cancelled
     passphrase=$secret
-}
-
-copy_in_window() {
-    perform_in_window "$(translate Copying)" perform
-    if [ "$status" = 0 ]; then
-        show "$(translate Done)" "$(cat "$scratch/out")"
-    else
-        show "$(translate 'The copy failed')" "$(sed 's/^bootprof-live: //' "$scratch/errors")"
-    fi
-    exit "$status"
 }
