@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.builder.media.incomplete import make_incomplete
 from tests.live.faulty import MIB, exported, live, loop, served
 
 pytestmark = pytest.mark.root
@@ -27,13 +26,6 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     script = b"label: gpt\nstart=2048, size=14336, name=live\n"
     subprocess.run(["/usr/sbin/sfdisk", "--quiet", "--wipe=always", path], input=script, check=True)
     return path
-
-
-@pytest.fixture(scope="module")
-def marker(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("marker") / "incomplete.img"
-    make_incomplete(path, epoch=0)
-    return str(path)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from bootprof.builder.media.incomplete import make_incomplete
 from tests.live.faulty import MIB, exported, live
 from tests.live.writelog import check_cuts, read_log, sector_of_before
 
@@ -49,13 +48,6 @@ def iso(medium: Path) -> Path:
         stream.seek(32848)
         stream.write((MEDIUM_MIB * MIB // 2048).to_bytes(4, "little"))
     return path
-
-
-@pytest.fixture(scope="module")
-def marker(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("marker") / "incomplete.img"
-    make_incomplete(path, epoch=0)
-    return str(path)
 
 
 def table(path: Path, script: str) -> None:
