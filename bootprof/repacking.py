@@ -20,8 +20,15 @@ from bootprof.process import run
 from bootprof.units import quantity
 from optimizer.formats.text import printable
 from optimizer.images.image import Image
-from optimizer.images.layout import FileType, Layout
-from optimizer.images.reorder import Reordered, Repacking, TreeEntry, Wanted, reorder
+from optimizer.images.layout import Layout
+from optimizer.images.reorder import (
+    Reordered,
+    Repacking,
+    TreeEntry,
+    Wanted,
+    content_bytes,
+    reorder,
+)
 
 
 def check_program(found: Repacking) -> None:
@@ -51,9 +58,7 @@ def check_room(layout: Layout, folder: Path) -> None:
     Raises:
         BootprofError: They do not.
     """
-    files = layout.inodes[layout.inodes["type"] == FileType.FILE]
-    # In Python's numbers: a size may be anything below 2^64, and their sum more.
-    needed = sum(map(int, files["size_bytes"].tolist())) + 2 * layout.size_bytes
+    needed = content_bytes(layout) + 2 * layout.size_bytes
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise BootprofError(

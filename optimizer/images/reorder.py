@@ -17,7 +17,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from optimizer.errors import InputError
-from optimizer.images.layout import Format, Layout
+from optimizer.images.layout import FileType, Format, Layout
 from optimizer.spans import Spans, make_spans
 
 Place = Literal["start", "end"]
@@ -173,6 +173,13 @@ class Repacking:
     arguments: tuple[str, ...]
     entries: Callable[[], Iterator[TreeEntry]]
     finish: Callable[[BinaryIO, Path], None]
+
+
+def content_bytes(layout: Layout) -> int:
+    """Return the bytes of all regular files, as an image states them."""
+    files = layout.inodes[layout.inodes["type"] == FileType.FILE]
+    # In Python's numbers: a size may be anything below 2^64, and their sum more.
+    return sum(files["size_bytes"].tolist())
 
 
 def repacking(layout: Layout, source: BinaryIO, wanted: Wanted) -> Repacking | None:

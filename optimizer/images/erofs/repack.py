@@ -16,8 +16,7 @@ from optimizer.images.erofs.entries import tree_entries
 from optimizer.images.erofs.farm import remove_farm
 from optimizer.images.erofs.layout import ErofsLayout, read_layout
 from optimizer.images.erofs.survey import options_of
-from optimizer.images.layout import FileType
-from optimizer.images.reorder import Repacking, Wanted, needed_inodes
+from optimizer.images.reorder import Repacking, Wanted, content_bytes, needed_inodes
 
 PROGRAM = "mkfs.erofs"
 # A root tree compresses to a third; one of zeros is no root.
@@ -31,8 +30,7 @@ def check_size(layout: ErofsLayout) -> None:
     Raises:
         FormatError: They would fill the disk.
     """
-    files = layout.inodes["type"] == FileType.FILE
-    total = float(layout.inodes["size_bytes"][files].astype(float).sum())
+    total = content_bytes(layout)
     if total > MOST_TIMES * layout.size_bytes:
         raise FormatError(
             f"{layout.name}: its files have {total / 1e9:.1f} GB, more than {MOST_TIMES} times the "
