@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bootprof.builder.config import Erofs
-from bootprof.builder.root import Kernel, limit_times
+from bootprof.builder.root import Kernel, leave_out, limit_times
 from bootprof.builder.roottree import open_tree
 from bootprof.errors import BootprofError, InputError, ToolError, UnsupportedError
 from bootprof.files import remove
@@ -204,10 +204,7 @@ def linked(options: Erofs, root: Path, target: Path, epoch: int) -> Iterator[Pat
     try:
         run(["cp", "--archive", "--link", "--no-target-directory", root.resolve(), copy])
         with open_tree(copy) as tree:
-            excluded = [path for pattern in options.exclude for path in tree.glob(pattern)]
-            for path in excluded:
-                tree.remove(path)
-            if excluded:
+            if leave_out(tree, options.exclude):
                 # The removal has changed the times of folders.
                 limit_times(tree, epoch)
         yield copy

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bootprof.builder import mke2fs
-from bootprof.builder.root import limit_times
+from bootprof.builder.root import leave_out, limit_times
 from bootprof.builder.roottree import RootTree, open_tree
 from bootprof.files import remove
 from bootprof.process import run
@@ -46,9 +46,7 @@ def make_ext4(
     copy = target.with_name(f"{target.name}-tree")
     run(["cp", "--archive", "--reflink=auto", "--no-target-directory", root, copy])
     with open_tree(copy) as tree:
-        for pattern in exclude:
-            for path in tree.glob(pattern):
-                tree.remove(path)
+        leave_out(tree, exclude)
         # The removal has changed the times of folders.
         limit_times(tree, epoch)
         size_bytes, inodes = measure(tree)

@@ -12,6 +12,7 @@ import ctypes
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,6 +115,14 @@ def finish(
         limit_times(tree, epoch)
     # An image's time is that of its bootstrap, however often the rest is done again.
     os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def leave_out(tree: RootTree, patterns: Iterable[str]) -> bool:
+    """Remove what matches wildcards; return whether anything did."""
+    found = [path for pattern in patterns for path in tree.glob(pattern)]
+    for path in found:
+        tree.remove(path)
+    return bool(found)
 
 
 def limit_times(tree: RootTree, epoch: int) -> None:
