@@ -10,7 +10,6 @@ it: ``bootprof`` of the live system mounts the squashfs when it is called (guest
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -32,6 +31,7 @@ from bootprof.builder.root import Kernel, limit_times, packages, version_key
 from bootprof.builder.roottree import RootTree, open_tree
 from bootprof.builder.squashfs import make_squashfs
 from bootprof.errors import InputError
+from bootprof.files import staging_beside
 
 # Its folder in the running system.
 MEDIUM = f"/run/live/medium/{KEY}"
@@ -206,11 +206,9 @@ def obtain_squashfs(
     text, references = configuration(request, wanted)
 
     def make(target: Path) -> None:
-        staging = target.with_name(f"{target.name}.tree")
         log_file = cache / "mksquashfs.log"
         log_file.unlink(missing_ok=True)
-        try:
-            staging.mkdir()
+        with staging_beside(target) as staging:
             with open_tree(staging) as tree:
                 overlay.apply(added(*trees, epoch), tree)
                 for path, source in own.items():
@@ -234,8 +232,6 @@ def obtain_squashfs(
                 log_file=log_file,
                 progress=update,
             )
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
         # A medium records it.
         os.utime(target, (epoch, epoch))
 
