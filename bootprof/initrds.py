@@ -150,6 +150,8 @@ def changed(
     known: dict[bytes, Path] = {}
     content = None if changes.request is None else make_list(changes.request, squashfs)
     drivers = drivers_in(open_image(squashfs).layout().paths) if changes.trim else set()
+    # All are of one ISO.
+    slow = keep_sizes and has_hfsplus(initrds[0].volume.image)
     for number, each in enumerate(initrds):
         name = each.path.encode(errors="surrogateescape")
         old = each.content(folder)
@@ -170,7 +172,6 @@ def changed(
                 added = archive.read_bytes()
             fitted = None
             if keep_sizes and new is old:
-                slow = has_hfsplus(each.volume.image)
                 fitted = foreign.fitted(old, each.path, added, slow=slow)
             result = foreign.joined(new, added) if fitted is None else fitted
             target = folder / f"initrd{number}"
